@@ -1,0 +1,2 @@
+//! The control side of carpool.
+#![deny(unsafe_code)]

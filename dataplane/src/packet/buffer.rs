@@ -1,0 +1,48 @@
+//! What packet processing needs to know of a packet's memory.
+//!
+//! The worker's packets are mbufs; tests of pure code bring their own. Nothing here depends on DPDK.
+
+/// One packet in contiguous memory, with room that can be claimed in front and behind.
+pub trait Buffer {
+    /// The bytes of the packet.
+    fn bytes(&self) -> &[u8];
+
+    /// The bytes of the packet, to be changed in place.
+    fn bytes_mut(&mut self) -> &mut [u8];
+
+    /// Length in bytes.
+    fn len(&self) -> usize {
+        self.bytes().len()
+    }
+
+    /// Whether the packet has no bytes at all.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Grows the packet by `count` bytes in front and returns them, uninitialised in content but valid memory.
+    /// None, and nothing changes, where there is not that much headroom.
+    fn prepend(&mut self, count: usize) -> Option<&mut [u8]>;
+
+    /// Grows the packet by `count` bytes behind and returns them. None, and nothing changes, where there is no room.
+    fn append(&mut self, count: usize) -> Option<&mut [u8]>;
+
+    /// Cuts `count` bytes off the front. False, and nothing changes, where the packet is shorter.
+    fn trim_front(&mut self, count: usize) -> bool;
+
+    /// Cuts the packet to `length` bytes; does nothing where it is not longer.
+    fn truncate(&mut self, length: usize);
+}
+
+/// Where packet memory comes from and goes back to.
+pub trait BufferSource {
+    /// The packets it hands out.
+    type Buffer: Buffer;
+
+    /// An empty packet whose data would start `headroom` bytes into its memory. None where memory is exhausted or no
+    /// buffer is large enough for that headroom.
+    fn alloc(&mut self, headroom: usize) -> Option<Self::Buffer>;
+
+    /// Gives a packet back.
+    fn free(&mut self, buffer: Self::Buffer);
+}
