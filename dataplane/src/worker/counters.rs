@@ -1,0 +1,280 @@
+//! What a worker counts, and how the control thread reads it without stopping the worker.
+//!
+//! A worker counts in plain integers of its own and now and then copies all of them to shared memory at a quiescent
+//! point, under a sequence lock (Linux, `seqlock_t`): a reader gets all values of one moment, for which
+//! `in + created = out + held + dropped + absorbed` holds exactly, or tries again.
+
+use std::sync::atomic::{AtomicU64, Ordering, fence};
+
+use super::drop::Drop;
+
+macro_rules! counters {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal,)+) => {
+        /// What is counted besides drops.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(u8)]
+        pub enum Counter {
+            $($(#[doc = $doc])+ $variant,)+
+        }
+
+        impl Counter {
+            /// All counters in order.
+            pub const ALL: &'static [Counter] = &[$(Counter::$variant,)+];
+            /// How many there are.
+            pub const COUNT: usize = Counter::ALL.len();
+
+            /// The name in output and metrics.
+            pub fn name(self) -> &'static str {
+                match self { $(Counter::$variant => $name,)+ }
+            }
+        }
+    };
+}
+
+counters! {
+    /// Packets taken from receive queues.
+    In = "in",
+    /// Packets made here: the sum of the `created_` counters.
+    Created = "created",
+    /// Packets handed to transmit queues.
+    Out = "out",
+    /// Packets in the worker's hands now: in pools, in the re-entry queue, waiting for a neighbour or for a port.
+    Held = "held",
+    /// Packets that ended in something else: the sum of the `absorbed_` counters.
+    Absorbed = "absorbed",
+    /// ICMP errors made.
+    CreatedIcmp = "created_icmp_errors",
+    /// Fragments made.
+    CreatedFragments = "created_fragments",
+    /// Pooled packets begun.
+    CreatedPooled = "created_pooled",
+    /// Packets taken out of pooled packets.
+    CreatedExtracted = "created_extracted",
+    /// Packets that the control thread handed down: ARP requests, hellos.
+    CreatedControl = "created_control",
+    /// Packets copied into a pooled packet.
+    AbsorbedStaged = "absorbed_staged",
+    /// Pooled packets taken apart.
+    AbsorbedDepooled = "absorbed_depooled",
+    /// Packets replaced by their fragments.
+    AbsorbedFragmented = "absorbed_fragmented",
+    /// ARP packets and hellos whose content went to the control thread.
+    AbsorbedControl = "absorbed_control",
+    /// Packets that were looked up and left towards a next hop, pooled packets of our own not counted.
+    Forwarded = "forwarded",
+    /// Echo requests answered.
+    EchoReplies = "echo_replies",
+    /// ARP requests answered.
+    ArpReplies = "arp_replies",
+    /// ICMP errors not sent because of their rate limit.
+    IcmpLimited = "icmp_errors_limited",
+    /// Stream packets handed to the pooler.
+    PoolStaged = "pool_staged",
+    /// Stream packets that left as themselves because no company came within the window.
+    PoolLone = "pool_lone",
+    /// Pooled packets sent.
+    PoolSent = "pool_sent",
+    /// Stream packets sent inside pooled packets.
+    PoolRowsSent = "pool_rows_sent",
+    /// Bytes of stream packets sent inside pooled packets.
+    PoolBytesIn = "pool_bytes_in",
+    /// Bytes of pooled packets sent, from the outer IP header on.
+    PoolBytesOut = "pool_bytes_out",
+    /// Pools flushed because their window had ended.
+    FlushWindow = "flush_window",
+    /// Pools flushed because the next packet would have exceeded the path MTU.
+    FlushFull = "flush_full",
+    /// Pools flushed because the rule's largest count was reached.
+    FlushCount = "flush_count",
+    /// Pools flushed so that a packet of one of their flows did not overtake them.
+    FlushOrder = "flush_order",
+    /// Pools flushed because routes, rules or peers changed.
+    FlushReconfigured = "flush_reconfigured",
+    /// Pools flushed because the router stopped.
+    FlushShutdown = "flush_shutdown",
+    /// Stream packets larger than their rule pools.
+    PoolTooLarge = "pool_too_large",
+    /// Stream packets that went unpooled because too many pools were open.
+    PoolTableFull = "pool_table_full",
+    /// Stream packets that went unpooled because there was no memory for a pooled packet.
+    PoolNoBuffer = "pool_no_buffer",
+    /// Pools open now.
+    PoolsOpen = "pools_open",
+    /// The longest that a pool was open, in nanoseconds, from its first packet to its flush.
+    PoolLongestNs = "pool_longest_ns",
+    /// Pooled packets received and taken apart.
+    PoolReceived = "pool_received",
+    /// Packets taken out of pooled packets.
+    PoolRowsReceived = "pool_rows_received",
+    /// Iterations of the worker's loop.
+    Iterations = "iterations",
+    /// Iterations that found nothing to do.
+    IterationsIdle = "iterations_idle",
+    /// Times the worker blocked until a packet or the control thread woke it.
+    Parked = "parked",
+}
+
+/// Values a worker publishes: the counters, then the drops.
+const VALUES: usize = Counter::COUNT + Drop::COUNT;
+
+/// One worker's counters, all of one moment.
+#[derive(Clone, Debug)]
+pub struct Counters {
+    values: [u64; VALUES],
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Counters { values: [0; VALUES] }
+    }
+}
+
+impl Counters {
+    /// A counter's value.
+    #[inline(always)]
+    pub fn get(&self, counter: Counter) -> u64 {
+        self.values[counter as usize]
+    }
+
+    /// Adds to a counter.
+    #[inline(always)]
+    pub fn add(&mut self, counter: Counter, count: u64) {
+        self.values[counter as usize] += count;
+    }
+
+    /// Sets a gauge.
+    #[inline(always)]
+    pub fn set(&mut self, counter: Counter, value: u64) {
+        self.values[counter as usize] = value;
+    }
+
+    /// Counts packets as made here, under what they are.
+    #[inline(always)]
+    pub fn created(&mut self, what: Counter, count: u64) {
+        self.add(what, count);
+        self.add(Counter::Created, count);
+    }
+
+    /// Counts packets as gone into something else, under what became of them.
+    #[inline(always)]
+    pub fn absorbed(&mut self, what: Counter, count: u64) {
+        self.add(what, count);
+        self.add(Counter::Absorbed, count);
+    }
+
+    /// Counts dropped packets.
+    #[inline(always)]
+    pub fn dropped(&mut self, reason: Drop, count: u64) {
+        self.values[Counter::COUNT + reason as usize] += count;
+    }
+
+    /// Packets dropped for a reason.
+    pub fn drops(&self, reason: Drop) -> u64 {
+        self.values[Counter::COUNT + reason as usize]
+    }
+
+    /// Packets dropped for any reason.
+    pub fn drops_total(&self) -> u64 {
+        Drop::ALL.iter().map(|reason| self.drops(*reason)).sum()
+    }
+
+    /// What is missing or too much in `in + created = out + held + dropped + absorbed`: zero when every packet is
+    /// accounted for.
+    pub fn imbalance(&self) -> i64 {
+        let came = self.get(Counter::In) + self.get(Counter::Created);
+        let went = self.get(Counter::Out) + self.get(Counter::Held) + self.drops_total() + self.get(Counter::Absorbed);
+        came.wrapping_sub(went) as i64
+    }
+
+    /// Adds another worker's values; of [`Counter::PoolLongestNs`] the larger one stays.
+    pub fn merge(&mut self, other: &Counters) {
+        let longest = self.get(Counter::PoolLongestNs).max(other.get(Counter::PoolLongestNs));
+        for (value, other) in self.values.iter_mut().zip(other.values) {
+            *value = value.wrapping_add(other);
+        }
+        self.set(Counter::PoolLongestNs, longest);
+    }
+}
+
+/// Where a worker's counters are published.
+#[derive(Debug)]
+pub struct SharedCounters {
+    /// Odd while the worker is writing.
+    sequence: AtomicU64,
+    values: [AtomicU64; VALUES],
+}
+
+impl Default for SharedCounters {
+    fn default() -> Self {
+        SharedCounters { sequence: AtomicU64::new(0), values: std::array::from_fn(|_| AtomicU64::new(0)) }
+    }
+}
+
+impl SharedCounters {
+    /// Publishes `counters`. Only the worker that owns them calls this.
+    pub fn store(&self, counters: &Counters) {
+        let sequence = self.sequence.load(Ordering::Relaxed);
+        self.sequence.store(sequence.wrapping_add(1), Ordering::Relaxed);
+        fence(Ordering::Release);
+        for (shared, value) in self.values.iter().zip(counters.values) {
+            shared.store(value, Ordering::Relaxed);
+        }
+        self.sequence.store(sequence.wrapping_add(2), Ordering::Release);
+    }
+
+    /// The values last published, all of one moment.
+    pub fn load(&self) -> Counters {
+        loop {
+            let before = self.sequence.load(Ordering::Acquire);
+            let counters = Counters { values: std::array::from_fn(|i| self.values[i].load(Ordering::Relaxed)) };
+            fence(Ordering::Acquire);
+            if before.is_multiple_of(2) && self.sequence.load(Ordering::Relaxed) == before {
+                return counters;
+            }
+            std::hint::spin_loop();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicBool;
+
+    #[test]
+    fn a_reader_never_sees_a_mixture_of_two_moments() {
+        let shared = Arc::new(SharedCounters::default());
+        let stop = Arc::new(AtomicBool::new(false));
+        let writer = {
+            let (shared, stop) = (shared.clone(), stop.clone());
+            std::thread::spawn(move || {
+                let mut counters = Counters::default();
+                while !stop.load(Ordering::Relaxed) {
+                    counters.add(Counter::In, 3);
+                    counters.add(Counter::Out, 2);
+                    counters.dropped(Drop::Shutdown, 1);
+                    shared.store(&counters);
+                }
+            })
+        };
+        let mut last = 0;
+        while last < 30_000 {
+            let counters = shared.load();
+            assert_eq!(counters.imbalance(), 0);
+            last = counters.get(Counter::In);
+        }
+        stop.store(true, Ordering::Relaxed);
+        writer.join().expect("the writer does not fail");
+    }
+
+    #[test]
+    fn a_missing_packet_shows_as_an_imbalance() {
+        let mut counters = Counters::default();
+        counters.add(Counter::In, 2);
+        counters.add(Counter::Out, 1);
+        assert_eq!(counters.imbalance(), 1);
+        counters.dropped(Drop::NoRoute, 1);
+        assert_eq!(counters.imbalance(), 0);
+    }
+}

@@ -1,0 +1,130 @@
+//! Every reason for which a packet ends here, each with a name of its own.
+//!
+//! The names are what `carpool stats --drops` prints and what documents explain; a reason without a packet that can
+//! reach it does not belong here.
+
+macro_rules! reasons {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal,)+) => {
+        /// Why a packet was dropped.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(u8)]
+        pub enum Drop {
+            $($(#[doc = $doc])+ $variant,)+
+        }
+
+        impl Drop {
+            /// All reasons, in the order of their counters.
+            pub const ALL: &'static [Drop] = &[$(Drop::$variant,)+];
+            /// How many there are.
+            pub const COUNT: usize = Drop::ALL.len();
+
+            /// The name in output and metrics.
+            pub fn name(self) -> &'static str {
+                match self { $(Drop::$variant => $name,)+ }
+            }
+
+            /// One sentence on what it means.
+            pub fn meaning(self) -> &'static str {
+                match self { $(Drop::$variant => concat!($($doc),+).trim_ascii(),)+ }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// The frame is shorter than its headers, or spread over several segments.
+    FrameMalformed = "frame_malformed",
+    /// The frame was addressed to another station.
+    NotForUs = "not_for_us",
+    /// The EtherType is one this router does not handle.
+    EtherTypeUnknown = "ether_type_unknown",
+    /// The ARP packet is malformed, or not about IPv4 on Ethernet.
+    ArpMalformed = "arp_malformed",
+    /// An ARP packet that neither asks for nor tells us anything.
+    ArpIgnored = "arp_ignored",
+    /// The IPv4 packet is shorter than its header or its total length (RFC 1812, 5.2.2).
+    Ipv4Length = "ipv4_length",
+    /// The IP version is not 4, or the header length is below 20 bytes (RFC 1812, 5.2.2).
+    Ipv4Header = "ipv4_header",
+    /// The IPv4 header checksum is wrong (RFC 1812, 5.2.2).
+    Ipv4Checksum = "ipv4_checksum",
+    /// The source address cannot be that of a host on another network (RFC 1812, 5.3.7).
+    MartianSource = "martian_source",
+    /// The destination address cannot be forwarded to (RFC 1812, 5.3.7).
+    MartianDestination = "martian_destination",
+    /// A multicast destination: there is no multicast route.
+    NoMulticastRoute = "no_multicast_route",
+    /// A unicast IP packet in a broadcast frame (RFC 1812, 5.3.4).
+    LinkBroadcast = "link_broadcast",
+    /// The destination is the broadcast or network address of one of our subnets (RFC 2644).
+    DirectedBroadcast = "directed_broadcast",
+    /// No prefix covers the destination.
+    NoRoute = "no_route",
+    /// The route to the destination says unreachable.
+    RouteUnreachable = "route_unreachable",
+    /// The route to the destination says blackhole.
+    RouteBlackhole = "route_blackhole",
+    /// The time to live ran out here.
+    TtlExpired = "ttl_expired",
+    /// Larger than the next link takes, and marked "don't fragment".
+    FragmentationNeeded = "fragmentation_needed",
+    /// Fragmentation found no memory, or the packet's options cannot be carried into fragments.
+    FragmentationFailed = "fragmentation_failed",
+    /// The neighbour has not answered, and its queue of waiting packets is full.
+    NeighbourQueueFull = "neighbour_queue_full",
+    /// The neighbour did not answer in time.
+    NeighbourUnreachable = "neighbour_unreachable",
+    /// Addressed to this router, to a protocol or port that nothing here listens to.
+    LocalUnhandled = "local_unhandled",
+    /// An ICMP message to this router that is malformed or needs no action.
+    LocalIcmp = "local_icmp",
+    /// No memory for the packet's copy or answer.
+    NoBuffer = "no_buffer",
+    /// The port's transmit queue and the worker's queue in front of it are full.
+    TxFull = "tx_full",
+    /// The ring to the control thread is full.
+    ControlRingFull = "control_ring_full",
+    /// Taken-out packets found no room in the re-entry queue.
+    ReentryFull = "reentry_full",
+    /// Pooled packets inside pooled packets, nested too deep.
+    PoolNesting = "pool_nesting",
+    /// A packet to the pool port from an address that is no configured peer.
+    PoolUnknownPeer = "pool_unknown_peer",
+    /// A fragment to the pool port: pooled packets are never fragmented.
+    PoolFragment = "pool_fragment",
+    /// The UDP length of a packet to the pool port contradicts its IP length.
+    PoolUdpLength = "pool_udp_length",
+    /// The UDP checksum of a packet to the pool port is wrong or missing.
+    PoolUdpChecksum = "pool_udp_checksum",
+    /// A pooled packet too short for its header or its index.
+    PoolTruncated = "pool_truncated",
+    /// A pooled packet of a version this router does not know.
+    PoolVersion = "pool_version",
+    /// A pooled packet of a kind this router does not take.
+    PoolKind = "pool_kind",
+    /// A pooled packet whose index breaks a bound: rows out of order, gaps, overlaps, data left over or missing.
+    PoolIndex = "pool_index",
+    /// A pooled packet with a representation this router does not take.
+    PoolType = "pool_type",
+    /// A pooled packet with a row whose length is not that of the packet inside.
+    PoolInnerLength = "pool_inner_length",
+    /// A malformed hello.
+    HelloMalformed = "hello_malformed",
+    /// What was still waiting for a neighbour when the router stopped.
+    Shutdown = "shutdown",
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Drop;
+
+    #[test]
+    fn every_reason_has_a_name_of_its_own_and_a_meaning() {
+        let names: std::collections::HashSet<_> = Drop::ALL.iter().map(|reason| reason.name()).collect();
+        assert_eq!(names.len(), Drop::COUNT);
+        for (position, reason) in Drop::ALL.iter().enumerate() {
+            assert_eq!(*reason as usize, position, "the counters are in the order of the variants");
+            assert!(reason.meaning().ends_with('.'), "{}", reason.name());
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! What passes between workers and the control thread: bounded rings of plain values, and a bell for each side.
+//!
+//! Workers never wait for control: what finds the ring full is dropped and counted. Control never touches packet
+//! memory: what it sends goes down as bytes.
+
+use std::net::Ipv4Addr;
+
+use arrayvec::ArrayVec;
+
+use crate::fib::{PeerIndex, PortIndex};
+
+/// Largest number of bytes the control thread hands down as one packet, and of a hello handed up.
+pub const CONTROL_BYTES: usize = 1600;
+/// Longest hello body that is passed up; what follows is padding.
+pub const HELLO_BYTES: usize = 64;
+
+/// From a worker to the control thread.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// An ARP packet told us, or asked us from, this address.
+    NeighbourSeen {
+        port: PortIndex,
+        address: Ipv4Addr,
+        mac: [u8; 6],
+        /// It is an answer, or a request to us: enough to learn a new neighbour. Else only a known one is updated.
+        addressed_to_us: bool,
+    },
+    /// A packet waits for this neighbour.
+    NeighbourWanted { port: PortIndex, address: Ipv4Addr },
+    /// A hello from a peer: the UDP payload.
+    Hello { peer: PeerIndex, payload: ArrayVec<u8, HELLO_BYTES> },
+    /// A pool that was open when the control thread asked ([`super::WorkerShared::sample_pools`]).
+    OpenPool(OpenPoolSample),
+    /// The answer to that request is complete.
+    OpenPoolsEnd { request: u64 },
+}
+
+/// An open pool, for people to look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenPoolSample {
+    /// Whom it goes to.
+    pub peer: PeerIndex,
+    /// Position of the rule in the rule set.
+    pub rule: u16,
+    /// Its DSCP.
+    pub dscp: u8,
+    /// Whether its packets are ECN-capable.
+    pub ecn_capable: bool,
+    /// Packets in it.
+    pub packets: u16,
+    /// Their bytes.
+    pub bytes: u32,
+    /// How long it has been open, in nanoseconds.
+    pub age_ns: u64,
+}
+
+/// From the control thread to a worker.
+#[derive(Clone, Debug)]
+pub struct Inject {
+    /// Where the bytes go.
+    pub target: InjectTarget,
+    /// The packet.
+    pub bytes: ArrayVec<u8, CONTROL_BYTES>,
+}
+
+/// Where a packet from the control thread goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InjectTarget {
+    /// A whole Ethernet frame, out of this port.
+    Frame(PortIndex),
+    /// An IP packet of our own: looked up like any other, its TTL left as it is.
+    Routed,
+}

@@ -1,0 +1,116 @@
+//! What the control thread publishes to workers, as one immutable value.
+//!
+//! A worker loads it once per iteration. Parts that did not change are shared between one state and the next. A route
+//! is written to the longest-prefix-match table only after every worker has seen the state with the forwarding entry
+//! that the route names, and an entry is given another meaning only after every worker has seen it unused.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+
+use crate::arch::TickSpan;
+use crate::fib::{Adjacency, Entry, EntryId, NeighbourTable, PeerIndex, PortIndex};
+use crate::pool::rule::RuleSet;
+
+/// One of this router's addresses on a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortAddress {
+    /// The address.
+    pub address: Ipv4Addr,
+    /// Length of the subnet's prefix, in bits.
+    pub prefix_len: u8,
+}
+
+/// What a worker knows of a port.
+#[derive(Clone, Debug)]
+pub struct PortState {
+    /// Its Ethernet address.
+    pub mac: [u8; 6],
+    /// The largest IP packet that may leave by it, in bytes.
+    pub mtu: u16,
+    /// Our addresses on its link; the first one is the source of ICMP errors.
+    pub addresses: Vec<PortAddress>,
+}
+
+/// A node that pooled packets are exchanged with.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// Where pooled packets to it are addressed, and where those from it come from.
+    pub address: Ipv4Addr,
+    /// The address of ours that it knows us by: the source of pooled packets and hellos to it.
+    pub source: Ipv4Addr,
+    /// The largest pooled packet on the way to it, outer IP header included, in bytes.
+    pub path_mtu: u16,
+    /// Hops to it, unequipped ones counted: the index TTL of what is pooled to it. At least 1.
+    pub hops: u8,
+}
+
+/// The peers, by index and by address.
+#[derive(Debug, Default)]
+pub struct PeerTable {
+    peers: Vec<Peer>,
+    by_address: HashMap<Ipv4Addr, PeerIndex>,
+}
+
+impl PeerTable {
+    /// A table of these, each with the index of its position.
+    pub fn new(peers: Vec<Peer>) -> PeerTable {
+        let by_address = (0u16..).zip(&peers).map(|(index, peer)| (peer.address, PeerIndex(index))).collect();
+        PeerTable { peers, by_address }
+    }
+
+    /// The peer with this index.
+    #[inline(always)]
+    pub fn get(&self, index: PeerIndex) -> Option<&Peer> {
+        self.peers.get(index.index())
+    }
+
+    /// The peer that sends from this address.
+    #[inline(always)]
+    pub fn find(&self, address: Ipv4Addr) -> Option<PeerIndex> {
+        self.by_address.get(&address).copied()
+    }
+
+    /// All of them, in the order of their index.
+    pub fn iter(&self) -> impl Iterator<Item = &Peer> {
+        self.peers.iter()
+    }
+}
+
+/// All that workers read of the configuration and of the control plane's knowledge, but for the routes themselves.
+#[derive(Clone, Debug)]
+pub struct RouterState {
+    /// Changes when anything changes that open pools depend on: rules, peers, routes to them. Workers then flush all
+    /// pools before they take another packet.
+    pub pools: u64,
+    /// The ports, by [`PortIndex`].
+    pub ports: Arc<[PortState]>,
+    /// The forwarding entries, by [`EntryId`]. Entry 0 is [`Adjacency::NoRoute`].
+    pub entries: Arc<[Entry]>,
+    /// Whom we know on our links.
+    pub neighbours: Arc<NeighbourTable>,
+    /// Whom we exchange pooled packets with.
+    pub peers: Arc<PeerTable>,
+    /// Which packets are pooled, and how.
+    pub rules: Arc<RuleSet>,
+    /// UDP destination port of pooled packets, and base of their source ports.
+    pub pool_port: u16,
+    /// How long packets wait for a neighbour that does not answer.
+    pub neighbour_timeout: TickSpan,
+}
+
+impl RouterState {
+    /// The entry with this id; one that is not there means no route.
+    #[inline(always)]
+    pub fn entry(&self, id: EntryId) -> Entry {
+        const NO_ROUTE: Entry = Entry { adjacency: Adjacency::NoRoute, pool_peer: None };
+        self.entries.get(usize::from(id.0)).copied().unwrap_or(NO_ROUTE)
+    }
+
+    /// The port with this index.
+    #[inline(always)]
+    pub fn port(&self, index: PortIndex) -> Option<&PortState> {
+        self.ports.get(index.index())
+    }
+}
