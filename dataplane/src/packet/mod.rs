@@ -17,6 +17,8 @@ pub mod ipv4;
 pub mod udp;
 
 #[cfg(test)]
+pub(crate) mod heap_buffer;
+#[cfg(test)]
 pub(crate) mod mutation;
 
 pub use arp::{Arp, ArpError, ArpOperation};
