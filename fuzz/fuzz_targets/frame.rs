@@ -1,5 +1,5 @@
-//! A whole received frame through what a worker does before it looks anything up: every header, the decision whether an ICMP
-//! error is allowed, the error itself, the echo reply, the flow.
+//! A whole received frame through what a worker does before it looks anything up: every header, the decision whether
+//! an ICMP error is allowed, the error itself, the echo reply, the flow.
 #![no_main]
 
 use std::net::Ipv4Addr;
