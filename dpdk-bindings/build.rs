@@ -108,7 +108,7 @@ fn main() {
     let generated = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         builder
             .allowlist_type("rte_mempool_cache|rte_pktmbuf_pool_private")
-            .allowlist_var("RTE_MAX_LCORE|RTE_MAX_ETHPORTS|RTE_MEMPOOL_CACHE_MAX_SIZE|RTE_MEMPOOL_NAMESIZE|RTE_ETH_.*")
+            .allowlist_var("RTE_MAX_LCORE|RTE_MAX_ETHPORTS|RTE_MEMPOOL_CACHE_MAX_SIZE|RTE_ETH_.*")
             .allowlist_var("RTE_MBUF_.*|RTE_PKTMBUF_HEADROOM|RTE_LOG_.*|RTE_INTR_EVENT_.*|RTE_EPOLL_.*|SOCKET_ID_ANY")
             .allowlist_var("rte_eth_fp_ops|DPDK_.*")
             .opaque_type("rte_l2tpv2_combined_msg_hdr|rte_gtp_psc_generic_hdr")

@@ -23,3 +23,6 @@ dpdk_errno(void)
 
 /* Hash input for receive side scaling; the macros expand to shifts that bindgen does not evaluate. */
 static const uint64_t DPDK_RSS_IP_UDP_TCP = RTE_ETH_RSS_IP | RTE_ETH_RSS_UDP | RTE_ETH_RSS_TCP;
+
+/* Bytes of a mempool's name with its terminator; the macro is made of sizeof, which bindgen does not evaluate. */
+static const uint32_t DPDK_MEMPOOL_NAMESIZE = RTE_MEMPOOL_NAMESIZE;
