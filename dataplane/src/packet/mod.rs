@@ -10,6 +10,7 @@
 pub mod arp;
 pub mod buffer;
 pub mod checksum;
+pub mod ecn;
 pub mod ethernet;
 pub mod flow;
 pub mod icmp;
