@@ -16,6 +16,7 @@ mod forward;
 mod fragment;
 mod icmp_error;
 mod ip_input;
+mod iteration;
 mod local_input;
 mod moment;
 mod neighbour_queue;
@@ -28,13 +29,15 @@ mod router_state;
 mod run;
 mod shared;
 mod stages;
-mod worker;
 
 pub use counters::{Counter, Counters, SharedCounters};
 pub use drop::Drop;
 pub use event::{CONTROL_BYTES, Event, HELLO_BYTES, Inject, InjectTarget, OpenPoolSample};
+pub use iteration::{Idle, Worker, WorkerOptions};
 pub use peer_traffic::PeerReceived;
 pub use router_state::{Peer, PeerTable, PortAddress, PortState, RouterState};
 pub use shared::{Bell, WorkerShared};
 pub use stages::MAX_PEERS;
-pub use worker::{Idle, Worker, WorkerOptions};
+
+#[cfg(test)]
+mod tests;

@@ -10,7 +10,7 @@ use crate::arch::{Tick, TickSpan, now};
 use crate::dpdk::{Nic, Waiter};
 
 use super::counters::{Counter, Counters};
-use super::worker::{Idle, Worker};
+use super::iteration::{Idle, Worker};
 
 /// How long a worker polls in vain before it blocks.
 const POLL_BEFORE_BLOCKING: Duration = Duration::from_micros(50);
