@@ -9,20 +9,25 @@
 pub(super) fn copy_and_sum(source: &[u8], destination: &mut [u8]) -> u64 {
     // Summed as the machine reads it: byte order commutes with the ones' complement sum (RFC 1071, section 2 (B)).
     let mut sum = 0u64;
-    let mut from = source.chunks_exact(8);
-    let mut to = destination.chunks_exact_mut(8);
-    for (from, to) in from.by_ref().zip(to.by_ref()) {
-        to.copy_from_slice(from);
-        let word = from.first_chunk().map_or(0, |bytes| u64::from_ne_bytes(*bytes));
+    let (from, from_rest) = source.as_chunks::<8>();
+    let (to, to_rest) = destination.as_chunks_mut::<8>();
+    for (from, to) in from.iter().zip(to) {
+        *to = *from;
+        let word = u64::from_ne_bytes(*from);
         sum += (word >> 32) + (word & 0xffff_ffff);
     }
-    let mut last = [0u8; 8];
-    for ((from, to), last) in from.remainder().iter().zip(to.into_remainder()).zip(&mut last) {
+    let (from, from_rest) = from_rest.as_chunks::<4>();
+    let (to, to_rest) = to_rest.as_chunks_mut::<4>();
+    for (from, to) in from.iter().zip(to) {
+        *to = *from;
+        sum += u64::from(u32::from_ne_bytes(*from));
+    }
+    let mut last = [0u8; 4];
+    for ((from, to), last) in from_rest.iter().zip(to_rest).zip(&mut last) {
         *to = *from;
         *last = *from;
     }
-    let word = u64::from_ne_bytes(last);
-    sum += (word >> 32) + (word & 0xffff_ffff);
+    sum += u64::from(u32::from_ne_bytes(last));
     u64::from(u16::from_be_bytes(fold(sum).to_ne_bytes()))
 }
 
