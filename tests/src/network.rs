@@ -71,6 +71,16 @@ pub enum Middle {
     },
 }
 
+impl Middle {
+    /// The pooling window; zero where nothing is pooled.
+    pub fn window(self) -> Duration {
+        match self {
+            Self::Linux => Duration::ZERO,
+            Self::Carpool { window, .. } => window,
+        }
+    }
+}
+
 /// The two routers under test.
 #[derive(Debug)]
 pub struct Pair {

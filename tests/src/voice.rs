@@ -18,7 +18,7 @@ use crate::{
     error::{Error, Result},
     frame::{Flow, Observation, observe},
     model::{Pooler, Prediction},
-    network::{CLIENTS, MTU, Middle, Network, ROUTERS, SERVERS, VOICE_PORTS},
+    network::{CLIENTS, MTU, Network, ROUTERS, SERVERS, VOICE_PORTS},
     rtp::{self, Recording, Stream, Talk},
     transit::Crossing,
 };
@@ -141,10 +141,7 @@ impl Run {
                 listeners.push(rtp::listen(lab.namespace(call.to.0)?, call.flow)?);
             }
         }
-        let window = match network.middle {
-            Middle::Linux => Duration::ZERO,
-            Middle::Carpool { window, .. } => window,
-        };
+        let window = network.middle.window();
         let live = Live::new(&calls);
         let talk = Talk::start(&recording, &streams, plan.duration)?;
         Ok(Self { calls, window, ends, transit, talk, _listeners: listeners, live })
