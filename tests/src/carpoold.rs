@@ -5,7 +5,6 @@ use std::{
     fs,
     net::Ipv4Addr,
     path::PathBuf,
-    process::ExitStatus,
     thread,
     time::{Duration, Instant},
 };
@@ -23,7 +22,9 @@ use crate::{
 /// EAL start, ports, sockets: two seconds are usual on a small machine, more where it is busy.
 const START_LIMIT: Duration = Duration::from_secs(30);
 /// Flush, stop ports, give back every mbuf.
-pub const STOP_LIMIT: Duration = Duration::from_secs(10);
+const STOP_LIMIT: Duration = Duration::from_secs(10);
+/// What carpoold logs when it gave every mbuf back.
+const ALL_BACK: &str = "every mbuf is back";
 /// How often a question without an event to wait for is asked again.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
 
@@ -195,9 +196,27 @@ impl Carpoold {
         Ok(())
     }
 
-    /// SIGTERM, and how it ended.
-    pub fn stop(&mut self) -> Result<ExitStatus> {
-        self.process.terminate(STOP_LIMIT)
+    /// Whether the accounting equation of DESIGN.md holds now; says the figures where it does not.
+    pub fn check_accounting(&self) -> Result<()> {
+        let accounting = self.control.accounting()?;
+        if accounting.balances() {
+            return Ok(());
+        }
+        Err(Error::Malformed { what: format!("the accounting of {}", self.name), why: accounting.to_string() })
+    }
+
+    /// SIGTERM: it must exit with 0 and say that every mbuf is back.
+    pub fn stop(&mut self) -> Result<()> {
+        let status = self.process.terminate(STOP_LIMIT)?;
+        let output = self.output();
+        let all_back = output.lines().any(|line| line.contains(ALL_BACK));
+        if status.success() && all_back {
+            return Ok(());
+        }
+        Err(Error::Malformed {
+            what: format!("the end of carpoold in {}", self.name),
+            why: format!("{status}, every mbuf back: {all_back}; it logged: {output}"),
+        })
     }
 
     pub(crate) fn leave_running(&mut self) {

@@ -4,6 +4,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -43,10 +44,36 @@ impl Accounting {
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+impl fmt::Display for Accounting {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { received, created, sent, held, dropped, absorbed } = self;
+        let sign = if self.balances() { "=" } else { "is not" };
+        write!(
+            formatter,
+            "in {received} + created {created} {sign} out {sent} + held {held} + dropped {dropped} + absorbed {absorbed}"
+        )
+    }
+}
+
+/// A peer as its router sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
     pub name: String,
+    /// Its hellos arrive, or it is assumed to live.
     pub alive: bool,
+}
+
+/// What a router has pooled since it started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct Pooled {
+    /// Stream packets that left as themselves at the end of their window.
+    pub lone: u64,
+    /// Pooled packets sent.
+    pub pooled_packets: u64,
+    /// Stream packets sent inside them.
+    pub rows: u64,
+    /// The longest that a pool was open, in microseconds.
+    pub longest_us: u64,
 }
 
 impl Control {
@@ -61,21 +88,67 @@ impl Control {
     }
 
     pub fn accounting(&self) -> Result<Accounting> {
-        read(&self.ask(&["stats"])?, "stats")
+        let answer: Stats<Accounting> = read(self.ask(&["stats"])?, "stats")?;
+        Ok(answer.total)
     }
 
-    /// Packets dropped so far, by reason; reasons that never happened may be absent.
+    /// Packets dropped so far, by reason.
     pub fn drops(&self) -> Result<BTreeMap<String, u64>> {
-        read(&self.ask(&["stats", "--drops"])?, "stats --drops")
+        #[derive(Deserialize)]
+        struct Drops {
+            drops: BTreeMap<String, u64>,
+        }
+        let answer: Stats<Drops> = read(self.ask(&["stats", "--drops"])?, "stats --drops")?;
+        Ok(answer.total.drops)
     }
 
     pub fn peers(&self) -> Result<Vec<Peer>> {
-        read(&self.ask(&["peer", "show"])?, "peer show")
+        #[derive(Deserialize)]
+        struct Peers {
+            peers: Vec<Entry>,
+        }
+        #[derive(Deserialize)]
+        struct Entry {
+            name: String,
+            state: String,
+        }
+        let answer: Peers = read(self.ask(&["peer", "show"])?, "peer show")?;
+        let alive = |state: &str| matches!(state, "up" | "assumed");
+        Ok(answer.peers.into_iter().map(|Entry { name, state }| Peer { name, alive: alive(&state) }).collect())
+    }
+
+    pub fn pooled(&self) -> Result<Pooled> {
+        #[derive(Deserialize)]
+        struct Pools {
+            totals: Pooled,
+        }
+        let answer: Pools = read(self.ask(&["pool", "show"])?, "pool show")?;
+        Ok(answer.totals)
+    }
+
+    /// Stream packets that wait in open pools now.
+    pub fn waiting(&self) -> Result<u64> {
+        #[derive(Deserialize)]
+        struct Pools {
+            open: Vec<Open>,
+        }
+        #[derive(Deserialize)]
+        struct Open {
+            packets: u64,
+        }
+        let answer: Pools = read(self.ask(&["pool", "show"])?, "pool show")?;
+        Ok(answer.open.iter().map(|pool| pool.packets).sum())
     }
 }
 
-fn read<T: for<'a> Deserialize<'a>>(answer: &Value, command: &str) -> Result<T> {
-    T::deserialize(answer).map_err(|error| Error::Malformed {
+/// The answer to `stats`, as far as it is about all workers together.
+#[derive(Deserialize)]
+struct Stats<T> {
+    total: T,
+}
+
+fn read<T: for<'a> Deserialize<'a>>(answer: Value, command: &str) -> Result<T> {
+    T::deserialize(&answer).map_err(|error| Error::Malformed {
         what: format!("the answer to `carpool --json {command}`"),
         why: format!("{error}: {answer}"),
     })
@@ -95,4 +168,28 @@ pub fn program(name: &str) -> Result<PathBuf> {
         path: path.display().to_string(),
         remedy: "build it first: cargo build --workspace".to_owned(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_account_of_all_workers_is_read_from_the_total_and_checked() {
+        let total = json!({"in": 10, "created": 2, "out": 7, "held": 1, "dropped": 1, "absorbed": 3, "balanced": true,
+            "counters": {}});
+        let answer: Stats<Accounting> = read(json!({"total": total, "workers": [], "mempools": []}), "stats").unwrap();
+        assert!(answer.total.balances());
+        let lost_one = Accounting { sent: 6, ..answer.total };
+        assert_eq!(lost_one.to_string(), "in 10 + created 2 is not out 6 + held 1 + dropped 1 + absorbed 3");
+    }
+
+    #[test]
+    fn an_answer_of_another_shape_is_an_error_that_shows_it() {
+        let error = read::<Stats<Accounting>>(json!({"total": 3}), "stats").err().expect("it is refused");
+        assert!(error.to_string().contains("carpool --json stats"), "{error}");
+        assert!(error.to_string().contains("{\"total\":3}"), "{error}");
+    }
 }

@@ -2,11 +2,11 @@
 //!
 //! Every fallible call of the operating system is wrapped with [`Doing::doing`]; the bare errno never reaches a reader.
 
-use std::{io, time::Duration};
+use std::{fmt, io, time::Duration};
 
 pub type Result<T> = std::result::Result<T, Error>;
 
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 pub enum Error {
     #[error("the lab makes network namespaces and raw sockets: run it as root")]
     NotRoot,
@@ -22,6 +22,13 @@ pub enum Error {
     Malformed { what: String, why: String },
     #[error("a thread of the lab ended early: {0}")]
     Thread(String),
+}
+
+/// A test that fails prints its error this way: the sentence is all there is to know.
+impl fmt::Debug for Error {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, formatter)
+    }
 }
 
 /// Says what was being done when the operating system refused.

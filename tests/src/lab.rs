@@ -7,6 +7,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     sync::atomic::{AtomicUsize, Ordering},
+    thread,
 };
 
 use ipnet::Ipv4Net;
@@ -104,8 +105,7 @@ impl Lab {
 
     pub fn add(&mut self, name: &str, kind: Kind) -> Result<()> {
         let full = format!("{}-{name}", self.prefix);
-        leftovers::remember_namespace(&full);
-        let namespace = Namespace::create(full)?;
+        let namespace = leftovers::make_namespace(&full, || Namespace::create(full.clone()))?;
         namespace.sysctl("ipv4/ip_forward", if kind == Kind::LinuxRouter { "1" } else { "0" })?;
         self.nodes.push(Node { name: name.to_owned(), kind, namespace });
         Ok(())
@@ -171,6 +171,14 @@ impl Lab {
 
 impl Drop for Lab {
     fn drop(&mut self) {
+        if thread::panicking() {
+            // A test fails: what its programs had to say goes with the report, for the files go now.
+            for path in fs::read_dir(&self.directory).into_iter().flatten().flatten().map(|entry| entry.path()) {
+                if path.extension().is_some_and(|extension| extension == "log") {
+                    eprintln!("{}:\n{}", path.display(), fs::read_to_string(&path).unwrap_or_default());
+                }
+            }
+        }
         if !self.kept {
             leftovers::remove(&self.prefix);
         }
@@ -199,7 +207,7 @@ mod tests {
 
     #[test]
     fn a_lab_that_panics_leaves_no_namespace_and_no_file() {
-        let (prefix, directory) = std::thread::spawn(|| {
+        let (prefix, directory) = thread::spawn(|| {
             let mut lab = Lab::new().expect("a lab can be made (as root)");
             lab.add("left", Kind::Host).expect("a namespace");
             lab.add("right", Kind::Host).expect("a namespace");

@@ -5,9 +5,9 @@
 //! behind is swept by the next lab that starts, told by the process id in its name.
 
 use std::{
-    fs,
+    fs, io,
     path::Path,
-    process::Command,
+    process::{Child, Command},
     sync::{Mutex, MutexGuard, Once, PoisonError},
     thread,
 };
@@ -46,12 +46,19 @@ fn remains() -> MutexGuard<'static, Remains> {
     REMAINS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-pub(crate) fn remember_namespace(name: &str) {
-    remains().namespaces.push(name.to_owned());
+/// Runs `make`, which makes the namespace. A signal waits until it is made and known, or is not.
+pub(crate) fn make_namespace<T>(name: &str, make: impl FnOnce() -> Result<T>) -> Result<T> {
+    let mut remains = remains();
+    remains.namespaces.push(name.to_owned());
+    make()
 }
 
-pub(crate) fn remember_process(pid: u32) {
-    remains().processes.push(pid);
+/// Runs `start`, which starts a process. A signal waits until it is known.
+pub(crate) fn start_process(start: impl FnOnce() -> io::Result<Child>) -> io::Result<Child> {
+    let mut remains = remains();
+    let child = start()?;
+    remains.processes.push(child.id());
+    Ok(child)
 }
 
 pub(crate) fn forget_process(pid: u32) {
@@ -156,14 +163,15 @@ pub(crate) fn end_on_signals() -> Result<()> {
     ONCE.call_once(|| {
         thread::spawn(move || {
             if let Some(signal) = signals.forever().next() {
-                let remains = std::mem::take(&mut *remains());
-                for pid in remains.processes {
+                // Held to the end: whoever is about to make something more waits for ever.
+                let remains = remains();
+                for pid in &remains.processes {
                     let _ = kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL);
                 }
-                for name in remains.namespaces {
-                    delete_namespace(&name);
+                for name in &remains.namespaces {
+                    delete_namespace(name);
                 }
-                for path in remains.directories {
+                for path in &remains.directories {
                     let _ = fs::remove_dir_all(path);
                 }
                 // As the shell reports a death by this signal.

@@ -23,5 +23,6 @@ pub mod report;
 pub mod rtp;
 pub mod transit;
 pub mod voice;
+pub mod wire;
 
 pub use error::{Error, Result};

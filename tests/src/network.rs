@@ -32,8 +32,10 @@ pub const CLIENTS: [(&str, Ipv4Addr); 3] = [
 ];
 /// A's address on the link to transit, and the one its pooled packets come from.
 pub const A: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
-const TRANSIT_AT_A: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
-const TRANSIT_AT_B: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
+/// Transit's address on the link to A.
+pub const TRANSIT_AT_A: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
+/// Transit's address on the link to B.
+pub const TRANSIT_AT_B: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
 /// B's address on the link to transit.
 pub const B: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 2);
 /// Bytes of IP packet, on every link.
@@ -88,6 +90,14 @@ pub struct Pair {
     pub b: Carpoold,
 }
 
+impl Pair {
+    /// The longest that either router kept a pool open: no more than the window and one round of its loop.
+    pub fn longest_open(&self) -> Result<Duration> {
+        let longest = self.a.control.pooled()?.longest_us.max(self.b.control.pooled()?.longest_us);
+        Ok(Duration::from_micros(longest))
+    }
+}
+
 #[derive(Debug)]
 pub struct Network {
     /// Before the lab: they are ended before their namespaces go.
@@ -132,6 +142,31 @@ impl Network {
         let mut network = Self { carpools, middle, lab };
         network.wait_until_ready()?;
         Ok(network)
+    }
+
+    /// The routers under test.
+    ///
+    /// # Errors
+    /// There are none where plain Linux routers stand in their places.
+    pub fn pair(&mut self) -> Result<&mut Pair> {
+        self.carpools.as_mut().ok_or_else(|| Error::Malformed {
+            what: "the network".to_owned(),
+            why: "it has plain Linux routers in the places of A and B".to_owned(),
+        })
+    }
+
+    /// Ends both routers and takes the network down.
+    ///
+    /// # Errors
+    /// A router's account does not balance, or it does not end as it should.
+    pub fn close(mut self) -> Result<()> {
+        if let Some(Pair { a, b }) = &mut self.carpools {
+            for router in [a, b] {
+                router.check_accounting()?;
+                router.stop()?;
+            }
+        }
+        Ok(())
     }
 
     fn wait_until_ready(&mut self) -> Result<()> {

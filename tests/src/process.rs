@@ -46,14 +46,8 @@ impl Process {
             .open(log)
             .doing(format!("opening {} for the output of {name}", log.display()))?;
         let errors = file.try_clone().doing("duplicating a descriptor")?;
-        let child = command
-            .process_group(0)
-            .stdin(Stdio::null())
-            .stdout(file)
-            .stderr(errors)
-            .spawn()
-            .doing(format!("starting {name}"))?;
-        leftovers::remember_process(child.id());
+        command.process_group(0).stdin(Stdio::null()).stdout(file).stderr(errors);
+        let child = leftovers::start_process(|| command.spawn()).doing(format!("starting {name}"))?;
         let pid = Pid::from_raw(child.id().cast_signed());
         let (sender, ended) = channel();
         thread::spawn(move || {

@@ -39,11 +39,14 @@ pub struct Report {
     pub ratio_of_model: f64,
     /// The same way at the same time for packets that no rule selects.
     pub baseline_us: Delay,
+    /// The longest that a router kept a pool open, as it says itself: what is later than this waited elsewhere.
+    pub longest_open_us: u64,
 }
 
 impl Report {
-    pub fn of(findings: &Findings, window: Duration) -> Self {
+    pub fn of(findings: &Findings, window: Duration, longest_open: Duration) -> Self {
         let voice = &findings.voice;
+        let microseconds = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         let transit_packets = findings.crossing.packets();
         let ratio = if transit_packets == 0 { 0.0 } else { voice.sent as f64 / transit_packets as f64 };
         let model_ratio = findings.prediction.ratio();
@@ -56,7 +59,7 @@ impl Report {
             transit_packets,
             ratio: rounded(ratio),
             delay_us: delay(&voice.passages),
-            window_us: u64::try_from(window.as_micros()).unwrap_or(u64::MAX),
+            window_us: microseconds(window),
             streams: findings.streams,
             lost: voice.lost.len(),
             altered: voice.altered.len(),
@@ -66,6 +69,7 @@ impl Report {
             model_ratio: rounded(model_ratio),
             ratio_of_model: rounded(ratio / model_ratio),
             baseline_us: delay(&findings.reference.passages),
+            longest_open_us: microseconds(longest_open),
         }
     }
 

@@ -25,7 +25,7 @@ fn the_lab_loses_nothing_with_plain_linux_routers() {
     assert!(findings.local.perfect(), "{}", findings.local);
     assert_eq!(findings.crossing.lone, findings.voice.sent, "each packet crosses transit as itself");
     assert_eq!(findings.crossing.pooled, 0);
-    let report = Report::of(&findings, Duration::ZERO);
+    let report = Report::of(&findings, Duration::ZERO, Duration::ZERO);
     assert!(report.succeeded(), "{report:?}");
     assert!((report.ratio - 1.0).abs() < 1e-9, "{report:?}");
 }

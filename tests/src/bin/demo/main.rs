@@ -20,6 +20,7 @@ use carpool_tests::{
     network::{Middle, Network},
     pcap,
     report::Report,
+    transit::POOL_PORT,
     voice::{Heading, Plan, Run},
 };
 use clap::{Parser, ValueEnum};
@@ -186,7 +187,11 @@ fn show(scenario: Scenario, arguments: &Arguments) -> Result<bool> {
     screen.draw_last(&run.progress());
     let findings = run.finish()?;
     drop(alone);
-    let report = Report::of(&findings, middle.window());
+    let longest_open = match &network.carpools {
+        Some(pair) => pair.longest_open()?,
+        None => Duration::ZERO,
+    };
+    let report = Report::of(&findings, middle.window(), longest_open);
     screen.say(&verdict(&findings.voice.to_string(), &report));
     if let Some(path) = &arguments.pcap {
         pcap::write(path, &findings.transit)?;
@@ -209,23 +214,25 @@ fn verdict(comparison: &str, report: &Report) -> String {
     if let Some(first) = sentence.get_mut(..1) {
         first.make_ascii_uppercase();
     }
-    let Report { streams, sent, transit_packets, ratio, ratio_of_model, delay_us, baseline_us, window_us, .. } = report;
-    let judgement = if report.succeeded() { "This is as it should be." } else { "This is NOT as it should be." };
-    format!(
-        "\n{sentence}.\n\
-         {streams} streams, {sent} packets, crossed transit as {transit_packets}: {ratio:.2} share a ride, {:.1}% of what \
-         a model of the pooler expects.\n\
-         Delay with a window of {window_us} us: half below {:.0} us, 99% below {:.0} us, longest {:.0} us; \
-         unpooled packets on the same way: {:.0}, {:.0} and {:.0} us.\n\
-         {judgement}",
-        ratio_of_model * 100.0,
-        delay_us.p50,
-        delay_us.p99,
-        delay_us.max,
-        baseline_us.p50,
-        baseline_us.p99,
-        baseline_us.max,
-    )
+    let Report { streams, sent, transit_packets, ratio, delay_us: delay, baseline_us: baseline, .. } = report;
+    let of_model = report.ratio_of_model * 100.0;
+    let mut text = format!("\n{sentence}.\n{streams} streams, {sent} packets, crossed transit as {transit_packets}: ");
+    if report.window_us > 0 {
+        text += &format!("{ratio:.2} share a ride, {of_model:.1}% of what a model of the pooler expects.\n");
+    } else {
+        text += "each as itself.\n";
+    }
+    text +=
+        &format!("Delay: half below {:.0} us, 99% below {:.0} us, longest {:.0} us", delay.p50, delay.p99, delay.max);
+    if report.window_us > 0 {
+        text += &format!(
+            "; unpooled packets on the same way: {:.0}, {:.0} and {:.0} us.\n\
+             The window is {} us; no pool was open for longer than {} us",
+            baseline.p50, baseline.p99, baseline.max, report.window_us, report.longest_open_us,
+        );
+    }
+    text += if report.succeeded() { ".\nThis is as it should be." } else { ".\nThis is NOT as it should be." };
+    text
 }
 
 fn how_to_play(network: &Network) -> String {
@@ -234,13 +241,15 @@ fn how_to_play(network: &Network) -> String {
         text += &format!("  {name:<8} ip netns exec {} bash\n", namespace.full_name());
     }
     let directory = network.lab.directory().display();
-    let client = network.carpools.as_ref().map(|pair| pair.a.control.client.display().to_string()).unwrap_or_default();
+    text += "For example:\n";
+    if let Some(pair) = &network.carpools {
+        let client = pair.a.control.client.display();
+        text += &format!("  {client} --socket {directory}/A.sock pool show\n");
+        text += &format!("  ip netns exec {KEPT}-transit tcpdump -ni A udp port {POOL_PORT}\n");
+    }
     text += &format!(
-        "For example:\n\
-         \x20 {client} --socket {directory}/A.sock pool show\n\
-         \x20 ip netns exec {KEPT}-transit tcpdump -ni A udp port 7665\n\
-         \x20 ip netns exec {KEPT}-client1 iperf3 -s -1 -D\n\
-         \x20 ip netns exec {KEPT}-server1 iperf3 -c 203.0.113.10 -u -b 2M -l 200 --dscp ef --cport 16384\n\
+        "  ip netns exec {KEPT}-client1 iperf3 -s -1 -D -p 16384\n\
+         \x20 ip netns exec {KEPT}-server1 iperf3 -c 203.0.113.10 -p 16384 -u -b 4M -l 200 --dscp ef\n\
          Configuration, log and control socket of A and B are in {directory}.\n\
          To remove it: scripts/demo --remove"
     );
