@@ -13,7 +13,7 @@ use thiserror::Error;
 use super::device::{Device, driver_name};
 use super::eal::Eal;
 use super::mempool::{HEADROOM, Mempool};
-use super::queue::{PortQueue, RxEvent};
+use super::queue::{PortQueue, RxSource};
 use super::{error_text, log_stream};
 
 /// Bytes an Ethernet frame has beyond its IP packet: header, one VLAN tag, checksum.
@@ -113,15 +113,17 @@ impl Port {
             setup.start(&info, rx_queues, tx_queues, false)?;
         }
         let mac = setup.mac();
-        let device = Arc::new(device);
-        let queues = (0..tx_queues)
-            .map(|queue| {
-                let rx = (queue < rx_queues).then(|| (queue, rx_event(&device, queue, interrupts)));
-                PortQueue::new(Arc::clone(&device), rx, queue)
-            })
-            .collect();
         let driver = driver_name(&info);
         let interface = (driver == "net_af_packet").then_some(info.if_index);
+        let source = match interface {
+            Some(interface) => RxSource::PacketSocket { interface },
+            None if interrupts => RxSource::Interrupts,
+            None => RxSource::None,
+        };
+        let device = Arc::new(device);
+        let queues = (0..tx_queues)
+            .map(|queue| PortQueue::new(Arc::clone(&device), (queue < rx_queues).then_some(queue), queue, source))
+            .collect();
         Ok(Port { device, driver, mac, mtu: options.mtu, interface, queues })
     }
 
@@ -197,21 +199,6 @@ fn is_running(interface: u32) -> bool {
     let running = InterfaceFlags::IFF_UP | InterfaceFlags::IFF_RUNNING;
     getifaddrs()
         .is_ok_and(|mut addresses| addresses.any(|address| has_index(&address) && address.flags.contains(running)))
-}
-
-/// How a worker learns that a receive queue has packets.
-fn rx_event(device: &Device, queue: u16, interrupts: bool) -> RxEvent {
-    if let Some(socket) = device.socket(queue) {
-        return RxEvent::Socket(socket);
-    }
-    if !interrupts {
-        return RxEvent::None;
-    }
-    let (descriptor, _) = log_stream::capture(|| {
-        // SAFETY: the port exists and is started, with this receive queue.
-        unsafe { dpdk_sys::rte_eth_dev_rx_intr_ctl_q_get_fd(device.port(), queue) }
-    });
-    if descriptor >= 0 { RxEvent::Interrupt } else { RxEvent::None }
 }
 
 /// A device on its way to become a port.
@@ -523,7 +510,7 @@ mod tests {
     ) -> u16 {
         for index in 0..usize::from(count) {
             // SAFETY: DPDK passes `count` received packets.
-            let mbuf = unsafe { packets.add(index).read() };
+            let mbuf = unsafe { packets.wrapping_add(index).read() };
             // SAFETY: as above.
             unsafe { (*mbuf).port = 777 };
         }
