@@ -2,3 +2,4 @@
 #![deny(unsafe_code)]
 
 pub mod api;
+pub mod cli;
