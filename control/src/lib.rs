@@ -1,2 +1,5 @@
 //! The control side of carpool.
 #![deny(unsafe_code)]
+
+pub mod api;
+pub mod cli;
