@@ -1,7 +1,8 @@
 //! Is what arrived what was sent?
 //!
 //! Packets are matched per stream by all bytes that no router may change. Identical means: those bytes equal, TTL lower
-//! by exactly the routers crossed, IPv4 header checksum right. What has no match is paired with what is missing, in
+//! by exactly the routers crossed (a router that was crossed inside a pooled packet saw the outer header's TTL, not the
+//! packet's own), IPv4 header checksum right. What has no match is paired with what is missing, in
 //! order, and the first difference is said in words; what remains is lost.
 
 use std::{
@@ -10,7 +11,10 @@ use std::{
     time::Duration,
 };
 
-use crate::frame::{CHECKSUM_OFFSET, Flow, Observation, TTL_OFFSET};
+use crate::{
+    frame::{CHECKSUM_OFFSET, Flow, Observation, TTL_OFFSET},
+    transit::Riders,
+};
 
 /// A packet that arrived otherwise than it was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,8 +119,26 @@ impl fmt::Display for Comparison {
     }
 }
 
-/// Compares two captures of the same streams with `routers` routers between them.
-pub fn compare(sent: &[Observation], received: &[Observation], routers: u8) -> Comparison {
+/// How many routers each packet crossed as itself.
+#[derive(Clone, Copy, Debug)]
+pub enum Routers<'a> {
+    /// All packets the same number.
+    All(u8),
+    /// Packets that crossed transit inside pooled packets one less than the others, which crossed this many.
+    LessWhenPooled(u8, &'a Riders),
+}
+
+impl Routers<'_> {
+    fn crossed_by(self, observation: &Observation) -> u8 {
+        match self {
+            Self::All(routers) => routers,
+            Self::LessWhenPooled(routers, riders) => routers - u8::from(riders.contains(observation)),
+        }
+    }
+}
+
+/// Compares two captures of the same streams with these routers between them.
+pub fn compare(sent: &[Observation], received: &[Observation], routers: Routers<'_>) -> Comparison {
     let mut streams: BTreeMap<Flow, (Vec<&Observation>, Vec<&Observation>)> = BTreeMap::new();
     for observation in sent {
         streams.entry(observation.flow).or_default().0.push(observation);
@@ -131,7 +153,7 @@ pub fn compare(sent: &[Observation], received: &[Observation], routers: u8) -> C
     whole
 }
 
-fn compare_stream(flow: Flow, sent: &[&Observation], received: &[&Observation], routers: u8) -> Comparison {
+fn compare_stream(flow: Flow, sent: &[&Observation], received: &[&Observation], routers: Routers<'_>) -> Comparison {
     let mut awaited: HashMap<Vec<u8>, VecDeque<usize>> = HashMap::new();
     for (position, observation) in sent.iter().enumerate() {
         awaited.entry(observation.invariant()).or_default().push_back(position);
@@ -155,7 +177,7 @@ fn compare_stream(flow: Flow, sent: &[&Observation], received: &[&Observation], 
             result.reordered += 1;
         }
         latest = latest.max(Some(position));
-        match header_difference(sent[position], observation, routers) {
+        match header_difference(sent[position], observation, routers.crossed_by(observation)) {
             None => result.passages.push(Passage { flow, sent: sent[position].at, received: observation.at }),
             Some(difference) => result.altered.push(Alteration { flow, position: Some(position), difference }),
         }

@@ -13,14 +13,14 @@ use std::{
 
 use crate::{
     capture::{Capture, Direction, Frame, Recorded},
-    compare::{Comparison, compare},
+    compare::{Comparison, Routers, compare},
     delay::{Delay, Delays},
     error::{Error, Result},
     frame::{Flow, Observation, observe},
     model::{Pooler, Prediction},
     network::{CLIENTS, MTU, Network, ROUTERS, SERVERS, VOICE_PORTS},
     rtp::{self, Recording, Stream, Talk},
-    transit::Crossing,
+    transit::{Crossing, Riders},
 };
 
 /// How long after the last packet was sent one is still waited for, beyond the window.
@@ -208,11 +208,17 @@ fn judge(
         seen.sort_by_key(|observation| observation.at);
         seen
     };
+    let mut riders = Riders::default();
+    for frame in east.iter().chain(&west).filter(|frame| frame.direction == Direction::In) {
+        if let Some(observation) = Observation::of(frame) {
+            riders.add(&observation);
+        }
+    }
     let compared = |role, routers| compare(&collect(role, Direction::Out), &collect(role, Direction::In), routers);
     let pooler = Pooler { window, mtu: usize::from(MTU) };
     let (mut voice, mut crossing, mut prediction) = (Comparison::default(), Crossing::default(), Prediction::default());
     for (role, frames) in [(Role::Eastward, &east), (Role::Westward, &west)] {
-        voice.merge(compared(role, ROUTERS));
+        voice.merge(compared(role, Routers::LessWhenPooled(ROUTERS, &riders)));
         let sent = collect(role, Direction::Out);
         prediction = prediction + pooler.predict(sent.iter().map(|packet| (packet.at, packet.packet().len())));
         let flows: HashSet<_> = calls.iter().filter(|call| call.role == role).map(|call| call.flow).collect();
@@ -227,8 +233,8 @@ fn judge(
     Findings {
         streams: calls.iter().filter(|call| is_voice(call.role)).count(),
         voice,
-        reference: compared(Role::Reference, ROUTERS),
-        local: compared(Role::Local, 1),
+        reference: compared(Role::Reference, Routers::All(ROUTERS)),
+        local: compared(Role::Local, Routers::All(1)),
         crossing,
         prediction,
         transit,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use carpool_tests::{
     capture::Direction,
-    compare::{Comparison, compare},
+    compare::{Comparison, Routers, compare},
     frame::{Flow, Observation, ethernet_frame, udp_packet},
 };
 use proptest::prelude::*;
@@ -58,7 +58,7 @@ fn only_difference(result: &Comparison) -> &str {
 
 #[test]
 fn what_arrives_as_it_was_sent_is_perfect_and_its_delay_is_known() {
-    let result = compare(&ten_sent(), &ten_arrived(), ROUTERS);
+    let result = compare(&ten_sent(), &ten_arrived(), Routers::All(ROUTERS));
     assert!(result.perfect(), "{result}");
     assert_eq!(result.to_string(), "all 10 packets arrived, each identical and in the order sent");
     assert!(result.passages.iter().all(|passage| passage.delay() == Duration::from_millis(5)));
@@ -66,14 +66,14 @@ fn what_arrives_as_it_was_sent_is_perfect_and_its_delay_is_known() {
 
 #[test]
 fn nothing_sent_is_not_perfect() {
-    assert!(!compare(&[], &[], ROUTERS).perfect());
+    assert!(!compare(&[], &[], Routers::All(ROUTERS)).perfect());
 }
 
 #[test]
 fn a_lost_packet_is_named() {
     let mut received = ten_arrived();
     received.remove(4);
-    let result = compare(&ten_sent(), &received, ROUTERS);
+    let result = compare(&ten_sent(), &received, Routers::All(ROUTERS));
     assert_eq!((result.delivered, result.lost.as_slice()), (9, &[(flow(0), 4)][..]));
     assert!(!result.perfect());
     assert!(result.to_string().contains("1 lost, the first: 198.18.1.10:16384 to 203.0.113.10:20000, packet 4"));
@@ -83,7 +83,7 @@ fn a_lost_packet_is_named() {
 fn a_packet_that_arrives_twice_is_counted_once_and_told() {
     let mut received = ten_arrived();
     received.push(arrived(0, 3, ROUTERS));
-    let result = compare(&ten_sent(), &received, ROUTERS);
+    let result = compare(&ten_sent(), &received, Routers::All(ROUTERS));
     assert_eq!((result.delivered, result.duplicated), (10, 1));
     assert!(!result.identical());
 }
@@ -92,7 +92,7 @@ fn a_packet_that_arrives_twice_is_counted_once_and_told() {
 fn packets_that_change_places_are_out_of_order_but_not_altered() {
     let mut received = ten_arrived();
     received.swap(2, 3);
-    let result = compare(&ten_sent(), &received, ROUTERS);
+    let result = compare(&ten_sent(), &received, Routers::All(ROUTERS));
     assert!(result.identical() && !result.in_order() && !result.perfect());
     assert_eq!(result.reordered, 1);
 }
@@ -100,16 +100,18 @@ fn packets_that_change_places_are_out_of_order_but_not_altered() {
 #[test]
 fn streams_may_overtake_each_other() {
     let sent: Vec<_> = (0..10).flat_map(|nth| [sent(0, nth), sent(1, nth)]).collect();
-    let received: Vec<_> =
-        (0..10).map(|nth| arrived(1, nth, ROUTERS)).chain((0..10).map(|nth| arrived(0, nth, ROUTERS))).collect();
-    assert!(compare(&sent, &received, ROUTERS).perfect());
+    let received: Vec<_> = (0..10)
+        .map(|nth| arrived(1, nth, ROUTERS))
+        .chain((0..10).map(|nth| arrived(0, nth, ROUTERS)))
+        .collect();
+    assert!(compare(&sent, &received, Routers::All(ROUTERS)).perfect());
 }
 
 #[test]
 fn a_changed_payload_byte_is_told_by_its_place() {
     let mut received = ten_arrived();
     received[6] = altered(&received[6], 28 + 5, 9);
-    let result = compare(&ten_sent(), &received, ROUTERS);
+    let result = compare(&ten_sent(), &received, Routers::All(ROUTERS));
     assert_eq!(only_difference(&result), "byte 5 of the payload was 0x07 and arrived as 0x09");
     assert_eq!(result.altered[0].position, Some(6));
     assert_eq!((result.delivered, result.lost.len()), (10, 0), "it did arrive");
@@ -119,7 +121,7 @@ fn a_changed_payload_byte_is_told_by_its_place() {
 fn a_ttl_lower_by_one_too_few_is_an_alteration() {
     let mut received = ten_arrived();
     received[0] = arrived(0, 0, ROUTERS - 1);
-    let result = compare(&ten_sent(), &received, ROUTERS);
+    let result = compare(&ten_sent(), &received, Routers::All(ROUTERS));
     assert_eq!(only_difference(&result), "TTL 64 was sent and 62 arrived, across 3 routers");
 }
 
@@ -128,7 +130,7 @@ fn a_header_checksum_that_does_not_hold_is_an_alteration() {
     let mut received = ten_arrived();
     let low = received[0].packet()[11];
     received[0] = altered(&received[0], 11, low ^ 1);
-    let result = compare(&ten_sent(), &received, ROUTERS);
+    let result = compare(&ten_sent(), &received, Routers::All(ROUTERS));
     assert_eq!(only_difference(&result), "its IPv4 header checksum is wrong");
 }
 
@@ -136,7 +138,7 @@ fn a_header_checksum_that_does_not_hold_is_an_alteration() {
 fn a_packet_that_was_never_sent_is_an_alteration() {
     let mut received = ten_arrived();
     received.push(arrived(5, 0, ROUTERS));
-    let result = compare(&ten_sent(), &received, ROUTERS);
+    let result = compare(&ten_sent(), &received, Routers::All(ROUTERS));
     assert_eq!(only_difference(&result), "nothing like it was sent");
     assert_eq!(result.delivered, 10);
 }
@@ -154,6 +156,6 @@ proptest! {
             Some(observation) => received[nth] = observation,
             None => drop(received.remove(nth)),
         }
-        prop_assert!(!compare(&ten_sent(), &received, ROUTERS).perfect());
+        prop_assert!(!compare(&ten_sent(), &received, Routers::All(ROUTERS)).perfect());
     }
 }

@@ -51,41 +51,53 @@ fn tampered(change: impl FnOnce(&mut [u8])) -> Vec<u8> {
 fn cases() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     let payload = sound().payload();
     vec![
-        ("an empty payload", "pool_truncated", outer(A, B, &[])),
-        ("seven bytes of header", "pool_truncated", outer(A, B, &payload[..7])),
-        ("an index cut short", "pool_truncated", outer(A, B, &payload[..8 + 6 + 3])),
-        ("a count beyond the packet", "pool_truncated", broken(|packet| packet.count = 255)),
-        ("version 0", "pool_version", broken(|packet| packet.version = 0)),
-        ("version 2", "pool_version", broken(|packet| packet.version = 2)),
-        ("kind 1", "pool_kind", broken(|packet| packet.kind = 1)),
-        ("kind 7", "pool_kind", broken(|packet| packet.kind = 7)),
-        ("an authentication trailer nobody asked for", "pool_kind", broken(|packet| packet.kind = 8)),
+        ("an empty payload", "pool_truncated_header", outer(A, B, &[])),
+        ("seven bytes of header", "pool_truncated_header", outer(A, B, &payload[..7])),
+        ("an index cut short", "pool_truncated_index", outer(A, B, &payload[..8 + 6 + 3])),
+        ("a count beyond the packet", "pool_truncated_index", broken(|packet| packet.count = 255)),
+        ("version 0", "pool_unsupported_version", broken(|packet| packet.version = 0)),
+        ("version 2", "pool_unsupported_version", broken(|packet| packet.version = 2)),
+        ("kind 1", "pool_unsupported_kind", broken(|packet| packet.kind = 1)),
+        ("kind 7", "pool_unsupported_kind", broken(|packet| packet.kind = 7)),
+        (
+            "an authentication trailer nobody asked for",
+            "pool_authenticated_unsupported",
+            broken(|packet| packet.kind = 8),
+        ),
         (
             "no rows",
-            "pool_index",
+            "pool_no_rows",
             broken(|packet| {
                 packet.count = 0;
                 packet.rows.clear();
             }),
         ),
-        ("a first row that does not start at 0", "pool_index", broken(|packet| packet.rows[0].start = 1)),
-        ("a row that starts before the one in front of it", "pool_index", broken(|packet| packet.rows[2].start = 0)),
-        ("a row that overlaps the one in front of it", "pool_index", broken(|packet| packet.rows[1].start -= 1)),
-        ("a gap between rows", "pool_index", broken(|packet| packet.rows[1].start += 1)),
-        ("a row of length 0", "pool_index", broken(|packet| packet.rows[1].length = 0)),
-        ("a row shorter than an IP header", "pool_index", broken(|packet| packet.rows[0].length = 19)),
-        ("a last row beyond the data", "pool_index", broken(|packet| packet.rows[2].length += 1)),
+        ("a first row that does not start at 0", "pool_first_row_start", broken(|packet| packet.rows[0].start = 1)),
+        (
+            "a row that starts before the one in front of it",
+            "pool_row_order",
+            broken(|packet| packet.rows[2].start = 0),
+        ),
+        ("a row that overlaps the one in front of it", "pool_row_overlap", broken(|packet| packet.rows[1].start -= 1)),
+        ("a gap between rows", "pool_row_gap", broken(|packet| packet.rows[1].start += 1)),
+        ("a row of length 0", "pool_row_too_short", broken(|packet| packet.rows[1].length = 0)),
+        ("a row shorter than an IP header", "pool_row_too_short", broken(|packet| packet.rows[0].length = 19)),
+        ("a last row beyond the data", "pool_row_beyond_data", broken(|packet| packet.rows[2].length += 1)),
         (
             "a row of the largest start and length",
-            "pool_index",
+            "pool_row_gap",
             broken(|packet| {
                 packet.rows[2].start = u16::MAX;
                 packet.rows[2].length = u16::MAX;
             }),
         ),
-        ("data behind the last row", "pool_index", broken(|packet| packet.data.push(0))),
-        ("data cut short", "pool_index", broken(|packet| packet.data.truncate(300))),
-        ("a representation that is reserved", "pool_type", broken(|packet| packet.rows[1].representation = 41)),
+        ("data behind the last row", "pool_trailing_data", broken(|packet| packet.data.push(0))),
+        ("data cut short", "pool_row_beyond_data", broken(|packet| packet.data.truncate(300))),
+        (
+            "a representation that is reserved",
+            "pool_unsupported_type",
+            broken(|packet| packet.rows[1].representation = 41),
+        ),
         ("an inner packet longer than its row", "pool_inner_length", broken(|packet| packet.data[3] += 1)),
         ("an inner packet shorter than its row", "pool_inner_length", broken(|packet| packet.data[3] -= 1)),
         ("a wrong UDP checksum", "pool_udp_checksum", tampered(|packet| packet[27] ^= 1)),
