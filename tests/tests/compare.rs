@@ -100,10 +100,8 @@ fn packets_that_change_places_are_out_of_order_but_not_altered() {
 #[test]
 fn streams_may_overtake_each_other() {
     let sent: Vec<_> = (0..10).flat_map(|nth| [sent(0, nth), sent(1, nth)]).collect();
-    let received: Vec<_> = (0..10)
-        .map(|nth| arrived(1, nth, ROUTERS))
-        .chain((0..10).map(|nth| arrived(0, nth, ROUTERS)))
-        .collect();
+    let received: Vec<_> =
+        (0..10).map(|nth| arrived(1, nth, ROUTERS)).chain((0..10).map(|nth| arrived(0, nth, ROUTERS))).collect();
     assert!(compare(&sent, &received, Routers::All(ROUTERS)).perfect());
 }
 
