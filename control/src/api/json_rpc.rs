@@ -4,7 +4,7 @@
 //! refused: a client that wants several answers sends several lines.
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::call::{NoAnswer, Refusal, RefusalKind};
 use super::command::Command;
@@ -25,6 +25,8 @@ pub enum Code {
     MethodNotFound = -32601,
     /// The parameters are not those of the method.
     InvalidParams = -32602,
+    /// The answer cannot be written as JSON.
+    Internal = -32603,
     /// Refused: it contradicts the router's state or configuration.
     Conflict = -32000,
     /// Refused: what it is about is not there.
@@ -45,6 +47,27 @@ pub enum Code {
     LineTooLong = -32014,
     /// No request came for too long, or one took too long to arrive; the connection is closed.
     Idle = -32015,
+}
+
+impl Code {
+    /// All of them.
+    pub const ALL: &'static [Code] = &[
+        Code::Parse,
+        Code::InvalidRequest,
+        Code::MethodNotFound,
+        Code::InvalidParams,
+        Code::Internal,
+        Code::Conflict,
+        Code::NotFound,
+        Code::Exists,
+        Code::Limit,
+        Code::Busy,
+        Code::Timeout,
+        Code::Stopping,
+        Code::TooManyClients,
+        Code::LineTooLong,
+        Code::Idle,
+    ];
 }
 
 /// An error, as it stands in an answer.
@@ -185,14 +208,14 @@ pub fn answer_line<R: Serialize>(id: &Value, answer: Result<&R, &RpcError>) -> V
         Ok(result) => serde_json::to_vec(&Success { jsonrpc, id, result }),
         Err(error) => serde_json::to_vec(&Failure { jsonrpc, id, error }),
     };
-    // Serialization fails for maps whose keys are no strings only, and no reply has one.
-    let mut line = line.unwrap_or_else(|_| UNSERIALIZABLE.to_vec());
+    // Only maps whose keys are no strings fail, and no reply has one; a client would be told all the same.
+    let mut line = line.unwrap_or_else(|error| {
+        let error = RpcError::new(Code::Internal, error.to_string());
+        json!({"jsonrpc": jsonrpc, "id": id, "error": error}).to_string().into_bytes()
+    });
     line.push(b'\n');
     line
 }
-
-/// JSON-RPC 2.0's internal error.
-const UNSERIALIZABLE: &[u8] = br#"{"jsonrpc":"2.0","id":null,"error":{"code":-32603,"message":"internal error"}}"#;
 
 /// What of a client's text is repeated in a message: its first 200 characters.
 fn shortened(text: &str) -> String {
@@ -207,7 +230,6 @@ fn shortened(text: &str) -> String {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use serde_json::json;
 
     fn rejected(line: &str) -> (Option<Value>, i32, String) {
         let rejected = parse_line(line.as_bytes()).expect_err("a broken request was accepted");
