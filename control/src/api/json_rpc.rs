@@ -160,9 +160,11 @@ pub fn parse_line(line: &[u8]) -> Result<Request, Rejected> {
     };
     let id = request.remove("id");
     match &id {
-        None | Some(Value::Null | Value::Number(_)) => {}
+        None | Some(Value::Null) => {}
+        // A fraction may not come back as it was sent (JSON-RPC 2.0, section 4, advises against it, too).
+        Some(Value::Number(number)) if number.is_i64() || number.is_u64() => {}
         Some(Value::String(text)) if text.len() <= ID_MAX => {}
-        Some(_) => return unidentified("id: expected a number, null or a string of at most 128 bytes"),
+        Some(_) => return unidentified("id: expected an integer, null or a string of at most 128 bytes"),
     }
     if request.remove("jsonrpc") != Some(Value::from("2.0")) {
         return reject(id.or(Some(Value::Null)), Code::InvalidRequest, "jsonrpc: expected \"2.0\"".to_owned());
@@ -276,6 +278,8 @@ mod tests {
             r#"{"jsonrpc":"2.0","id":1}"#,
             r#"{"jsonrpc":"2.0","id":1,"method":2}"#,
             r#"{"jsonrpc":"2.0","id":{},"method":"version"}"#,
+            r#"{"jsonrpc":"2.0","id":2.2517520329361105e204,"method":"version"}"#,
+            r#"{"jsonrpc":"2.0","id":18446744073709551616,"method":"version"}"#,
             r#"{"jsonrpc":"2.0","id":1,"method":"version","extra":1}"#,
         ] {
             assert_eq!(rejected(line).1, -32600, "{line}");
