@@ -1,5 +1,30 @@
 //! Header views over byte slices: pure, bounds checked, no I/O.
+//!
+//! Each module parses one protocol into a value that cannot be wrong, and writes it back. Workers call them on the bytes
+//! of an mbuf, tests and fuzzers on bytes of their own. No input panics; what is refused is refused by name.
+#![cfg_attr(
+    not(test),
+    deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable)
+)]
 
+pub mod arp;
 pub mod buffer;
+pub mod checksum;
+pub mod ethernet;
+pub mod flow;
+pub mod icmp;
+pub mod ipv4;
+pub mod udp;
 
+#[cfg(test)]
+pub(crate) mod heap_buffer;
+#[cfg(test)]
+pub(crate) mod mutation;
+
+pub use arp::{Arp, ArpError, ArpOperation};
 pub use buffer::{Buffer, BufferSource};
+pub use checksum::Sum;
+pub use ethernet::{EtherType, EthernetHeader, MacAddr};
+pub use flow::flow_hash;
+pub use ipv4::{DestinationClass, Ipv4Error, Ipv4Header};
+pub use udp::{UdpError, UdpHeader};

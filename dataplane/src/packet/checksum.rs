@@ -1,0 +1,196 @@
+//! The Internet checksum (RFC 1071): sums over slices, sums joined at odd lengths, incremental update (RFC 1624).
+//!
+//! A [`Sum`] is not yet a checksum: it can still be added to. What goes on the wire is its complement. The pooler and
+//! the depooler fold the sum into the copy they make anyway.
+
+/// A ones' complement sum of big-endian 16-bit words, folded to 16 bits, not complemented.
+///
+/// 0x0000 and 0xffff both stand for zero; only the sum of nothing but zero words is 0x0000.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sum(u16);
+
+impl Sum {
+    /// The sum of no words.
+    pub const ZERO: Sum = Sum(0);
+
+    /// The sum of `bytes` as big-endian words; an odd last byte is padded with a zero behind it (RFC 1071 section 1).
+    #[inline]
+    pub fn of(bytes: &[u8]) -> Sum {
+        // The sum does not depend on the byte order it is computed in (RFC 1071 section 2 B): add up little-endian 32-bit
+        // words and swap the result. Carries gather in the upper halves of two independent accumulators.
+        let (words, rest) = bytes.as_chunks::<8>();
+        let (mut low, mut high) = (0u64, 0u64);
+        for word in words {
+            let word = u64::from_le_bytes(*word);
+            low += word & 0xffff_ffff;
+            high += word >> 32;
+        }
+        Sum::from_little_endian(low + high + sum_of_rest(rest))
+    }
+
+    /// The sum of one word.
+    #[inline]
+    pub const fn of_word(word: u16) -> Sum {
+        Sum(word)
+    }
+
+    /// The sum of both.
+    #[inline]
+    pub const fn add(self, other: Sum) -> Sum {
+        let (sum, carry) = self.0.overflowing_add(other.0);
+        // No second carry: a sum that overflowed is at most 0xfffe.
+        Sum(sum + carry as u16)
+    }
+
+    /// The sum of this and one more word.
+    #[inline]
+    pub const fn add_word(self, word: u16) -> Sum {
+        self.add(Sum(word))
+    }
+
+    /// The sum of `length` bytes, of which this is the sum, and behind them the bytes that `next` is the sum of.
+    #[inline]
+    pub const fn then(self, length: usize, next: Sum) -> Sum {
+        // At an odd offset every byte changes its half of the word, which swaps the sum (RFC 1071 section 2 B).
+        let next = if length.is_multiple_of(2) { next } else { Sum(next.0.swap_bytes()) };
+        self.add(next)
+    }
+
+    /// The checksum: the complement. Over data that contains a correct checksum it is 0.
+    #[inline]
+    pub const fn checksum(self) -> u16 {
+        !self.0
+    }
+
+    /// Whether data that contains its checksum is intact.
+    #[inline]
+    pub const fn is_valid(self) -> bool {
+        self.0 == 0xffff
+    }
+
+    #[inline]
+    const fn from_little_endian(sum: u64) -> Sum {
+        let sum = (sum & 0xffff_ffff) + (sum >> 32);
+        let sum = (sum & 0xffff) + (sum >> 16);
+        let sum = (sum & 0xffff) + (sum >> 16);
+        let sum = (sum & 0xffff) + (sum >> 16);
+        Sum((sum as u16).swap_bytes())
+    }
+}
+
+/// The last, less than eight, bytes as little-endian words, padded with zeros.
+#[inline]
+fn sum_of_rest(rest: &[u8]) -> u64 {
+    let (word, rest) = match rest.split_first_chunk::<4>() {
+        Some((word, rest)) => (u64::from(u32::from_le_bytes(*word)), rest),
+        None => (0, rest),
+    };
+    word + match *rest {
+        [a, b, c] => u64::from(u32::from_le_bytes([a, b, c, 0])),
+        [a, b] => u64::from(u16::from_le_bytes([a, b])),
+        [a] => u64::from(a),
+        _ => 0,
+    }
+}
+
+/// Copies `source` to `target` and returns the sum of what was copied: as many bytes as the shorter of the two has.
+#[inline]
+pub fn copy_and_sum(source: &[u8], target: &mut [u8]) -> Sum {
+    let (mut low, mut high) = (0u64, 0u64);
+    let length = source.len().min(target.len());
+    let (Some(source), Some(target)) = (source.get(..length), target.get_mut(..length)) else { return Sum::ZERO };
+    let (from, from_rest) = source.as_chunks::<8>();
+    let (to, to_rest) = target.as_chunks_mut::<8>();
+    for (from, to) in from.iter().zip(to) {
+        let word = u64::from_le_bytes(*from);
+        *to = word.to_le_bytes();
+        low += word & 0xffff_ffff;
+        high += word >> 32;
+    }
+    for (from, to) in from_rest.iter().zip(to_rest) {
+        *to = *from;
+    }
+    Sum::from_little_endian(low + high + sum_of_rest(from_rest))
+}
+
+/// The checksum of data in which the word `old` became `new`: RFC 1624 section 3, equation 3.
+///
+/// Equation 3 and not the shorter ones: it never turns a checksum of 0x0000 into 0xffff, which IPv4 does not use.
+#[inline]
+pub const fn update(checksum: u16, old: u16, new: u16) -> u16 {
+    Sum(!checksum).add(Sum(!old)).add(Sum(new)).checksum()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The definition, word by word.
+    fn reference(bytes: &[u8]) -> u16 {
+        let mut sum = 0u32;
+        for pair in bytes.chunks(2) {
+            sum += u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0));
+            if sum > 0xffff {
+                sum -= 0xffff;
+            }
+        }
+        sum as u16
+    }
+
+    #[test]
+    fn the_example_of_rfc_1071_has_the_sum_it_gives() {
+        let bytes = [0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7];
+        assert_eq!(Sum::of(&bytes), Sum(0xddf2));
+        assert_eq!(Sum::of(&bytes).checksum(), 0x220d);
+    }
+
+    #[test]
+    fn the_example_of_rfc_1624_has_the_checksum_it_gives() {
+        // Section 4: HC 0xdd2f, 0x5555 becomes 0x3285: equation 3 gives 0x0000 where equation 2 gave 0xffff.
+        assert_eq!(update(0xdd2f, 0x5555, 0x3285), 0x0000);
+    }
+
+    #[test]
+    fn long_runs_of_ones_do_not_overflow() {
+        let bytes = vec![0xff; 65_535];
+        assert_eq!(Sum::of(&bytes), Sum(reference(&bytes)));
+    }
+
+    proptest! {
+        #[test]
+        fn the_sum_is_the_one_of_the_definition(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            prop_assert_eq!(Sum::of(&bytes), Sum(reference(&bytes)));
+        }
+
+        #[test]
+        fn sums_join_at_any_offset(bytes in prop::collection::vec(any::<u8>(), 0..100), cut in 0usize..100) {
+            let cut = cut.min(bytes.len());
+            let joined = Sum::of(&bytes[..cut]).then(cut, Sum::of(&bytes[cut..]));
+            prop_assert_eq!(joined, Sum::of(&bytes));
+        }
+
+        #[test]
+        fn copying_copies_and_sums(bytes in prop::collection::vec(any::<u8>(), 0..200), room in 0usize..200) {
+            let mut target = vec![0xaa; room];
+            let copied = room.min(bytes.len());
+            let sum = copy_and_sum(&bytes, &mut target);
+            prop_assert_eq!(&target[..copied], &bytes[..copied]);
+            prop_assert!(target[copied..].iter().all(|&byte| byte == 0xaa), "wrote beyond the source");
+            prop_assert_eq!(sum, Sum::of(&bytes[..copied]));
+        }
+
+        #[test]
+        fn an_update_equals_a_new_computation(
+            mut bytes in prop::collection::vec(prop_oneof![any::<u8>(), Just(0u8), Just(0xff)], 8..40),
+            new in prop_oneof![any::<u16>(), Just(0u16), Just(0xffff)],
+        ) {
+            bytes[0] |= 0x40; // like an IP header, never all zeros
+            let old = u16::from_be_bytes([bytes[2], bytes[3]]);
+            let before = Sum::of(&bytes).checksum();
+            bytes[2..4].copy_from_slice(&new.to_be_bytes());
+            prop_assert_eq!(update(before, old, new), Sum::of(&bytes).checksum());
+        }
+    }
+}
