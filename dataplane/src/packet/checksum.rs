@@ -16,8 +16,8 @@ impl Sum {
     /// The sum of `bytes` as big-endian words; an odd last byte is padded with a zero behind it (RFC 1071 section 1).
     #[inline]
     pub fn of(bytes: &[u8]) -> Sum {
-        // The sum does not depend on the byte order it is computed in (RFC 1071 section 2 B): add up little-endian 32-bit
-        // words and swap the result. Carries gather in the upper halves of two independent accumulators.
+        // The sum does not depend on the byte order it is computed in (RFC 1071 section 2 B): add up little-endian
+        // 32-bit words and swap the result. Carries gather in the upper halves of two independent accumulators.
         let (words, rest) = bytes.as_chunks::<8>();
         let (mut low, mut high) = (0u64, 0u64);
         for word in words {

@@ -1,7 +1,7 @@
 //! Ethernet II: addresses and the 14-byte header (RFC 894).
 //!
-//! The worker parses it first of every frame and writes it last. Frames with an 802.3 length field or a VLAN tag parse
-//! like any other; their ether type is one that nothing claims.
+//! The worker parses it first of every frame and writes it last. Frames with an 802.3 length field or a VLAN tag
+//! parse like any other; their ether type is one that nothing claims.
 
 use std::fmt;
 use std::str::FromStr;

@@ -1,7 +1,7 @@
 //! One number per flow: what keeps the packets of a flow on one path, in one bucket, in one pool.
 //!
-//! It spreads flows over equal-cost next hops and flow buckets. It is no defence against somebody who chooses ports to
-//! collide.
+//! It spreads flows over equal-cost next hops and flow buckets. It is no defence against somebody who chooses ports
+//! to collide.
 
 use super::ipv4::{Ipv4Header, PROTOCOL_TCP, PROTOCOL_UDP};
 
@@ -9,13 +9,13 @@ const PROTOCOL_DCCP: u8 = 33;
 const PROTOCOL_SCTP: u8 = 132;
 const PROTOCOL_UDP_LITE: u8 = 136;
 
-// Odd, without structure: the first digits of the square roots of 2 and 3 behind the point.
+// Without structure: the first binary digits of the square roots of 2 and 3 behind the point, the last one set.
 const SEED_ADDRESSES: u64 = 0x6a09_e667_f3bc_c909;
 const SEED_REST: u64 = 0xbb67_ae85_84ca_a73b;
 
 /// The hash of the flow a packet belongs to: over addresses, protocol and ports, or without ports for fragments, the
-/// first one included (they must stay together), and for protocols that have none. `l3` are the bytes `header` was read
-/// from. All 32 bits are well mixed: take as many as needed, from either end.
+/// first one included (they must stay together), and for protocols that have none. `l3` are the bytes `header` was
+/// read from. All 32 bits are well mixed: take as many as needed, from either end.
 #[inline]
 pub fn flow_hash(l3: &[u8], header: &Ipv4Header) -> u32 {
     let addresses = u64::from(header.src.to_bits()) << 32 | u64::from(header.dst.to_bits());

@@ -1,7 +1,7 @@
 //! What a router says of itself with ICMP (RFC 792): echo replies, and errors about packets it could not forward.
 //!
-//! The worker asks [`error_allowed`] before it calls [`write_error`]; rate limits are its own. A directed broadcast address
-//! looks like a host's here: the caller, who knows the interfaces, excludes it.
+//! The worker asks [`error_allowed`] before it calls [`write_error`]; rate limits are its own. A directed broadcast
+//! address looks like a host's here: the caller, who knows the interfaces, excludes it.
 
 use std::net::Ipv4Addr;
 
@@ -16,7 +16,7 @@ pub const HEADER_LEN: usize = 8;
 /// The longest packet [`write_error`] makes, with its IP header, in bytes (RFC 1812 section 4.3.2.3).
 pub const MAX_ERROR_LEN: usize = 576;
 
-/// TTL of what the router itself sends (RFC 1812 section 4.2.2.9 leaves it to the router, at least 64 in practice).
+/// TTL of what the router itself sends: the default of RFC 1700, "IP Time to Live Parameter".
 pub const ORIGINATED_TTL: u8 = 64;
 
 /// Errors are sent with precedence 6, internetwork control (RFC 1812 section 4.3.2.5).
@@ -61,8 +61,8 @@ impl ErrorKind {
     }
 }
 
-/// Whether an ICMP error may be sent about the packet in `l3`, from which `header` was read (RFC 1122 section 3.2.2, RFC 1812
-/// section 4.3.2.7). `link_broadcast`: it came to a broadcast or multicast link layer address.
+/// Whether an ICMP error may be sent about the packet in `l3`, from which `header` was read (RFC 1122 section 3.2.2,
+/// RFC 1812 section 4.3.2.7). `link_broadcast`: it came to a broadcast or multicast link layer address.
 pub fn error_allowed(header: &Ipv4Header, l3: &[u8], link_broadcast: bool) -> bool {
     !link_broadcast
         && destination_class(header.dst) == DestinationClass::Unicast
@@ -79,8 +79,8 @@ fn is_icmp_query(header: &Ipv4Header, l3: &[u8]) -> bool {
 }
 
 /// Writes a whole IPv4 packet, an ICMP error about `original`, to the front of `out` and returns its length: at most
-/// [`MAX_ERROR_LEN`]. `original` starts with an IPv4 header as it was received; as much of it is quoted as fits, without
-/// what the link added behind it. None where `out` is too short.
+/// [`MAX_ERROR_LEN`]. `original` starts with an IPv4 header as it was received; as much of it is quoted as fits,
+/// without what the link added behind it. None where `out` is too short.
 pub fn write_error(kind: ErrorKind, original: &[u8], src: Ipv4Addr, dst: Ipv4Addr, out: &mut [u8]) -> Option<usize> {
     let total_len = original.first_chunk::<4>().map_or(0, |&[_, _, l0, l1]| usize::from(u16::from_be_bytes([l0, l1])));
     let quoted = original.len().min(total_len).min(MAX_ERROR_LEN - MIN_HEADER_LEN - HEADER_LEN);
@@ -172,8 +172,8 @@ impl Echo {
     }
 }
 
-/// Turns the echo request in `l3`, from which `header` was read, into its reply: addresses change places, the TTL is that of a
-/// packet sent here. On an error nothing changes.
+/// Turns the echo request in `l3`, from which `header` was read, into its reply: addresses change places, the TTL is
+/// that of a packet sent here. On an error nothing changes.
 ///
 /// Options stay as they are; a caller that minds source routes asks [`Ipv4Header::has_options`] first.
 pub fn echo_reply(l3: &mut [u8], header: &Ipv4Header) -> Result<(), EchoError> {
@@ -191,7 +191,8 @@ pub fn echo_reply(l3: &mut [u8], header: &Ipv4Header) -> Result<(), EchoError> {
     let [icmp_type, code, c0, c1, ..] = icmp.first_chunk_mut::<HEADER_LEN>().ok_or(EchoError::Truncated)?;
     let (old, new) = (u16::from_be_bytes([*icmp_type, *code]), u16::from_be_bytes([ECHO_REPLY, *code]));
     let checksum = match checksum::update(u16::from_be_bytes([*c0, *c1]), old, new) {
-        // Here the message may be nothing but zeros, over which only 0xffff is a valid checksum; over others both are.
+        // Here the message may be nothing but zeros, over which only 0xffff is a valid checksum; over others both
+        // are.
         0 => 0xffff,
         checksum => checksum,
     };

@@ -1,7 +1,7 @@
 //! The IPv4 header: validation as RFC 1812 asks of a router, writing, and the change that forwarding makes.
 //!
-//! [`Ipv4Header::parse`] is the only way the worker comes by a header of a received packet, so whoever holds one knows that
-//! its lengths lie within the packet and that its checksum was right.
+//! [`Ipv4Header::parse`] is the only way the worker comes by a header of a received packet, so whoever holds one
+//! knows that its lengths lie within the packet and that its checksum was right.
 
 use std::net::Ipv4Addr;
 
@@ -48,7 +48,8 @@ pub struct Ipv4Header {
     pub dst: Ipv4Addr,
 }
 
-/// Why a packet is not a valid IPv4 packet: the checks of RFC 1812 section 5.2.2, in an order in which each can be made.
+/// Why a packet is not a valid IPv4 packet: the checks of RFC 1812 section 5.2.2, in an order in which each can be
+/// made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Ipv4Error {
     /// Fewer bytes than a header, or than the header says it has.
@@ -201,8 +202,8 @@ const fn header_len(version_ihl: u8) -> u8 {
     (version_ihl & 0x0f) << 2
 }
 
-/// Takes one off the TTL of the packet in `bytes` and corrects its checksum (RFC 1624). Returns the TTL that is left; None, and
-/// nothing changes, where it was 0 already or there is no header.
+/// Takes one off the TTL of the packet in `bytes` and corrects its checksum (RFC 1624). Returns the TTL that is left;
+/// None, and nothing changes, where it was 0 already or there is no header.
 #[inline]
 pub fn decrement_ttl(bytes: &mut [u8]) -> Option<u8> {
     let [_, _, _, _, _, _, _, _, ttl, protocol, c0, c1, ..] = bytes.first_chunk_mut::<MIN_HEADER_LEN>()?;
@@ -214,8 +215,8 @@ pub fn decrement_ttl(bytes: &mut [u8]) -> Option<u8> {
     Some(left)
 }
 
-/// Swaps source and destination of the packet in `bytes`, gives it the TTL `ttl` and corrects its checksum. None, and nothing
-/// changes, where there is no header.
+/// Swaps source and destination of the packet in `bytes`, gives it the TTL `ttl` and corrects its checksum. None, and
+/// nothing changes, where there is no header.
 pub fn turn_around(bytes: &mut [u8], ttl: u8) -> Option<()> {
     let [_, _, _, _, _, _, _, _, old, protocol, c0, c1, s0, s1, s2, s3, d0, d1, d2, d3] =
         bytes.first_chunk_mut::<MIN_HEADER_LEN>()?;
@@ -229,9 +230,9 @@ pub fn turn_around(bytes: &mut [u8], ttl: u8) -> Option<()> {
     Some(())
 }
 
-/// Whether an address cannot be that of a single host: networks 0 and 127, multicast, class E and the limited broadcast
-/// (RFC 1812 section 5.3.7, RFC 1122 section 3.2.1.3). A packet with such a source is not forwarded. Directed broadcasts are
-/// for the caller to know.
+/// Whether an address cannot be that of a single host: networks 0 and 127, multicast, class E and the limited
+/// broadcast (RFC 1812 section 5.3.7, RFC 1122 section 3.2.1.3). A packet with such a source is not forwarded.
+/// Directed broadcasts are for the caller to know.
 #[inline]
 pub const fn source_is_martian(src: Ipv4Addr) -> bool {
     let [first, ..] = src.octets();

@@ -1,7 +1,7 @@
 //! Header views over byte slices: pure, bounds checked, no I/O.
 //!
-//! Each module parses one protocol into a value that cannot be wrong, and writes it back. Workers call them on the bytes
-//! of an mbuf, tests and fuzzers on bytes of their own. No input panics; what is refused is refused by name.
+//! Each module parses one protocol into a value that cannot be wrong, and writes it back. Workers call them on the
+//! bytes of an mbuf, tests and fuzzers on bytes of their own. No input panics; what is refused is refused by name.
 #![cfg_attr(
     not(test),
     deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable)
@@ -10,6 +10,7 @@
 pub mod arp;
 pub mod buffer;
 pub mod checksum;
+pub mod ecn;
 pub mod ethernet;
 pub mod flow;
 pub mod icmp;

@@ -1,6 +1,7 @@
 //! Inputs for property tests of parsers: valid packets with a few things wrong, and plain noise.
 //!
-//! Random bytes alone almost never pass the first check; a flipped bit or a lost byte in a valid packet reaches the last.
+//! Random bytes alone almost never pass the first check; a flipped bit or a lost byte in a valid packet reaches the
+//! last.
 
 use proptest::prelude::*;
 

@@ -78,8 +78,8 @@ impl UdpHeader {
         *out = [s0, s1, d0, d1, l0, l1, c0, c1];
     }
 
-    /// The checksum of a datagram with this header, whose own checksum field is not looked at, and with data whose sum is
-    /// `data`. Never 0: a sum of 0 is sent as 0xffff.
+    /// The checksum of a datagram with this header, whose own checksum field is not looked at, and with data whose
+    /// sum is `data`. Never 0: a sum of 0 is sent as 0xffff.
     #[inline]
     pub fn checksum_over(&self, src: Ipv4Addr, dst: Ipv4Addr, data: Sum) -> u16 {
         let sum = pseudo_header(src, dst, self.length)

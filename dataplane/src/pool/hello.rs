@@ -1,7 +1,7 @@
 //! Hellos (kind 4): how peers know that they live, which packets they take, and that each hears the other.
 //!
-//! The control thread decides when to send them and what a silence means; workers pass received ones up to it. A later version
-//! may add fields behind these, or padding to probe the path MTU: what is behind is ignored.
+//! The control thread decides when to send them and what a silence means; workers pass received ones up to it. A
+//! later version may add fields behind these, or padding to probe the path MTU: what is behind is ignored.
 #![cfg_attr(
     not(test),
     deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable)
@@ -19,7 +19,8 @@ const BODY_LEN: usize = 20;
 pub struct Hello {
     /// Counts hellos and pooled packets alike: per source address, source port and destination address.
     pub sequence: u32,
-    /// The TTL of the outer IP header as it was sent: with the TTL received it tells the number of hops between the peers.
+    /// The TTL of the outer IP header as it was sent: with the TTL received it tells the number of hops between the
+    /// peers.
     pub outer_ttl: u8,
     /// Who sends it: the router id, as a number in host order.
     pub router_id: u32,

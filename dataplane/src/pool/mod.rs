@@ -1,7 +1,29 @@
-//! pool
+//! Pooling: who shares a ride, how a pooled packet is formed, and how its passengers get out again.
 
+mod checksum;
+mod flow_order;
 pub mod hello;
+mod open_pools;
+mod outer_header;
 pub mod packet_depooler;
+mod packet_pooler;
+mod pool_buffer;
 pub mod pooled_packet_detector;
+mod pooler_counters;
+mod ride;
+mod rule;
 pub mod sequence;
+mod stream_detector;
+mod window;
 pub mod wire;
+
+pub use open_pools::PoolKey;
+pub use packet_pooler::{OpenPool, PacketPooler, PoolSink, PoolerLimits, Staged};
+pub use pooler_counters::{DELAY_HISTOGRAM, FlushCounter, FlushReason, PoolerCounters, ROWS_HISTOGRAM, Unstaged};
+pub use ride::{PeerPath, Ride};
+pub use rule::{Dscp, Match, Rule, RuleIndex, RuleSet, RuleSetError};
+pub use stream_detector::{Detected, FlowSeed, Ordinary, StreamFields, detect};
+pub use window::MAX_WINDOWS;
+
+#[cfg(test)]
+mod pooler_tests;

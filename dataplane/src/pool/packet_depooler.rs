@@ -1,7 +1,7 @@
 //! The packet depooler: takes the stream packets out of a pooled packet that is addressed to us.
 //!
-//! The worker calls it with what the detector found sound, and puts what comes out on its re-entry queue, where each packet is
-//! validated like any other.
+//! The worker calls it with what the detector found sound, and puts what comes out on its re-entry queue, where each
+//! packet is validated like any other.
 #![cfg_attr(
     not(test),
     deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable)
@@ -19,8 +19,8 @@ pub struct Depooled {
     pub no_buffer: u32,
 }
 
-/// Copies each packet of `packet` into a fresh buffer with `headroom` bytes in front, and hands them to `emit` in the order of
-/// the index, whatever TTL their rows have: the addressee takes them all.
+/// Copies each packet of `packet` into a fresh buffer with `headroom` bytes in front, and hands them to `emit` in the
+/// order of the index, whatever TTL their rows have: the addressee takes them all.
 #[inline]
 pub fn depool<S: BufferSource>(
     packet: &PooledPacket<'_>,

@@ -1,7 +1,8 @@
-//! The pooled packet detector: is a packet to one of our addresses a pooled packet or a hello, from a peer, and sound?
+//! The pooled packet detector: is a packet to one of our addresses a pooled packet or a hello, from a peer, and
+//! sound?
 //!
-//! The worker asks it about every packet for the router itself. What it calls pooled goes to the depooler, a hello to the control
-//! thread, everything else on to local delivery.
+//! The worker asks it about every packet for the router itself. What it calls pooled goes to the depooler, a hello to
+//! the control thread, everything else on to local delivery.
 #![cfg_attr(
     not(test),
     deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable)
@@ -98,11 +99,11 @@ impl PooledDrop {
     }
 }
 
-/// Decides what a packet to one of our addresses is. `l4` is its payload ([`Ipv4Header::payload`]), `port` the UDP port that is
-/// listened to; `peer_of` knows the configured peers by address.
+/// Decides what a packet to one of our addresses is. `l4` is its payload ([`Ipv4Header::payload`]), `port` the UDP
+/// port that is listened to; `peer_of` knows the configured peers by address.
 ///
-/// A later fragment has no ports and is never taken for a pooled packet: as the first one is dropped here, the rest cannot
-/// become one. The ports are looked at before the peer, and nothing behind the UDP header before the checksum.
+/// A later fragment has no ports and is never taken for a pooled packet: as the first one is dropped here, the rest
+/// cannot become one. The ports are looked at before the peer, and nothing behind the UDP header before the checksum.
 #[inline]
 pub fn detect<'a, P>(
     header: &Ipv4Header,

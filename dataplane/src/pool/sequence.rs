@@ -1,8 +1,8 @@
 //! What the sequence numbers of pooled packets tell: loss, reordering and duplicates, per stream of a peer.
 //!
-//! A sender counts per source port, so a peer with several workers or flow buckets has several streams. The worker keeps a
-//! [`SequenceTracker`] per peer and feeds it whatever sound pooled packet or hello it receives; nothing is dropped for what it
-//! finds. Everything is inline: no allocation, a fixed number of streams.
+//! A sender counts per source port, so a peer with several workers or flow buckets has several streams. The worker
+//! keeps a [`SequenceTracker`] per peer and feeds it whatever sound pooled packet or hello it receives; nothing is
+//! dropped for what it finds. Everything is inline: no allocation, a fixed number of streams.
 #![cfg_attr(
     not(test),
     deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable)
@@ -28,7 +28,8 @@ pub struct SequenceCounts {
     pub reordered: u64,
     /// Packets that had come before.
     pub duplicates: u64,
-    /// Packets too far from the newest to be told lost, late or duplicate; the second of two in a row begins a stream anew.
+    /// Packets too far from the newest to be told lost, late or duplicate; the second of two in a row begins a stream
+    /// anew.
     pub stray: u64,
     /// How often a stream began anew.
     pub restarts: u64,

@@ -1,7 +1,8 @@
-//! The native wire format, version 1: the pool header, the index, and the checks a receiver owes them (docs/wire-format.md).
+//! The native wire format, version 1: the pool header, the index, and the checks a receiver owes them
+//! (docs/wire-format.md).
 //!
-//! A [`PooledPacket`] exists only where every bound of the index was checked against the data, so whoever iterates over its
-//! rows checks nothing again. The pooler writes headers and rows here; detector and depooler read them.
+//! A [`PooledPacket`] exists only where every bound of the index was checked against the data, so whoever iterates
+//! over its rows checks nothing again. The pooler writes headers and rows here; detector and depooler read them.
 #![cfg_attr(
     not(test),
     deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable)
@@ -240,8 +241,8 @@ impl Row {
     }
 }
 
-/// A pooled packet all of whose bounds hold: its rows lie behind each other, from the first byte of the data to the last,
-/// and each is an IPv4 packet of its row's length.
+/// A pooled packet all of whose bounds hold: its rows lie behind each other, from the first byte of the data to the
+/// last, and each is an IPv4 packet of its row's length.
 #[derive(Clone, Copy, Debug)]
 pub struct PooledPacket<'a> {
     header: PoolHeader,
@@ -340,9 +341,9 @@ pub const fn header_and_rows_len(rows: usize) -> usize {
     HEADER_LEN + rows * ROW_LEN
 }
 
-/// Writes header and index of a pooled packet (kind 0) to `out`, which the data follows directly, and returns the sum of what it
-/// wrote, for the UDP checksum. None where there is no row or more than [`MAX_ROWS`], or `out` is not exactly as long as
-/// [`header_and_rows_len`] says.
+/// Writes header and index of a pooled packet (kind 0) to `out`, which the data follows directly, and returns the sum
+/// of what it wrote, for the UDP checksum. None where there is no row or more than [`MAX_ROWS`], or `out` is not
+/// exactly as long as [`header_and_rows_len`] says.
 #[inline]
 pub fn write_header_and_rows(outer_ttl: u8, sequence: u32, rows: &[Row], out: &mut [u8]) -> Option<Sum> {
     let count = u8::try_from(rows.len()).ok().filter(|count| *count > 0)?;

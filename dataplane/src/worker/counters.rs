@@ -88,12 +88,16 @@ counters! {
     FlushCount = "flush_count",
     /// Pools flushed so that a packet of one of their flows did not overtake them.
     FlushOrder = "flush_order",
+    /// Pools flushed because there was no memory for a pooled packet.
+    FlushNoBuffer = "flush_no_buffer",
     /// Pools flushed because routes, rules or peers changed.
     FlushReconfigured = "flush_reconfigured",
     /// Pools flushed because the router stopped.
     FlushShutdown = "flush_shutdown",
     /// Stream packets larger than their rule pools.
     PoolTooLarge = "pool_too_large",
+    /// Stream packets so long that no other could ever share a pooled packet with them.
+    PoolCannotShare = "pool_cannot_share",
     /// Stream packets that went unpooled because too many pools were open.
     PoolTableFull = "pool_table_full",
     /// Stream packets that went unpooled because there was no memory for a pooled packet.
@@ -148,18 +152,24 @@ impl Counters {
         self.values[counter as usize] = value;
     }
 
-    /// Counts packets as made here, under what they are.
-    #[inline(always)]
-    pub fn created(&mut self, what: Counter, count: u64) {
-        self.add(what, count);
-        self.add(Counter::Created, count);
-    }
-
-    /// Counts packets as gone into something else, under what became of them.
-    #[inline(always)]
-    pub fn absorbed(&mut self, what: Counter, count: u64) {
-        self.add(what, count);
-        self.add(Counter::Absorbed, count);
+    /// Sums up [`Counter::Created`] and [`Counter::Absorbed`] from their parts.
+    pub fn total(&mut self) {
+        let sum = |parts: &[Counter]| parts.iter().map(|part| self.get(*part)).sum();
+        let created = sum(&[
+            Counter::CreatedIcmp,
+            Counter::CreatedFragments,
+            Counter::CreatedPooled,
+            Counter::CreatedExtracted,
+            Counter::CreatedControl,
+        ]);
+        let absorbed = sum(&[
+            Counter::AbsorbedStaged,
+            Counter::AbsorbedDepooled,
+            Counter::AbsorbedFragmented,
+            Counter::AbsorbedControl,
+        ]);
+        self.set(Counter::Created, created);
+        self.set(Counter::Absorbed, absorbed);
     }
 
     /// Counts dropped packets.

@@ -96,20 +96,44 @@ reasons! {
     PoolUdpLength = "pool_udp_length",
     /// The UDP checksum of a packet to the pool port is wrong or missing.
     PoolUdpChecksum = "pool_udp_checksum",
-    /// A pooled packet too short for its header or its index.
-    PoolTruncated = "pool_truncated",
+    /// A packet to the pool port shorter than the pool header.
+    PoolTruncatedHeader = "pool_truncated_header",
     /// A pooled packet of a version this router does not know.
-    PoolVersion = "pool_version",
+    PoolUnsupportedVersion = "pool_unsupported_version",
+    /// A pooled packet with an authentication trailer, which this router cannot verify.
+    PoolAuthenticatedUnsupported = "pool_authenticated_unsupported",
     /// A pooled packet of a kind this router does not take.
-    PoolKind = "pool_kind",
-    /// A pooled packet whose index breaks a bound: rows out of order, gaps, overlaps, data left over or missing.
-    PoolIndex = "pool_index",
+    PoolUnsupportedKind = "pool_unsupported_kind",
+    /// A pooled packet that says it carries nothing.
+    PoolNoRows = "pool_no_rows",
+    /// A pooled packet whose index goes beyond its end.
+    PoolTruncatedIndex = "pool_truncated_index",
+    /// A pooled packet whose first row does not start at 0.
+    PoolFirstRowStart = "pool_first_row_start",
+    /// A pooled packet with a row that starts before the one in front of it.
+    PoolRowOrder = "pool_row_order",
+    /// A pooled packet with a row that starts within the one in front of it.
+    PoolRowOverlap = "pool_row_overlap",
+    /// A pooled packet with a gap between two rows.
+    PoolRowGap = "pool_row_gap",
     /// A pooled packet with a representation this router does not take.
-    PoolType = "pool_type",
-    /// A pooled packet with a row whose length is not that of the packet inside.
+    PoolUnsupportedType = "pool_unsupported_type",
+    /// A pooled packet with a row shorter than an IPv4 header.
+    PoolRowTooShort = "pool_row_too_short",
+    /// A pooled packet with a row that ends behind the data.
+    PoolRowBeyondData = "pool_row_beyond_data",
+    /// A pooled packet with data behind its last row.
+    PoolTrailingData = "pool_trailing_data",
+    /// A pooled packet with a packet inside that is not IPv4 though its row says so.
+    PoolInnerVersion = "pool_inner_version",
+    /// A pooled packet with a packet inside whose total length is not that of its row.
     PoolInnerLength = "pool_inner_length",
-    /// A malformed hello.
-    HelloMalformed = "hello_malformed",
+    /// A hello that says it carries packets.
+    PoolHelloRows = "pool_hello_rows",
+    /// A hello shorter than its fields.
+    PoolTruncatedHello = "pool_truncated_hello",
+    /// A hello without an instance.
+    PoolHelloInstance = "pool_hello_instance",
     /// What was still waiting for a neighbour when the router stopped.
     Shutdown = "shutdown",
 }

@@ -7,6 +7,7 @@ use std::net::Ipv4Addr;
 
 use arrayvec::ArrayVec;
 
+use super::peer_traffic::PeerReceived;
 use crate::fib::{PeerIndex, PortIndex};
 
 /// Largest number of bytes the control thread hands down as one packet, and of a hello handed up.
@@ -27,10 +28,13 @@ pub enum Event {
     },
     /// A packet waits for this neighbour.
     NeighbourWanted { port: PortIndex, address: Ipv4Addr },
-    /// A hello from a peer: the UDP payload.
-    Hello { peer: PeerIndex, payload: ArrayVec<u8, HELLO_BYTES> },
+    /// A sound hello from a peer: the beginning of the UDP payload. The peer is named by its address; its index can have
+    /// come to mean another peer since.
+    Hello { from: Ipv4Addr, payload: ArrayVec<u8, HELLO_BYTES> },
     /// A pool that was open when the control thread asked ([`super::WorkerShared::sample_pools`]).
     OpenPool(OpenPoolSample),
+    /// What came from a peer until then, if anything did.
+    PeerReceived(PeerReceived),
     /// The answer to that request is complete.
     OpenPoolsEnd { request: u64 },
 }
@@ -48,7 +52,7 @@ pub struct OpenPoolSample {
     pub ecn_capable: bool,
     /// Packets in it.
     pub packets: u16,
-    /// Their bytes.
+    /// Bytes of IP length that the pooled packet would have now.
     pub bytes: u32,
     /// How long it has been open, in nanoseconds.
     pub age_ns: u64,

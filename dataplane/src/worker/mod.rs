@@ -1,11 +1,43 @@
 //! The life of a packet on one core.
+//!
+//! [`Worker::iterate`] is that life from top to bottom; each stage is a file of its own: `ethernet_input` and
+//! `arp_input`, `ip_input`, then `local_input` and `depool_input` for what is ours, `forward`, `pooling` and `fragment`
+//! for what goes on, `output` and `neighbour_queue` for the way out. What workers share with the control thread is in
+//! `router_state` (published), `event` (rings) and `counters`.
 
+mod arp_input;
+mod control_input;
 mod counters;
+mod depool_input;
 mod drop;
+mod ethernet_input;
 mod event;
+mod forward;
+mod fragment;
+mod icmp_error;
+mod ip_input;
+mod iteration;
+mod local_input;
+mod moment;
+mod neighbour_queue;
+mod origin;
+mod output;
+mod peer_traffic;
+mod pooling;
+mod reentry;
+mod router_state;
+mod run;
 mod shared;
+mod stages;
 
 pub use counters::{Counter, Counters, SharedCounters};
 pub use drop::Drop;
 pub use event::{CONTROL_BYTES, Event, HELLO_BYTES, Inject, InjectTarget, OpenPoolSample};
+pub use iteration::{Idle, Worker, WorkerOptions};
+pub use peer_traffic::PeerReceived;
+pub use router_state::{Peer, PeerTable, PortAddress, PortState, RouterState};
 pub use shared::{Bell, WorkerShared};
+pub use stages::MAX_PEERS;
+
+#[cfg(test)]
+mod tests;

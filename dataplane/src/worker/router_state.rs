@@ -11,7 +11,8 @@ use hashbrown::HashMap;
 
 use crate::arch::TickSpan;
 use crate::fib::{Adjacency, Entry, EntryId, NeighbourTable, PeerIndex, PortIndex};
-use crate::pool::rule::RuleSet;
+use crate::pool::pooled_packet_detector::ZeroChecksum;
+use crate::pool::{PeerPath, RuleSet};
 
 /// One of this router's addresses on a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +21,15 @@ pub struct PortAddress {
     pub address: Ipv4Addr,
     /// Length of the subnet's prefix, in bits.
     pub prefix_len: u8,
+}
+
+impl PortAddress {
+    /// Whether an address is in the subnet.
+    #[inline]
+    pub fn contains(&self, other: Ipv4Addr) -> bool {
+        let host_bits = 32u32.saturating_sub(u32::from(self.prefix_len));
+        (self.address.to_bits() ^ other.to_bits()).checked_shr(host_bits).unwrap_or(0) == 0
+    }
 }
 
 /// What a worker knows of a port.
@@ -34,16 +44,12 @@ pub struct PortState {
 }
 
 /// A node that pooled packets are exchanged with.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Peer {
-    /// Where pooled packets to it are addressed, and where those from it come from.
-    pub address: Ipv4Addr,
-    /// The address of ours that it knows us by: the source of pooled packets and hellos to it.
-    pub source: Ipv4Addr,
-    /// The largest pooled packet on the way to it, outer IP header included, in bytes.
-    pub path_mtu: u16,
-    /// Hops to it, unequipped ones counted: the index TTL of what is pooled to it. At least 1.
-    pub hops: u8,
+    /// The way to it. Pooled packets from it come from the address that those to it go to.
+    pub path: PeerPath,
+    /// Whether it may send without a UDP checksum.
+    pub zero_checksum: ZeroChecksum,
 }
 
 /// The peers, by index and by address.
@@ -56,7 +62,7 @@ pub struct PeerTable {
 impl PeerTable {
     /// A table of these, each with the index of its position.
     pub fn new(peers: Vec<Peer>) -> PeerTable {
-        let by_address = (0u16..).zip(&peers).map(|(index, peer)| (peer.address, PeerIndex(index))).collect();
+        let by_address = (0u16..).zip(&peers).map(|(index, peer)| (peer.path.addressee, PeerIndex(index))).collect();
         PeerTable { peers, by_address }
     }
 
@@ -94,7 +100,7 @@ pub struct RouterState {
     pub peers: Arc<PeerTable>,
     /// Which packets are pooled, and how.
     pub rules: Arc<RuleSet>,
-    /// UDP destination port of pooled packets, and base of their source ports.
+    /// The UDP port that pooled packets come to.
     pub pool_port: u16,
     /// How long packets wait for a neighbour that does not answer.
     pub neighbour_timeout: TickSpan,

@@ -1,0 +1,550 @@
+//! Packet memory: a pool of mbufs that threads share, and each thread's cache in front of it.
+//!
+//! Created by the control thread, which also asks it how many mbufs are out; workers allocate and free through a
+//! [`MempoolCache`], in Rust, without a call into C until the cache runs empty or full.
+
+use std::ffi::CString;
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use arrayvec::ArrayVec;
+use dpdk_sys::{rte_mbuf, rte_mempool, rte_mempool_cache};
+use thiserror::Error;
+
+use super::eal::{Eal, Running};
+use super::mbuf::Mbuf;
+use super::{error_text, last_error};
+use crate::packet::BufferSource;
+
+/// Bytes a fresh or received packet can grow in front.
+pub const HEADROOM: usize = dpdk_sys::RTE_PKTMBUF_HEADROOM as usize;
+
+/// The largest cache in front of a pool, in mbufs. DPDK's limit is 512; half of it is enough for bursts of 32.
+const LARGEST_CACHE: usize = 256;
+
+/// Why there is no mempool.
+#[derive(Debug, Error)]
+pub enum MempoolError {
+    #[error("mempool {name:?} cannot be created: {problem}")]
+    Invalid { name: String, problem: String },
+    #[error("mempool {name:?} of {megabytes} MB cannot be created: {cause}; raise the DPDK memory if it is short")]
+    Create { name: String, megabytes: usize, cause: String },
+}
+
+/// A pool of mbufs. Clones are handles on the same pool. When the last of them goes, and every mbuf is back, its memory
+/// is given back; where mbufs are still out, it is not, and a warning says so.
+#[derive(Clone)]
+pub struct Mempool(Arc<Pool>);
+
+struct Pool {
+    pool: NonNull<rte_mempool>,
+    name: String,
+    size: usize,
+    data_room: u16,
+    cache_size: u32,
+    /// Keeps the memory mapped.
+    running: Arc<Running>,
+}
+
+// SAFETY: a mempool is made for many threads: its ring is multi-producer and multi-consumer, and the caches, which are
+// not, are reached through MempoolCache only.
+unsafe impl Send for Pool {}
+// SAFETY: as above.
+unsafe impl Sync for Pool {}
+
+impl Mempool {
+    /// Creates a pool of `count` mbufs with `data_room` bytes each, the [`HEADROOM`] included. A count of a power of two
+    /// less one wastes least memory. Names are unique in the process, and have at most 25 bytes.
+    ///
+    /// # Errors
+    /// What is wrong with the arguments, or DPDK's reason: the name is taken, the memory is short.
+    pub fn create(eal: &Eal, name: &str, count: usize, data_room: usize) -> Result<Mempool, MempoolError> {
+        let invalid = |problem: &str| MempoolError::Invalid { name: name.into(), problem: problem.into() };
+        let c_name = CString::new(name).map_err(|_| invalid("its name contains a NUL byte"))?;
+        if name.is_empty() || name.len() >= dpdk_sys::DPDK_MEMPOOL_NAMESIZE as usize {
+            return Err(invalid("its name is not 1 to 25 bytes long"));
+        }
+        let objects = u32::try_from(count).ok().filter(|&count| count > 0);
+        let objects = objects.ok_or_else(|| invalid("its count is not 1 to 4294967295"))?;
+        let room = u16::try_from(data_room).ok().filter(|&room| usize::from(room) > HEADROOM);
+        let room = room.ok_or_else(|| invalid("its data room is not more than the headroom and at most 65535"))?;
+
+        // A small pool has a small cache, or a few threads would hold all of it.
+        let cache_size = (count / 8).clamp(1, LARGEST_CACHE) as u32;
+        // SAFETY: EAL runs (`eal` is the proof), and the name is NUL-terminated and copied.
+        let pool = unsafe {
+            dpdk_sys::rte_pktmbuf_pool_create(c_name.as_ptr(), objects, cache_size, 0, room, dpdk_sys::SOCKET_ID_ANY)
+        };
+        let pool = NonNull::new(pool).ok_or_else(|| MempoolError::Create {
+            name: name.into(),
+            megabytes: (count * (data_room + size_of::<rte_mbuf>())) >> 20,
+            cause: error_text(last_error()),
+        })?;
+        let running = Arc::clone(&eal.running);
+        Ok(Mempool(Arc::new(Pool { pool, name: name.into(), size: count, data_room: room, cache_size, running })))
+    }
+
+    /// Mbufs in the pool when all are back.
+    pub fn size(&self) -> usize {
+        self.0.size
+    }
+
+    /// Bytes in each mbuf, headroom included.
+    pub fn data_room(&self) -> usize {
+        usize::from(self.0.data_room)
+    }
+
+    /// Mbufs that are not in use: in the pool, and in the caches of lcores. Counted one by one: not for the packet path,
+    /// and a snapshot only while workers run.
+    pub fn available(&self) -> usize {
+        self.0.available()
+    }
+
+    /// Mbufs that are out. Exact when no one allocates or frees meanwhile, but for what lies in the cache of a thread
+    /// that is no lcore: that counts as in use until it is flushed or dropped.
+    pub fn in_use(&self) -> usize {
+        self.size().saturating_sub(self.available())
+    }
+
+    /// This thread's way to the pool: the cache of its lcore, which drivers use as well, or one of its own where the
+    /// thread is no lcore.
+    pub fn cache(&self) -> MempoolCache {
+        // SAFETY: reads a variable of this thread.
+        let lcore = unsafe { dpdk_sys::rte_lcore_id() };
+        // SAFETY: the pool is alive; the function itself refuses the id of a thread that is no lcore.
+        let shared = unsafe { dpdk_sys::rte_mempool_default_cache(self.raw().as_ptr(), lcore) };
+        if let Some(cache) = NonNull::new(shared) {
+            return MempoolCache { pool: self.clone(), cache: Some(cache), owned: false, _thread: PhantomData };
+        }
+        // SAFETY: EAL runs; the size is within DPDK's limit.
+        let own = unsafe { dpdk_sys::rte_mempool_cache_create(self.0.cache_size, dpdk_sys::SOCKET_ID_ANY) };
+        // Without memory for a cache the pool is used directly.
+        MempoolCache { pool: self.clone(), cache: NonNull::new(own), owned: true, _thread: PhantomData }
+    }
+
+    pub(super) fn raw(&self) -> NonNull<rte_mempool> {
+        self.0.pool
+    }
+}
+
+impl std::fmt::Debug for Mempool {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Mempool").field("name", &self.0.name).field("size", &self.size()).finish()
+    }
+}
+
+impl Pool {
+    fn available(&self) -> usize {
+        // SAFETY: the pool is alive as long as `self`.
+        unsafe { dpdk_sys::rte_mempool_avail_count(self.pool.as_ptr()) as usize }
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        let out = self.size.saturating_sub(self.available());
+        if out == 0 {
+            // SAFETY: no handle, cache or port refers to it (each holds an Arc of this), and no mbuf is out.
+            unsafe { dpdk_sys::rte_mempool_free(self.pool.as_ptr()) };
+        } else {
+            log::warn!("mempool {} stays: {out} of its {} mbufs are still in use", self.name, self.size);
+            // EAL's memory must stay as well.
+            std::mem::forget(Arc::clone(&self.running));
+        }
+    }
+}
+
+/// One thread's cache in front of a [`Mempool`]. It cannot leave its thread.
+pub struct MempoolCache {
+    pool: Mempool,
+    /// Valid while the pool is. Only this thread uses it: drivers that it calls, and other values of this type, included;
+    /// so no reference to it is kept, and it is read anew each time. None: there was no memory for one.
+    cache: Option<NonNull<rte_mempool_cache>>,
+    /// Whether the cache is this value's own, to be flushed and freed with it.
+    owned: bool,
+    _thread: PhantomData<*mut ()>,
+}
+
+impl MempoolCache {
+    /// The pool behind it.
+    pub fn pool(&self) -> &Mempool {
+        &self.pool
+    }
+
+    /// An empty packet with [`HEADROOM`]. None where the pool is exhausted.
+    #[inline(always)]
+    pub fn alloc(&mut self) -> Option<Mbuf> {
+        let mut mbuf = self.take()?;
+        mbuf.reset(HEADROOM as u16);
+        Some(mbuf)
+    }
+
+    /// Appends `count` empty packets with [`HEADROOM`] to `packets`. False, and nothing changes, where the pool has less
+    /// or they do not fit.
+    #[inline]
+    pub fn alloc_bulk<const N: usize>(&mut self, packets: &mut ArrayVec<Mbuf, N>, count: usize) -> bool {
+        let start = packets.len();
+        if count > packets.remaining_capacity() {
+            return false;
+        }
+        // An Mbuf is a pointer to an mbuf.
+        let spare = packets.as_mut_ptr().wrapping_add(start).cast::<*mut rte_mbuf>();
+        match self.top(count) {
+            Some(top) => {
+                // SAFETY: `count` pointers are in the cache from `top`, and fit into the spare room of `packets`.
+                unsafe { std::ptr::copy_nonoverlapping(top, spare, count) };
+                self.shrink(count);
+            }
+            None if !self.refill(spare, count) => return false,
+            None => {}
+        }
+        // SAFETY: the `count` entries behind `start` are now mbufs out of the pool, owned by no one else.
+        unsafe { packets.set_len(start + count) };
+        for mbuf in packets.iter_mut().skip(start) {
+            mbuf.reset(HEADROOM as u16);
+        }
+        true
+    }
+
+    /// Gives a packet back, to whatever pool it is from.
+    #[inline(always)]
+    pub fn free(&mut self, mbuf: Mbuf) {
+        if !mbuf.is_plain(self.pool.raw()) {
+            return drop_slowly(mbuf);
+        }
+        let raw = mbuf.into_raw().as_ptr();
+        match self.room(1) {
+            Some(slot) => {
+                // SAFETY: the slot is within the cache's array, behind the pointers that are in use.
+                unsafe { slot.write(raw) };
+                self.grow(1);
+            }
+            None => self.flush_into_pool(&raw const raw, 1),
+        }
+    }
+
+    /// Gives all `packets` back, to whatever pools they are from.
+    #[inline]
+    pub fn free_bulk<const N: usize>(&mut self, packets: &mut ArrayVec<Mbuf, N>) {
+        if !packets.iter().all(|mbuf| mbuf.is_plain(self.pool.raw())) {
+            return packets.drain(..).for_each(|mbuf| self.free(mbuf));
+        }
+        let count = packets.len();
+        let start = packets.as_ptr().cast::<*mut rte_mbuf>();
+        // SAFETY: an empty array is always valid; the mbufs it held are the cache's or the pool's from here on.
+        unsafe { packets.set_len(0) };
+        match self.room(count) {
+            Some(slot) => {
+                // SAFETY: `count` pointers are at `start`, and as many fit into the cache's array at `slot`.
+                unsafe { std::ptr::copy_nonoverlapping(start, slot, count) };
+                self.grow(count);
+            }
+            None => self.flush_into_pool(start, count),
+        }
+    }
+
+    /// Mbufs in the cache.
+    pub fn cached(&self) -> usize {
+        // SAFETY: the cache is alive (see the field), and only this thread changes it.
+        self.cache.map_or(0, |cache| unsafe { cache.as_ref() }.len as usize)
+    }
+
+    /// Empties the cache into the pool.
+    pub fn flush(&mut self) {
+        if let Some(cache) = self.cache {
+            // SAFETY: cache and pool are alive and belong together.
+            unsafe { dpdk_sys::rte_mempool_cache_flush(cache.as_ptr(), self.pool.raw().as_ptr()) };
+        }
+    }
+
+    /// An mbuf out of the pool, as it was put there.
+    #[inline(always)]
+    fn take(&mut self) -> Option<Mbuf> {
+        let mut raw = std::ptr::null_mut();
+        match self.top(1) {
+            Some(top) => {
+                // SAFETY: the pointer at `top` is in the cache.
+                raw = unsafe { top.read() };
+                self.shrink(1);
+            }
+            None if !self.refill(&raw mut raw, 1) => return None,
+            None => {}
+        }
+        // SAFETY: an mbuf out of the pool is initialised and owned by who took it.
+        NonNull::new(raw).map(|raw| unsafe { Mbuf::from_raw(raw) })
+    }
+
+    /// Where the uppermost `count` pointers of the cache are; none where it holds fewer.
+    #[inline(always)]
+    fn top(&self, count: usize) -> Option<*const *mut rte_mbuf> {
+        let below = self.cached().checked_sub(count)?;
+        Some(self.objects()?.wrapping_add(below).cast_const())
+    }
+
+    /// Where `count` more pointers can be put; none where the cache would pass its threshold.
+    #[inline(always)]
+    fn room(&self, count: usize) -> Option<*mut *mut rte_mbuf> {
+        let cached = self.cached();
+        // SAFETY: the cache is alive, and the threshold never changes.
+        let threshold = self.cache.map_or(0, |cache| unsafe { cache.as_ref() }.flushthresh as usize);
+        if cached + count > threshold {
+            return None;
+        }
+        Some(self.objects()?.wrapping_add(cached))
+    }
+
+    /// The start of the cache's array.
+    #[inline(always)]
+    fn objects(&self) -> Option<*mut *mut rte_mbuf> {
+        let cache = self.cache?.as_ptr();
+        // SAFETY: the cache is alive; only the place is computed. The array holds twice the largest cache, and the
+        // threshold is one and a half times the size: what `room` allows is within.
+        let objects = unsafe { &raw mut (*cache).objs };
+        Some(objects.cast())
+    }
+
+    /// Notes that `count` pointers were taken off the top.
+    #[inline(always)]
+    fn shrink(&mut self, count: usize) {
+        if let Some(mut cache) = self.cache {
+            // SAFETY: the cache is alive, only this thread uses it, and the reference ends with the statement.
+            unsafe { cache.as_mut() }.len -= count as u32;
+        }
+    }
+
+    /// Notes that `count` pointers were put on top.
+    #[inline(always)]
+    fn grow(&mut self, count: usize) {
+        if let Some(mut cache) = self.cache {
+            // SAFETY: the cache is alive, only this thread uses it, and the reference ends with the statement.
+            unsafe { cache.as_mut() }.len += count as u32;
+        }
+    }
+
+    fn cache_pointer(&self) -> *mut rte_mempool_cache {
+        self.cache.map_or(std::ptr::null_mut(), NonNull::as_ptr)
+    }
+
+    /// Takes `count` mbufs through the pool, which fills the cache on the way. False where there are fewer.
+    #[cold]
+    fn refill(&mut self, target: *mut *mut rte_mbuf, count: usize) -> bool {
+        let Ok(count) = u32::try_from(count) else { return false };
+        // SAFETY: pool and cache are alive and belong together, and `target` has room for `count` pointers.
+        let status = unsafe {
+            dpdk_sys::rte_mempool_generic_get(self.pool.raw().as_ptr(), target.cast(), count, self.cache_pointer())
+        };
+        status == 0
+    }
+
+    /// Puts `count` mbufs back through the pool, which empties the cache on the way.
+    #[cold]
+    fn flush_into_pool(&mut self, mbufs: *const *mut rte_mbuf, count: usize) {
+        // SAFETY: pool and cache are alive and belong together, `count` pointers are at `mbufs`, plain mbufs of this
+        // pool that their owner gave up. An ArrayVec's capacity fits into u32.
+        unsafe {
+            dpdk_sys::rte_mempool_generic_put(
+                self.pool.raw().as_ptr(),
+                mbufs.cast(),
+                count as u32,
+                self.cache_pointer(),
+            );
+        };
+    }
+}
+
+/// A packet that is chained, cloned or another pool's.
+#[cold]
+fn drop_slowly(mbuf: Mbuf) {
+    drop(mbuf);
+}
+
+impl Drop for MempoolCache {
+    fn drop(&mut self) {
+        if !self.owned {
+            return;
+        }
+        self.flush();
+        if let Some(cache) = self.cache {
+            // SAFETY: made by rte_mempool_cache_create, empty, and used by no one else.
+            unsafe { dpdk_sys::rte_mempool_cache_free(cache.as_ptr()) };
+        }
+    }
+}
+
+impl BufferSource for MempoolCache {
+    type Buffer = Mbuf;
+
+    #[inline(always)]
+    fn alloc(&mut self, headroom: usize) -> Option<Mbuf> {
+        let headroom = u16::try_from(headroom).ok().filter(|&headroom| headroom <= self.pool.0.data_room)?;
+        let mut mbuf = self.take()?;
+        mbuf.reset(headroom);
+        Some(mbuf)
+    }
+
+    #[inline(always)]
+    fn free(&mut self, buffer: Mbuf) {
+        MempoolCache::free(self, buffer);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::super::test_eal;
+    use super::*;
+    use crate::packet::Buffer;
+
+    fn pool(name: &str, count: usize) -> Mempool {
+        Mempool::create(test_eal(), name, count, HEADROOM + 512).expect("the test's EAL has memory for small pools")
+    }
+
+    #[test]
+    fn every_mbuf_can_be_taken_once_and_all_come_back() {
+        let pool = pool("pool_balance", 63);
+        let mut cache = pool.cache();
+        let mut taken: Vec<Mbuf> = std::iter::from_fn(|| cache.alloc()).collect();
+        assert_eq!((taken.len(), pool.available(), pool.in_use()), (63, 0, 63));
+        let mut addresses: Vec<_> = taken.iter().map(|mbuf| mbuf.bytes().as_ptr()).collect();
+        addresses.sort();
+        addresses.dedup();
+        assert_eq!(addresses.len(), 63, "no mbuf was handed out twice");
+        taken.drain(..20).for_each(drop);
+        taken.drain(..).for_each(|mbuf| cache.free(mbuf));
+        assert_eq!(pool.in_use(), cache.cached());
+        drop(cache);
+        assert_eq!((pool.in_use(), pool.available()), (0, 63));
+    }
+
+    #[test]
+    fn a_bulk_is_all_or_nothing() {
+        let pool = pool("pool_bulk", 63);
+        let mut cache = pool.cache();
+        let mut packets = ArrayVec::<Mbuf, 40>::new();
+        assert!(!cache.alloc_bulk(&mut packets, 41), "more than fit into the array");
+        assert!(cache.alloc_bulk(&mut packets, 40));
+        assert!(packets.iter().all(|mbuf| mbuf.is_empty() && mbuf.headroom() == HEADROOM));
+        let mut rest = ArrayVec::<Mbuf, 40>::new();
+        assert!(!cache.alloc_bulk(&mut rest, 24), "one more than is left");
+        assert!(rest.is_empty());
+        assert!(cache.alloc_bulk(&mut rest, 23));
+        assert!(cache.alloc().is_none());
+        for _ in 0..100 {
+            cache.free_bulk(&mut rest);
+            assert!(rest.is_empty());
+            assert!(cache.alloc_bulk(&mut rest, 23), "what was freed can be taken again");
+        }
+        cache.free_bulk(&mut packets);
+        cache.free_bulk(&mut rest);
+        cache.free_bulk(&mut rest);
+        drop(cache);
+        assert_eq!(pool.in_use(), 0);
+    }
+
+    #[test]
+    fn packets_of_another_pool_return_there() {
+        let (ours, theirs) = (pool("pool_ours", 31), pool("pool_theirs", 31));
+        let (mut our_cache, mut their_cache) = (ours.cache(), theirs.cache());
+        let mut mixed = ArrayVec::<Mbuf, 8>::new();
+        for _ in 0..4 {
+            mixed.extend(our_cache.alloc());
+            mixed.extend(their_cache.alloc());
+        }
+        assert_eq!(mixed.len(), 8);
+        our_cache.free_bulk(&mut mixed);
+        drop((our_cache, their_cache));
+        assert_eq!((ours.in_use(), theirs.in_use()), (0, 0));
+    }
+
+    #[test]
+    fn a_packet_starts_where_it_is_asked_to_and_never_beyond_its_buffer() {
+        let pool = pool("pool_headroom", 31);
+        let mut cache = pool.cache();
+        for headroom in [0, 1, 300, HEADROOM + 512] {
+            let mut mbuf = BufferSource::alloc(&mut cache, headroom).expect("it fits");
+            assert_eq!((mbuf.headroom(), mbuf.tailroom()), (headroom, HEADROOM + 512 - headroom));
+            assert!(Buffer::prepend(&mut mbuf, headroom + 1).is_none());
+            assert!(Buffer::append(&mut mbuf, HEADROOM + 512 - headroom + 1).is_none());
+            BufferSource::free(&mut cache, mbuf);
+        }
+        assert!(BufferSource::alloc(&mut cache, HEADROOM + 513).is_none());
+        assert!(BufferSource::alloc(&mut cache, usize::MAX).is_none());
+        drop(cache);
+        assert_eq!(pool.in_use(), 0);
+    }
+
+    #[test]
+    fn a_reused_packet_is_empty_and_without_marks() {
+        let pool = pool("pool_reuse", 1);
+        let mut cache = pool.cache();
+        let mut mbuf = cache.alloc().expect("there is one");
+        mbuf.set_port(3);
+        mbuf.append(9).expect("there is room");
+        cache.free(mbuf);
+        let mbuf = cache.alloc().expect("it is back");
+        assert_eq!((mbuf.port(), mbuf.len(), mbuf.headroom()), (u16::MAX, 0, HEADROOM));
+    }
+
+    #[test]
+    fn threads_that_are_no_lcores_exchange_packets_without_loss() {
+        let pool = pool("pool_threads", 1023);
+        thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    let mut cache = pool.cache();
+                    let mut packets = ArrayVec::<Mbuf, 32>::new();
+                    for round in 0..2000usize {
+                        if cache.alloc_bulk(&mut packets, round % 32) {
+                            packets.iter_mut().for_each(|mbuf| assert!(mbuf.append(8).is_some()));
+                        }
+                        cache.free_bulk(&mut packets);
+                    }
+                });
+            }
+        });
+        assert_eq!(pool.in_use(), 0);
+    }
+
+    #[test]
+    fn an_lcore_uses_its_own_cache_which_counts_as_available() {
+        let pool = pool("pool_lcore", 255);
+        let theirs = pool.clone();
+        let eal = test_eal();
+        let handle = eal.launch(eal.workers()[3], move || {
+            let mut cache = theirs.cache();
+            let mut packets = ArrayVec::<Mbuf, 32>::new();
+            assert!(!cache.owned && cache.alloc_bulk(&mut packets, 32));
+            cache.free_bulk(&mut packets);
+            cache.cached()
+        });
+        assert!(handle.expect("no other test uses this worker").join() > 0, "what was freed lies in the cache");
+        assert_eq!(pool.in_use(), 0);
+    }
+
+    #[test]
+    fn a_pool_that_loses_its_handles_before_its_mbufs_keeps_their_memory() {
+        let pool = pool("pool_outlived", 15);
+        let mut mbuf = pool.cache().alloc().expect("there are some");
+        drop(pool);
+        mbuf.append(4).expect("there is room").copy_from_slice(b"here");
+        assert_eq!(mbuf.bytes(), b"here");
+    }
+
+    #[test]
+    fn bad_arguments_are_refused_and_the_message_names_the_pool() {
+        let _taken = pool("pool_taken", 15);
+        for (name, count, room) in [
+            ("pool_taken", 15, 2048),
+            ("pool_none", 0, 2048),
+            ("pool_room", 15, HEADROOM),
+            ("pool_huge_room", 15, 65536),
+            ("pool_with_a_name_that_is_far_too_long", 15, 2048),
+            ("pool_too_big", 10_000_000, 2048),
+        ] {
+            let error = Mempool::create(test_eal(), name, count, room).expect_err(name);
+            assert!(error.to_string().contains(name), "{error}");
+        }
+    }
+}

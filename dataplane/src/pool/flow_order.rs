@@ -1,0 +1,154 @@
+//! Which flow has packets in which open pool, so that no packet overtakes one of its own flow that still waits.
+//!
+//! A set-associative table of fixed size from a 32-bit hash to references of pools. It forgets nothing that matters: where
+//! a set is full of pools that are open, the caller is told to flush the one that is displaced. Two flows with the same
+//! hash count as one, which costs an early flush and never the order. The packet pooler keeps one table by flow, and
+//! one by address pair and protocol, which is all that a fragment tells of its flow.
+
+use super::open_pools::{Generations, PoolReference, Slot};
+
+/// One cache line.
+const WAYS: usize = 8;
+
+#[derive(Clone, Copy)]
+struct Resident {
+    hash: u32,
+    slot: u16,
+    /// Even: never refers to an open pool.
+    generation: u16,
+}
+
+impl Resident {
+    #[inline(always)]
+    fn reference(self) -> PoolReference {
+        PoolReference { slot: Slot::from_number(self.slot), generation: self.generation }
+    }
+}
+
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+struct Set([Resident; WAYS]);
+
+/// Flows, by hash, and the open pools they have packets in.
+pub(super) struct FlowOrder {
+    sets: Box<[Set]>,
+    /// How far a 32-bit product is shifted right to give a set; 32 where there is one set.
+    shift: u32,
+    /// Which way of a full set is displaced next.
+    turn: usize,
+}
+
+impl FlowOrder {
+    /// A table for some `residents` flows, rounded up to a power of two and a full set.
+    pub(super) fn new(residents: usize) -> FlowOrder {
+        let sets = residents.div_ceil(WAYS).clamp(1, 1 << 24).next_power_of_two();
+        let nobody = Resident { hash: 0, slot: 0, generation: 0 };
+        FlowOrder { sets: vec![Set([nobody; WAYS]); sets].into(), shift: 32 - sets.trailing_zeros(), turn: 0 }
+    }
+
+    /// An open pool other than `own` that has, or could have, packets of the flow.
+    #[inline]
+    pub(super) fn resident(&self, hash: u32, own: Option<Slot>, open: &Generations) -> Option<Slot> {
+        let set = self.sets.get(self.set_of(hash))?;
+        set.0
+            .iter()
+            .filter(|entry| entry.hash == hash && open.is_open(entry.reference()))
+            .map(|entry| Slot::from_number(entry.slot))
+            .find(|&slot| Some(slot) != own)
+    }
+
+    /// Remembers that the flow has packets in `pool`, which is open. Returns a pool that is no longer known for one of its
+    /// flows and has to be flushed for that; it can be `pool` itself.
+    #[inline]
+    #[must_use]
+    pub(super) fn record(&mut self, hash: u32, pool: PoolReference, open: &Generations) -> Option<Slot> {
+        let at = self.set_of(hash);
+        let set = self.sets.get_mut(at)?;
+        let resident = Resident { hash, slot: pool.slot.number(), generation: pool.generation };
+        let mut vacant = None;
+        for entry in &mut set.0 {
+            if entry.hash == hash && entry.reference() == pool {
+                return None;
+            }
+            if vacant.is_none() && !open.is_open(entry.reference()) {
+                vacant = Some(entry);
+            }
+        }
+        if let Some(entry) = vacant {
+            *entry = resident;
+            return None;
+        }
+        self.turn = (self.turn + 1) % WAYS;
+        let displaced = set.0.get_mut(self.turn)?;
+        let slot = Slot::from_number(displaced.slot);
+        *displaced = resident;
+        Some(slot)
+    }
+
+    #[inline(always)]
+    fn set_of(&self, hash: u32) -> usize {
+        let spread = hash.wrapping_mul(0x9e37_79b1);
+        spread.checked_shr(self.shift).unwrap_or(0) as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pool(slot: u16, generation: u16) -> PoolReference {
+        PoolReference { slot: Slot::from_number(slot), generation }
+    }
+
+    #[test]
+    fn a_flow_is_found_while_its_pool_is_open_and_not_after() {
+        let mut order = FlowOrder::new(64);
+        let open = Generations::for_test(vec![1, 3]);
+        assert_eq!(order.resident(7, None, &open), None);
+        assert_eq!(order.record(7, pool(1, 3), &open), None);
+        assert_eq!(order.resident(7, None, &open), Some(Slot::from_number(1)));
+        assert_eq!(order.resident(8, None, &open), None);
+        for later in [4, 5] {
+            assert_eq!(order.resident(7, None, &Generations::for_test(vec![1, later])), None);
+        }
+    }
+
+    #[test]
+    fn an_empty_table_does_not_know_hash_zero() {
+        assert_eq!(FlowOrder::new(1).resident(0, None, &Generations::for_test(vec![1])), None);
+    }
+
+    #[test]
+    fn a_full_set_displaces_one_that_is_open_only_where_all_are() {
+        let mut order = FlowOrder::new(WAYS);
+        let all_open = Generations::for_test(vec![1; 10]);
+        for number in 0..8 {
+            assert_eq!(order.record(u32::from(number), pool(number, 1), &all_open), None);
+            assert_eq!(order.record(u32::from(number), pool(number, 1), &all_open), None, "recorded twice");
+        }
+        let mut one_closed = vec![1; 10];
+        one_closed[3] = 2;
+        let one_closed = Generations::for_test(one_closed);
+        assert_eq!(order.record(100, pool(8, 1), &one_closed), None);
+        let displaced = order.record(101, pool(9, 1), &one_closed).expect("a full set displaces");
+        let known: Vec<u32> = [0, 1, 2, 4, 5, 6, 7, 100, 101]
+            .into_iter()
+            .filter(|&hash| order.resident(hash, None, &one_closed).is_some())
+            .collect();
+        assert_eq!(known.len(), 8);
+        assert!(known.contains(&101));
+        assert!(!known.contains(&if displaced.number() == 8 { 100 } else { u32::from(displaced.number()) }));
+    }
+
+    #[test]
+    fn one_pair_can_have_packets_in_several_pools() {
+        let mut order = FlowOrder::new(8);
+        assert_eq!(order.record(5, pool(0, 1), &Generations::for_test(vec![1, 1])), None);
+        assert_eq!(order.record(5, pool(1, 1), &Generations::for_test(vec![1, 1])), None);
+        assert_eq!(order.resident(5, None, &Generations::for_test(vec![1, 1])), Some(Slot::from_number(0)));
+        assert_eq!(order.resident(5, None, &Generations::for_test(vec![2, 1])), Some(Slot::from_number(1)));
+        let own = Some(Slot::from_number(0));
+        assert_eq!(order.resident(5, own, &Generations::for_test(vec![1, 1])), Some(Slot::from_number(1)));
+        assert_eq!(order.resident(5, own, &Generations::for_test(vec![1, 2])), None);
+    }
+}

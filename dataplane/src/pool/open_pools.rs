@@ -1,0 +1,327 @@
+//! Which pools are open: from a pool's key to the slot it lives in, and which slots are free.
+//!
+//! Everything is allocated at construction; opening, finding and closing a pool never allocates. Each slot has a
+//! generation that changes whenever a pool opens or closes in it, so that others can keep a reference to a pool that
+//! costs nothing when the pool is gone. Called by the packet pooler alone.
+
+use super::rule::{Dscp, RuleIndex};
+use super::stream_detector::StreamFields;
+
+/// What packets must have in common to share a ride.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct PoolKey(u64);
+
+impl PoolKey {
+    /// The key of a pool to `peer` under `rule` for one class, ECN-capable or not, and one flow bucket.
+    #[inline(always)]
+    pub fn new(peer: u16, rule: RuleIndex, class: Dscp, ecn_capable: bool, bucket: u8) -> PoolKey {
+        PoolKey(
+            u64::from(peer) << 31
+                | u64::from(rule.0) << 15
+                | u64::from(class.value()) << 9
+                | u64::from(ecn_capable) << 8
+                | u64::from(bucket),
+        )
+    }
+
+    /// The key for a stream packet; its flow chooses one of `buckets` (at least 1), always the same one.
+    #[inline(always)]
+    pub fn of_stream(peer: u16, rule: RuleIndex, fields: &StreamFields, buckets: u8) -> PoolKey {
+        let bucket = (u64::from(fields.flow) * u64::from(buckets)) >> 32;
+        PoolKey::new(peer, rule, fields.dscp, fields.is_ecn_capable(), bucket as u8)
+    }
+
+    /// The peer the pooled packet is addressed to, by its place in the configuration.
+    #[inline(always)]
+    pub fn peer(self) -> u16 {
+        (self.0 >> 31) as u16
+    }
+
+    /// The rule that selected the packets.
+    #[inline(always)]
+    pub fn rule(self) -> RuleIndex {
+        RuleIndex((self.0 >> 15) as u16)
+    }
+
+    /// The class of every packet in the pool, and of the pooled packet.
+    #[inline(always)]
+    pub fn class(self) -> Dscp {
+        Dscp::of_tos((self.0 >> 7) as u8 & 0xfc)
+    }
+
+    /// Whether all packets in the pool are ECN-capable, or none is.
+    #[inline(always)]
+    pub fn is_ecn_capable(self) -> bool {
+        self.0 >> 8 & 1 == 1
+    }
+
+    /// The flow bucket.
+    #[inline(always)]
+    pub fn bucket(self) -> u8 {
+        self.0 as u8
+    }
+}
+
+impl std::fmt::Debug for PoolKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PoolKey")
+            .field("peer", &self.peer())
+            .field("rule", &self.rule().0)
+            .field("class", &self.class().value())
+            .field("ecn_capable", &self.is_ecn_capable())
+            .field("bucket", &self.bucket())
+            .finish()
+    }
+}
+
+/// The place of an open pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Slot(u16);
+
+impl Slot {
+    #[inline(always)]
+    pub(super) fn from_number(number: u16) -> Slot {
+        Slot(number)
+    }
+
+    #[inline(always)]
+    pub(super) fn number(self) -> u16 {
+        self.0
+    }
+
+    #[inline(always)]
+    pub(super) fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+/// A pool as others remember it: its slot, and the slot's generation at that time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct PoolReference {
+    pub(super) slot: Slot,
+    pub(super) generation: u16,
+}
+
+/// The generation of each slot: odd while a pool is open in it, so that no reference to an open pool ever fits a closed
+/// one. After 32768 pools in a slot an old reference can be taken for a new one: whoever keeps references must bear
+/// that.
+pub(super) struct Generations(Box<[u16]>);
+
+impl Generations {
+    /// Whether the pool that `reference` was taken of is open.
+    #[inline(always)]
+    pub(super) fn is_open(&self, reference: PoolReference) -> bool {
+        self.0.get(reference.slot.index()) == Some(&reference.generation)
+    }
+
+    /// A reference to the pool that is open in `slot`.
+    #[inline(always)]
+    pub(super) fn reference(&self, slot: Slot) -> PoolReference {
+        PoolReference { slot, generation: self.0.get(slot.index()).copied().unwrap_or(0) }
+    }
+
+    fn advance(&mut self, slot: Slot) {
+        if let Some(generation) = self.0.get_mut(slot.index()) {
+            *generation = generation.wrapping_add(1);
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn for_test(generations: Vec<u16>) -> Generations {
+        Generations(generations.into())
+    }
+}
+
+/// No pool. No entry is this, as a key takes 47 bits and a slot 16.
+const EMPTY: u64 = u64::MAX;
+
+/// The open pools of one worker: an open-addressing table with linear probing, at most half full.
+pub(super) struct OpenPools {
+    /// Key above 16 bits of slot number.
+    entries: Box<[u64]>,
+    /// How far a 64-bit hash is shifted right to give a place in `entries`.
+    shift: u32,
+    /// The last one freed is used first: its memory is warm. Never grows beyond its first capacity.
+    free: Vec<u16>,
+    generations: Generations,
+}
+
+impl OpenPools {
+    /// No pool open, and room for `slots`.
+    pub(super) fn new(slots: u16) -> OpenPools {
+        let capacity = (usize::from(slots).max(1) * 2).next_power_of_two();
+        OpenPools {
+            entries: vec![EMPTY; capacity].into(),
+            shift: 64 - capacity.trailing_zeros(),
+            free: (0..slots).rev().collect(),
+            generations: Generations(vec![0; usize::from(slots)].into()),
+        }
+    }
+
+    /// The slot of the open pool with this key.
+    #[inline]
+    pub(super) fn find(&self, key: PoolKey) -> Option<Slot> {
+        let entry = self.entry(self.position(key)?);
+        Some(Slot(entry as u16))
+    }
+
+    /// A free slot for a pool with this key, of which none is open. None where all are taken.
+    pub(super) fn open(&mut self, key: PoolKey) -> Option<Slot> {
+        let slot = Slot(self.free.pop()?);
+        let mut at = self.home(key.0);
+        while self.entry(at) != EMPTY {
+            at = self.after(at);
+        }
+        self.set(at, key.0 << 16 | u64::from(slot.0));
+        self.generations.advance(slot);
+        Some(slot)
+    }
+
+    /// Closes the pool with this key, if it is open.
+    pub(super) fn close(&mut self, key: PoolKey) {
+        let Some(position) = self.position(key) else { return };
+        let slot = Slot(self.entry(position) as u16);
+        self.generations.advance(slot);
+        self.free.push(slot.0);
+        // Entries behind the hole move into it, unless that would put them before their home (Knuth 6.4, algorithm R):
+        // there are no tombstones, so a search ends as early after a year as on the first day.
+        let mut hole = position;
+        let mut at = self.after(hole);
+        while self.entry(at) != EMPTY {
+            let entry = self.entry(at);
+            if self.distance(self.home(entry >> 16), at) >= self.distance(hole, at) {
+                self.set(hole, entry);
+                hole = at;
+            }
+            at = self.after(at);
+        }
+        self.set(hole, EMPTY);
+    }
+
+    /// Generations of the slots.
+    #[inline(always)]
+    pub(super) fn generations(&self) -> &Generations {
+        &self.generations
+    }
+
+    /// How many pools are open.
+    #[inline(always)]
+    pub(super) fn len(&self) -> usize {
+        self.generations.0.len() - self.free.len()
+    }
+
+    /// Keys and slots of the open pools, in no particular order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (PoolKey, Slot)> + '_ {
+        self.entries.iter().filter(|&&entry| entry != EMPTY).map(|&entry| (PoolKey(entry >> 16), Slot(entry as u16)))
+    }
+
+    #[inline(always)]
+    fn position(&self, key: PoolKey) -> Option<usize> {
+        let mut at = self.home(key.0);
+        loop {
+            let entry = self.entry(at);
+            if entry == EMPTY {
+                return None;
+            }
+            if entry >> 16 == key.0 {
+                return Some(at);
+            }
+            at = self.after(at);
+        }
+    }
+
+    #[inline(always)]
+    fn home(&self, key: u64) -> usize {
+        (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> self.shift) as usize
+    }
+
+    #[inline(always)]
+    fn after(&self, at: usize) -> usize {
+        (at + 1) & (self.entries.len() - 1)
+    }
+
+    #[inline(always)]
+    fn distance(&self, from: usize, to: usize) -> usize {
+        to.wrapping_sub(from) & (self.entries.len() - 1)
+    }
+
+    #[inline(always)]
+    fn entry(&self, at: usize) -> u64 {
+        self.entries.get(at).copied().unwrap_or(EMPTY)
+    }
+
+    #[inline(always)]
+    fn set(&mut self, at: usize, entry: u64) {
+        if let Some(place) = self.entries.get_mut(at) {
+            *place = entry;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn key(number: u16) -> PoolKey {
+        PoolKey::new(number, RuleIndex(0), Dscp::default(), false, 0)
+    }
+
+    proptest! {
+        #[test]
+        fn a_key_gives_back_what_went_in(
+            peer in any::<u16>(), rule in any::<u16>(), class in 0u8..64, ecn in any::<bool>(), bucket in any::<u8>(),
+        ) {
+            let class = Dscp::new(class).expect("a code point");
+            let key = PoolKey::new(peer, RuleIndex(rule), class, ecn, bucket);
+            prop_assert_eq!(key.peer(), peer);
+            prop_assert_eq!(key.rule(), RuleIndex(rule));
+            prop_assert_eq!(key.class(), class);
+            prop_assert_eq!(key.is_ecn_capable(), ecn);
+            prop_assert_eq!(key.bucket(), bucket);
+            prop_assert!(key.0 < 1 << 47);
+        }
+
+        #[test]
+        fn a_flow_stays_in_one_of_the_buckets(flow in any::<u32>(), buckets in 1u8..) {
+            let fields = StreamFields {
+                source: 0, destination: 0, protocol: 17, has_ports: false, source_port: 0, destination_port: 0,
+                dscp: Dscp::default(), ecn: 0, length: 20, is_fragment: false, flow, pair: 0,
+            };
+            prop_assert!(PoolKey::of_stream(1, RuleIndex(2), &fields, buckets).bucket() < buckets);
+        }
+
+        /// Against std's map, with so few slots that keys crowd and wrap around the end of the table.
+        #[test]
+        fn the_table_is_a_map(steps in proptest::collection::vec((any::<bool>(), 0u16..40), 0..400), slots in 1u16..20) {
+            let mut pools = OpenPools::new(slots);
+            let mut model: HashMap<u16, Slot> = HashMap::new();
+            let mut references = HashMap::new();
+            for (open, number) in steps {
+                if open && !model.contains_key(&number) {
+                    let slot = pools.open(key(number));
+                    prop_assert_eq!(slot.is_some(), model.len() < usize::from(slots));
+                    if let Some(slot) = slot {
+                        prop_assert!(!model.values().any(|&taken| taken == slot), "slot given twice");
+                        model.insert(number, slot);
+                        references.insert(number, pools.generations().reference(slot));
+                    }
+                } else if !open {
+                    pools.close(key(number));
+                    model.remove(&number);
+                }
+                prop_assert_eq!(pools.len(), model.len());
+                prop_assert_eq!(pools.iter().count(), model.len());
+                for number in 0..40 {
+                    prop_assert_eq!(pools.find(key(number)), model.get(&number).copied());
+                    if let Some(&reference) = references.get(&number) {
+                        prop_assert_eq!(pools.generations().is_open(reference), model.contains_key(&number));
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,333 @@
+//! The packet pooler of one worker: stages stream packets and sends those that share a ride as one.
+//!
+//! The worker calls [`stage`](PacketPooler::stage) for each stream packet and [`pass`](PacketPooler::pass) or
+//! [`pass_fragment`](PacketPooler::pass_fragment) for each other packet it forwards, before it does; and
+//! [`flush_due`](PacketPooler::flush_due) once per iteration. Then no packet overtakes another of its flow, none waits
+//! longer than its window plus one iteration, and every packet that went in comes out. Nothing is allocated after
+//! construction, and the work per packet does not depend on how many pools are open.
+
+use super::flow_order::FlowOrder;
+use super::open_pools::{OpenPools, PoolKey, Slot};
+use super::pool_buffer::{Flushed, PoolBuffer, PoolSize, Refused, Room};
+use super::pooler_counters::{FlushReason, PoolerCounters, Unstaged};
+use super::ride::Ride;
+use super::window::WindowQueues;
+use crate::arch::Tick;
+use crate::packet::{Buffer, BufferSource};
+
+/// What the pooler's memory is sized for, at construction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolerLimits {
+    /// Which worker this is, from 0: chooses the UDP source ports.
+    pub worker: u16,
+    /// Pools open at one time, at most 65535.
+    pub pools: u16,
+    /// Flows, and pairs of addresses, that can have packets waiting at one time; more only cost early flushes.
+    pub flows: usize,
+    /// Peers: keys name them from 0 to `peers` - 1.
+    pub peers: u16,
+    /// Flow buckets per worker, at least 1.
+    pub buckets: u8,
+    /// Room to leave in front of a pooled packet for the link header, in bytes.
+    pub link_headroom: u16,
+    /// What a buffer holds behind `link_headroom`, in bytes; no pooled packet becomes longer.
+    pub buffer_room: u16,
+}
+
+impl Default for PoolerLimits {
+    /// For mbufs of DPDK's default size (2048 bytes and 128 of headroom) and link headers with two VLAN tags.
+    fn default() -> PoolerLimits {
+        PoolerLimits {
+            worker: 0,
+            pools: 4096,
+            flows: 32768,
+            peers: 1024,
+            buckets: 1,
+            link_headroom: 32,
+            buffer_room: 2048 + 128 - 32,
+        }
+    }
+}
+
+/// Where the pooler's buffers come from, and where what leaves it goes.
+pub trait PoolSink: BufferSource {
+    /// A packet that leaves as itself: it starts at its IP header and is to be forwarded by its destination.
+    fn lone(&mut self, packet: Self::Buffer);
+
+    /// A pooled packet with `rows` rows for `peer`: it starts at the outer IPv4 header, with checksums, and is to be routed
+    /// by its destination like a packet of our own. The packets it carries have been given back to the source.
+    fn pooled(&mut self, packet: Self::Buffer, peer: u16, rows: u8);
+}
+
+/// What became of a packet that was to be staged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Staged {
+    /// It is in a pool, or has left in one already.
+    Taken,
+    /// It went on as itself.
+    PassedOn(Unstaged),
+}
+
+/// An open pool, to be shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenPool {
+    /// What its packets have in common.
+    pub key: PoolKey,
+    /// Packets in it.
+    pub rows: u8,
+    /// Bytes of IP length the pooled packet would have now.
+    pub length: u16,
+    /// When its first packet came.
+    pub opened: Tick,
+    /// When its window ends.
+    pub deadline: Tick,
+}
+
+/// The open pools of one worker and all that finds them.
+pub struct PacketPooler<B> {
+    limits: PoolerLimits,
+    open: OpenPools,
+    /// One per slot of `open`.
+    pools: Box<[PoolBuffer<B>]>,
+    windows: WindowQueues,
+    flows: FlowOrder,
+    pairs: FlowOrder,
+    /// The next sequence number of each outer flow: peers by buckets.
+    sequences: Box<[u32]>,
+    counters: PoolerCounters,
+}
+
+impl<B: Buffer> PacketPooler<B> {
+    /// A pooler with no pool open. All the memory it will ever need is allocated here.
+    pub fn new(limits: PoolerLimits) -> PacketPooler<B> {
+        let limits = PoolerLimits { pools: limits.pools.min(u16::MAX - 1), buckets: limits.buckets.max(1), ..limits };
+        PacketPooler {
+            limits,
+            open: OpenPools::new(limits.pools),
+            pools: (0..limits.pools).map(|_| PoolBuffer::vacant()).collect(),
+            windows: WindowQueues::new(limits.pools),
+            flows: FlowOrder::new(limits.flows),
+            pairs: FlowOrder::new(limits.flows),
+            sequences: vec![0; usize::from(limits.peers) * usize::from(limits.buckets)].into(),
+            counters: PoolerCounters::default(),
+        }
+    }
+
+    /// Takes a stream packet into its pool, or hands it on where it cannot be pooled. It starts at its IP header, is as
+    /// long as that says, is no fragment, and its TTL is decremented. `now` is never before that of an earlier call.
+    pub fn stage<M>(&mut self, packet: B, ride: &Ride<'_>, now: Tick, out: &mut M) -> Staged
+    where
+        M: PoolSink<Buffer = B>,
+    {
+        let own = self.open.find(ride.key);
+        // A flow whose packets changed class, peer or rule has packets in another pool: they leave first.
+        while let Some(other) = self.flows.resident(ride.flow, own, self.open.generations()) {
+            self.flush(other, FlushReason::Order, now, out);
+        }
+        let taken = match own {
+            Some(slot) => self.join(slot, packet, ride, now, out),
+            None => self.begin(packet, ride, now),
+        };
+        match taken {
+            Ok(slot) => {
+                self.counters.staged += 1;
+                self.after_joining(slot, ride, now, out);
+                Staged::Taken
+            }
+            Err((packet, reason)) => self.hand_on(packet, reason, out),
+        }
+    }
+
+    /// To be called for every packet that is forwarded without being staged, before it is: flushes the pool that has
+    /// packets of its flow, which it would overtake.
+    #[inline(always)]
+    pub fn pass<M: PoolSink<Buffer = B>>(&mut self, flow: u32, now: Tick, out: &mut M) {
+        if !self.is_empty() {
+            while let Some(slot) = self.flows.resident(flow, None, self.open.generations()) {
+                self.flush(slot, FlushReason::Order, now, out);
+            }
+        }
+    }
+
+    /// The same for a fragment, which does not tell its ports: flushes all pools that have packets between the same
+    /// addresses.
+    #[inline(always)]
+    pub fn pass_fragment<M: PoolSink<Buffer = B>>(&mut self, pair: u32, now: Tick, out: &mut M) {
+        if !self.is_empty() {
+            while let Some(slot) = self.pairs.resident(pair, None, self.open.generations()) {
+                self.flush(slot, FlushReason::Order, now, out);
+            }
+        }
+    }
+
+    /// Flushes the pools whose window has ended.
+    #[inline]
+    pub fn flush_due<M: PoolSink<Buffer = B>>(&mut self, now: Tick, out: &mut M) {
+        while let Some(slot) = self.windows.due(now) {
+            self.flush(slot, FlushReason::Window, now, out);
+        }
+    }
+
+    /// Flushes every pool.
+    pub fn flush_all<M: PoolSink<Buffer = B>>(&mut self, reason: FlushReason, now: Tick, out: &mut M) {
+        while let Some(slot) = self.windows.any() {
+            self.flush(slot, reason, now, out);
+        }
+    }
+
+    /// Flushes the pools to one peer.
+    pub fn flush_peer<M: PoolSink<Buffer = B>>(&mut self, peer: u16, now: Tick, out: &mut M) {
+        for number in 0..self.limits.pools {
+            let slot = Slot::from_number(number);
+            if self.pools.get(slot.index()).is_some_and(|pool| pool.key().peer() == peer) {
+                self.flush(slot, FlushReason::Peer, now, out);
+            }
+        }
+    }
+
+    /// When the next window ends: the worker must not sleep past it.
+    #[inline]
+    pub fn next_deadline(&self) -> Option<Tick> {
+        self.windows.next_deadline()
+    }
+
+    /// Whether no pool is open: no packet waits, and none can be overtaken.
+    #[inline(always)]
+    pub fn is_empty(&self) -> bool {
+        self.open.len() == 0
+    }
+
+    /// Buffers held: one per open pool.
+    #[inline]
+    pub fn held(&self) -> usize {
+        self.open.len()
+    }
+
+    /// What was counted since construction.
+    pub fn counters(&self) -> &PoolerCounters {
+        &self.counters
+    }
+
+    /// What the pooler was made for.
+    pub fn limits(&self) -> &PoolerLimits {
+        &self.limits
+    }
+
+    /// The open pools, in no particular order.
+    pub fn open_pools(&self) -> impl Iterator<Item = OpenPool> + '_ {
+        self.open.iter().filter_map(|(key, slot)| {
+            let pool = self.pools.get(slot.index())?;
+            let deadline = self.windows.deadline(slot)?;
+            Some(OpenPool { key, rows: pool.rows(), length: pool.length() as u16, opened: pool.opened(), deadline })
+        })
+    }
+
+    /// Puts a packet into an open pool, or flushes that and opens the next, or leaves it alone where the packet is too
+    /// large for company.
+    #[inline(always)]
+    fn join<M>(&mut self, slot: Slot, packet: B, ride: &Ride<'_>, now: Tick, out: &mut M) -> Result<Slot, (B, Unstaged)>
+    where
+        M: PoolSink<Buffer = B>,
+    {
+        let headroom = usize::from(self.limits.link_headroom);
+        let Some(pool) = self.pools.get_mut(slot.index()) else { return Err((packet, Unstaged::BeyondLimits)) };
+        if !pool.fits(packet.len()) {
+            if pool.size().can_share(packet.len()) {
+                self.flush(slot, FlushReason::Full, now, out);
+                return self.begin(packet, ride, now);
+            }
+            self.pass(ride.flow, now, out);
+            return Err((packet, Unstaged::CannotShare));
+        }
+        match pool.join(packet, ride.peer.index_ttl, headroom, out) {
+            Ok(absorbed) => {
+                self.counters.absorbed += absorbed;
+                self.counters.created += u64::from(absorbed == 2);
+                Ok(slot)
+            }
+            Err((packet, Refused::NoRoom)) => {
+                self.flush(slot, FlushReason::Full, now, out);
+                self.begin(packet, ride, now)
+            }
+            Err((packet, Refused::NoBuffer)) => {
+                self.flush(slot, FlushReason::NoBuffer, now, out);
+                Err((packet, Unstaged::NoPoolBuffer))
+            }
+        }
+    }
+
+    /// Opens the pool of `ride`, of which none is open, with its first packet.
+    fn begin(&mut self, packet: B, ride: &Ride<'_>, now: Tick) -> Result<Slot, (B, Unstaged)> {
+        let size = PoolSize::new(ride.peer.mtu, ride.rule.max_count, self.limits.buffer_room);
+        let Some(size) = size.filter(|size| size.can_share(packet.len())) else {
+            return Err((packet, Unstaged::CannotShare));
+        };
+        if ride.key.peer() >= self.limits.peers || ride.key.bucket() >= self.limits.buckets {
+            return Err((packet, Unstaged::BeyondLimits));
+        }
+        let Some(slot) = self.open.open(ride.key) else { return Err((packet, Unstaged::PoolTableFull)) };
+        let is_queued = self.windows.push(slot, ride.rule.window, now);
+        let (Some(pool), true) = (self.pools.get_mut(slot.index()), is_queued) else {
+            self.open.close(ride.key);
+            return Err((packet, Unstaged::PoolTableFull));
+        };
+        let first_bucket = self.limits.worker.wrapping_mul(u16::from(self.limits.buckets));
+        let port_offset = first_bucket.wrapping_add(u16::from(ride.key.bucket()));
+        *pool = PoolBuffer::open(packet, ride, size, port_offset, now);
+        Ok(slot)
+    }
+
+    /// A pool that has no room for any packet does not wait for one; any other remembers whose packets it has.
+    #[inline(always)]
+    fn after_joining<M: PoolSink<Buffer = B>>(&mut self, slot: Slot, ride: &Ride<'_>, now: Tick, out: &mut M) {
+        let Some(pool) = self.pools.get(slot.index()) else { return };
+        match pool.room() {
+            Room::NoBytes => self.flush(slot, FlushReason::Full, now, out),
+            Room::NoRows => self.flush(slot, FlushReason::Count, now, out),
+            Room::Left => {
+                let reference = self.open.generations().reference(slot);
+                if let Some(displaced) = self.flows.record(ride.flow, reference, self.open.generations()) {
+                    self.flush(displaced, FlushReason::Order, now, out);
+                    if displaced == slot {
+                        return;
+                    }
+                }
+                if let Some(displaced) = self.pairs.record(ride.pair, reference, self.open.generations()) {
+                    self.flush(displaced, FlushReason::Order, now, out);
+                }
+            }
+        }
+    }
+
+    fn hand_on<M: PoolSink<Buffer = B>>(&mut self, packet: B, reason: Unstaged, out: &mut M) -> Staged {
+        self.counters.count_unstaged(reason);
+        out.lone(packet);
+        Staged::PassedOn(reason)
+    }
+
+    /// Ends the pool in `slot`, if one is open there, and sends what it held.
+    fn flush<M: PoolSink<Buffer = B>>(&mut self, slot: Slot, reason: FlushReason, now: Tick, out: &mut M) {
+        let Some(pool) = self.pools.get_mut(slot.index()) else { return };
+        let (key, opened) = (pool.key(), pool.opened());
+        let flow = usize::from(key.peer()) * usize::from(self.limits.buckets) + usize::from(key.bucket());
+        let Some(sequence) = self.sequences.get_mut(flow) else { return };
+        let Some(flushed) = pool.flush(sequence) else { return };
+        self.windows.remove(slot);
+        self.open.close(key);
+        self.counters.count_delay(now.since(opened));
+        match flushed {
+            Flushed::Lone(packet) => {
+                self.counters.count_lone(reason);
+                out.lone(packet);
+            }
+            Flushed::Pooled { packet, rows, data_length } => {
+                self.counters.count_pooled(reason, rows, data_length, packet.len());
+                out.pooled(packet, key.peer(), rows);
+            }
+            Flushed::Broken(packet) => {
+                self.counters.broken += 1;
+                out.free(packet);
+            }
+        }
+    }
+}

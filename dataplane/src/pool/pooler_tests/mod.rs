@@ -1,0 +1,91 @@
+//! The packet pooler as a whole, on memory that counts every buffer and with a reader of pooled packets of its own.
+
+mod behaviour;
+mod memory;
+mod properties;
+mod reader;
+
+use std::net::Ipv4Addr;
+
+use super::{Match, PeerPath, PoolKey, Ride, Rule, RuleIndex, StreamFields};
+use crate::arch::TickSpan;
+use crate::pool::FlowSeed;
+
+/// A flow of test packets: who talks to whom, and how it is marked.
+#[derive(Clone, Copy, Debug)]
+struct Flow {
+    source: u8,
+    destination: u8,
+    port: u16,
+    tos: u8,
+}
+
+/// A UDP packet of `flow` that carries its `number` in the identification field and in every byte of its payload.
+fn packet(flow: Flow, number: u16, length: u16) -> Vec<u8> {
+    let mut bytes: Vec<u8> = (0..length).map(|at| (number.wrapping_mul(31).wrapping_add(at * 7) >> 3) as u8).collect();
+    let [l0, l1] = length.to_be_bytes();
+    let [n0, n1] = number.to_be_bytes();
+    let (source, destination) = ([10, 0, 0, flow.source], [10, 1, 0, flow.destination]);
+    bytes[..20].copy_from_slice(&[
+        0x45,
+        flow.tos,
+        l0,
+        l1,
+        n0,
+        n1,
+        0,
+        0,
+        63,
+        17,
+        0,
+        0,
+        source[0],
+        source[1],
+        source[2],
+        source[3],
+        destination[0],
+        destination[1],
+        destination[2],
+        destination[3],
+    ]);
+    if length >= 24 {
+        bytes[20..22].copy_from_slice(&5004u16.to_be_bytes());
+        bytes[22..24].copy_from_slice(&flow.port.to_be_bytes());
+    }
+    bytes
+}
+
+/// The same as a later fragment.
+fn fragment(flow: Flow, number: u16, length: u16) -> Vec<u8> {
+    let mut bytes = packet(flow, number, length);
+    bytes[7] = 185;
+    bytes
+}
+
+/// The fields of a test packet.
+fn fields(packet: &[u8]) -> StreamFields {
+    StreamFields::read(packet, FlowSeed(0x5eed_5eed_5eed_5eed)).expect("a sound packet")
+}
+
+fn rule(window: u64, max_count: u8) -> Rule {
+    Rule { name: "r".to_owned(), matcher: Match::default(), max_size: 1500, window: TickSpan(window), max_count }
+}
+
+fn peer(number: u8, mtu: u16) -> PeerPath {
+    PeerPath {
+        addressee: Ipv4Addr::new(198, 51, 100, number),
+        source: Ipv4Addr::new(192, 0, 2, 1),
+        mtu,
+        index_ttl: 2 + number,
+        outer_ttl: 64,
+        source_port_base: 40000,
+        destination_port: 7665,
+        checksum: true,
+    }
+}
+
+/// The ride of a packet with `fields` to peer number `number`, under the rule at `rule_index`.
+fn ride<'a>(fields: &StreamFields, number: u8, peer: &'a PeerPath, rule_index: u16, rule: &'a Rule) -> Ride<'a> {
+    let key = PoolKey::of_stream(u16::from(number), RuleIndex(rule_index), fields, 1);
+    Ride::new(key, peer, rule, fields)
+}

@@ -1,0 +1,55 @@
+//! What a stream packet's ride is: with whom it can share, to which peer, under which rule.
+//!
+//! The worker makes a [`Ride`] from what the control thread published (paths, peers, rules) and the packet's fields. A
+//! pool takes the peer's values from the ride of its first packet: where they change under the same key, the worker
+//! flushes the pools first.
+
+use std::net::Ipv4Addr;
+
+use super::open_pools::PoolKey;
+use super::rule::Rule;
+use super::stream_detector::StreamFields;
+
+/// How pooled packets get to a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerPath {
+    /// The peer's address: where the pooled packet is addressed to.
+    pub addressee: Ipv4Addr,
+    /// Our address that it comes from.
+    pub source: Ipv4Addr,
+    /// The largest IP packet that gets there whole, in bytes.
+    pub mtu: u16,
+    /// The TTL of the rows: hops to the addressee, unequipped nodes counted.
+    pub index_ttl: u8,
+    /// The TTL of the outer packet as it is sent, usually 64.
+    pub outer_ttl: u8,
+    /// The first UDP source port; workers and flow buckets count up from it.
+    pub source_port_base: u16,
+    /// The UDP port the peer listens on, usually 7665.
+    pub destination_port: u16,
+    /// Whether a UDP checksum is sent (RFC 768); if not, it is zero.
+    pub checksum: bool,
+}
+
+/// A stream packet's ride.
+#[derive(Clone, Copy, Debug)]
+pub struct Ride<'a> {
+    /// The pool it belongs to.
+    pub key: PoolKey,
+    /// The way to the peer that `key` names.
+    pub peer: &'a PeerPath,
+    /// The rule that `key` names.
+    pub rule: &'a Rule,
+    /// Hash of its flow, as in [`StreamFields`].
+    pub flow: u32,
+    /// Hash of its addresses and protocol, as in [`StreamFields`].
+    pub pair: u32,
+}
+
+impl<'a> Ride<'a> {
+    /// The ride of a packet with these fields.
+    #[inline(always)]
+    pub fn new(key: PoolKey, peer: &'a PeerPath, rule: &'a Rule, fields: &StreamFields) -> Ride<'a> {
+        Ride { key, peer, rule, flow: fields.flow, pair: fields.pair }
+    }
+}

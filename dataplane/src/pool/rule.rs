@@ -1,0 +1,343 @@
+//! Pooling rules: which packets are stream packets, and how long and with how many others they may wait.
+//!
+//! The control thread compiles a [`RuleSet`] and publishes it; workers only read it. The first rule whose *match* fits
+//! a packet decides. Size and count decide about admission only: a packet that is too large for its rule does not fall
+//! through to the next one.
+
+use std::net::Ipv4Addr;
+use std::ops::RangeInclusive;
+
+use ipnet::Ipv4Net;
+
+use super::stream_detector::StreamFields;
+use super::window::MAX_WINDOWS;
+use crate::arch::TickSpan;
+
+/// A differentiated services code point (RFC 2474), 0 to 63.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub struct Dscp(u8);
+
+impl Dscp {
+    /// The code point `value`; None above 63.
+    pub const fn new(value: u8) -> Option<Dscp> {
+        if value < 64 { Some(Dscp(value)) } else { None }
+    }
+
+    /// The code point in the upper six bits of an IPv4 TOS byte.
+    #[inline(always)]
+    pub const fn of_tos(tos: u8) -> Dscp {
+        Dscp(tos >> 2)
+    }
+
+    /// 0 to 63.
+    #[inline(always)]
+    pub const fn value(self) -> u8 {
+        self.0
+    }
+}
+
+/// What a packet must look like for a rule to be its rule. What is None fits everything.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Match {
+    /// IP protocol number.
+    pub protocol: Option<u8>,
+    /// Source ports. Fits only packets that have ports (TCP, UDP, UDP-Lite, DCCP, SCTP).
+    pub source_ports: Option<RangeInclusive<u16>>,
+    /// Destination ports: what the configuration calls `ports`. Fits only packets that have ports.
+    pub destination_ports: Option<RangeInclusive<u16>>,
+    /// Where the packet comes from.
+    pub source: Option<Ipv4Net>,
+    /// Where the packet goes to.
+    pub destination: Option<Ipv4Net>,
+    /// Its class.
+    pub dscp: Option<Dscp>,
+}
+
+/// A pooling rule, as configured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// What the operator calls it; unique in a set.
+    pub name: String,
+    /// The packets it is for.
+    pub matcher: Match,
+    /// The longest packet it pools, in bytes of IP length.
+    pub max_size: u16,
+    /// The longest time a packet waits for company. Zero: only what arrives in the same iteration of the worker.
+    pub window: TickSpan,
+    /// The most packets in one pooled packet, at least 2.
+    pub max_count: u8,
+}
+
+/// The place of a rule in its set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RuleIndex(pub u16);
+
+/// Why a list of rules is not a rule set.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RuleSetError {
+    #[error("{0} rules: at most 65535 are possible")]
+    TooManyRules(usize),
+    #[error("rule {0:?} is there twice")]
+    DuplicateName(String),
+    #[error("rule {rule:?}: {end} ports {first}-{last}: the range is empty")]
+    EmptyPortRange { rule: String, end: &'static str, first: u16, last: u16 },
+    #[error("rule {rule:?}: max_count {max_count}: at least 2 packets share a ride")]
+    CountTooSmall { rule: String, max_count: u8 },
+    #[error("rule {rule:?}: max_size {max_size}: no IPv4 packet is shorter than 20 bytes")]
+    SizeTooSmall { rule: String, max_size: u16 },
+    #[error("rule {0:?}: its window is one more than the {MAX_WINDOWS} different ones that are possible")]
+    TooManyWindows(String),
+}
+
+/// Rules in order of precedence, immutable, in the form a worker compares.
+#[derive(Clone, Debug, Default)]
+pub struct RuleSet {
+    rules: Box<[Rule]>,
+    /// The match of each rule, apart from the rest so that a scan touches few cache lines.
+    compiled: Box<[CompiledMatch]>,
+}
+
+impl RuleSet {
+    /// Checks and compiles `rules`, the first of which takes precedence.
+    ///
+    /// # Errors
+    /// See [`RuleSetError`]; the first error found is reported.
+    pub fn new(rules: Vec<Rule>) -> Result<RuleSet, RuleSetError> {
+        if rules.len() > usize::from(u16::MAX) {
+            return Err(RuleSetError::TooManyRules(rules.len()));
+        }
+        let mut windows: Vec<TickSpan> = Vec::new();
+        for (index, rule) in rules.iter().enumerate() {
+            check(rule)?;
+            if rules.iter().take(index).any(|earlier| earlier.name == rule.name) {
+                return Err(RuleSetError::DuplicateName(rule.name.clone()));
+            }
+            if !windows.contains(&rule.window) {
+                windows.push(rule.window);
+            }
+            if windows.len() > MAX_WINDOWS {
+                return Err(RuleSetError::TooManyWindows(rule.name.clone()));
+            }
+        }
+        let compiled = rules.iter().map(|rule| CompiledMatch::new(&rule.matcher)).collect();
+        Ok(RuleSet { rules: rules.into(), compiled })
+    }
+
+    /// The first rule whose match fits the packet. Neither size nor count are looked at.
+    #[inline]
+    pub fn first_match(&self, fields: &StreamFields) -> Option<RuleIndex> {
+        let class = class_word(fields.protocol, fields.dscp, fields.has_ports);
+        let position = self.compiled.iter().position(|compiled| compiled.fits(fields, class))?;
+        u16::try_from(position).ok().map(RuleIndex)
+    }
+
+    /// The rule at `index`; None where the index is from another set.
+    #[inline(always)]
+    pub fn get(&self, index: RuleIndex) -> Option<&Rule> {
+        self.rules.get(usize::from(index.0))
+    }
+
+    /// All rules in order of precedence.
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    /// Whether there is no rule, so that no packet can be a stream packet.
+    #[inline(always)]
+    pub fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+}
+
+fn check(rule: &Rule) -> Result<(), RuleSetError> {
+    if rule.max_count < 2 {
+        return Err(RuleSetError::CountTooSmall { rule: rule.name.clone(), max_count: rule.max_count });
+    }
+    if rule.max_size < 20 {
+        return Err(RuleSetError::SizeTooSmall { rule: rule.name.clone(), max_size: rule.max_size });
+    }
+    let ends = [("source", &rule.matcher.source_ports), ("destination", &rule.matcher.destination_ports)];
+    for (end, ports) in ends {
+        if let Some(ports) = ports
+            && ports.is_empty()
+        {
+            let (first, last) = (*ports.start(), *ports.end());
+            return Err(RuleSetError::EmptyPortRange { rule: rule.name.clone(), end, first, last });
+        }
+    }
+    Ok(())
+}
+
+/// Protocol, class and "has ports" in one word, so that one masked comparison decides about all three.
+#[inline(always)]
+fn class_word(protocol: u8, dscp: Dscp, has_ports: bool) -> u32 {
+    u32::from(protocol) | u32::from(dscp.value()) << 8 | u32::from(has_ports) << 16
+}
+
+/// A [`Match`] as masks and values: 32 bytes, three masked comparisons and two ranges, no branch but the last.
+#[derive(Clone, Copy, Debug)]
+struct CompiledMatch {
+    source_mask: u32,
+    source: u32,
+    destination_mask: u32,
+    destination: u32,
+    class_mask: u32,
+    class: u32,
+    first_source_port: u16,
+    source_ports_span: u16,
+    first_destination_port: u16,
+    destination_ports_span: u16,
+}
+
+impl CompiledMatch {
+    fn new(matcher: &Match) -> CompiledMatch {
+        let prefix = |net: Option<Ipv4Net>| match net {
+            Some(net) => (u32::from(net.netmask()), u32::from(net.network())),
+            None => (0, u32::from(Ipv4Addr::UNSPECIFIED)),
+        };
+        let ports = |ports: &Option<RangeInclusive<u16>>| match ports {
+            Some(ports) => (*ports.start(), ports.end().saturating_sub(*ports.start())),
+            None => (0, u16::MAX),
+        };
+        let (source_mask, source) = prefix(matcher.source);
+        let (destination_mask, destination) = prefix(matcher.destination);
+        let (first_source_port, source_ports_span) = ports(&matcher.source_ports);
+        let (first_destination_port, destination_ports_span) = ports(&matcher.destination_ports);
+        let needs_ports = matcher.source_ports.is_some() || matcher.destination_ports.is_some();
+        let class_mask = class_word(
+            if matcher.protocol.is_some() { 0xff } else { 0 },
+            Dscp(if matcher.dscp.is_some() { 0x3f } else { 0 }),
+            needs_ports,
+        );
+        let class = class_word(matcher.protocol.unwrap_or(0), matcher.dscp.unwrap_or_default(), needs_ports);
+        CompiledMatch {
+            source_mask,
+            source,
+            destination_mask,
+            destination,
+            class_mask,
+            class,
+            first_source_port,
+            source_ports_span,
+            first_destination_port,
+            destination_ports_span,
+        }
+    }
+
+    #[inline(always)]
+    fn fits(&self, fields: &StreamFields, class: u32) -> bool {
+        let differs = (fields.source & self.source_mask) ^ self.source
+            | (fields.destination & self.destination_mask) ^ self.destination
+            | (class & self.class_mask) ^ self.class;
+        let source_port = fields.source_port.wrapping_sub(self.first_source_port);
+        let destination_port = fields.destination_port.wrapping_sub(self.first_destination_port);
+        (differs == 0) & (source_port <= self.source_ports_span) & (destination_port <= self.destination_ports_span)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn rule(name: &str, matcher: Match) -> Rule {
+        Rule { name: name.to_owned(), matcher, max_size: 300, window: TickSpan(1000), max_count: 10 }
+    }
+
+    fn fields(source: [u8; 4], destination: [u8; 4], protocol: u8, ports: Option<(u16, u16)>) -> StreamFields {
+        let (source_port, destination_port) = ports.unwrap_or((0, 0));
+        StreamFields {
+            source: u32::from_be_bytes(source),
+            destination: u32::from_be_bytes(destination),
+            protocol,
+            has_ports: ports.is_some(),
+            source_port,
+            destination_port,
+            dscp: Dscp(46),
+            ecn: 0,
+            length: 100,
+            is_fragment: false,
+            flow: 0,
+            pair: 0,
+        }
+    }
+
+    #[test]
+    fn the_first_rule_that_fits_decides() {
+        let narrow = Match { protocol: Some(17), destination_ports: Some(5000..=5009), ..Match::default() };
+        let wide = Match { protocol: Some(17), ..Match::default() };
+        let rules = RuleSet::new(vec![rule("narrow", narrow), rule("wide", wide)]).expect("a sound set");
+        let at = |port| rules.first_match(&fields([10, 0, 0, 1], [10, 0, 0, 2], 17, Some((1, port))));
+        assert_eq!(at(4999), Some(RuleIndex(1)));
+        assert_eq!(at(5000), Some(RuleIndex(0)));
+        assert_eq!(at(5009), Some(RuleIndex(0)));
+        assert_eq!(at(5010), Some(RuleIndex(1)));
+        assert_eq!(rules.first_match(&fields([10, 0, 0, 1], [10, 0, 0, 2], 6, Some((1, 5000)))), None);
+    }
+
+    #[test]
+    fn a_rule_about_ports_is_not_for_packets_without_any() {
+        let all_ports = Match { destination_ports: Some(0..=u16::MAX), ..Match::default() };
+        let rules = RuleSet::new(vec![rule("ports", all_ports)]).expect("a sound set");
+        assert_eq!(rules.first_match(&fields([1, 1, 1, 1], [2, 2, 2, 2], 1, None)), None);
+        assert_eq!(rules.first_match(&fields([1, 1, 1, 1], [2, 2, 2, 2], 17, Some((0, 0)))), Some(RuleIndex(0)));
+    }
+
+    #[test]
+    fn sets_that_cannot_work_are_refused_by_name() {
+        let with = |change: fn(&mut Rule)| {
+            let mut bad = rule("bad", Match::default());
+            change(&mut bad);
+            RuleSet::new(vec![bad]).expect_err("a bad rule was accepted").to_string()
+        };
+        assert!(with(|bad| bad.max_count = 1).contains("\"bad\": max_count 1"));
+        assert!(with(|bad| bad.max_size = 19).contains("\"bad\": max_size 19"));
+        #[allow(clippy::reversed_empty_ranges)]
+        let empty = with(|bad| bad.matcher.source_ports = Some(9..=8));
+        assert!(empty.contains("\"bad\": source ports 9-8"), "{empty}");
+        let twice = RuleSet::new(vec![rule("one", Match::default()), rule("one", Match::default())]);
+        assert_eq!(twice.err(), Some(RuleSetError::DuplicateName("one".to_owned())));
+        let many = (0..=MAX_WINDOWS)
+            .map(|i| Rule { window: TickSpan(i as u64), ..rule(&format!("r{i}"), Match::default()) })
+            .collect();
+        assert_eq!(RuleSet::new(many).err(), Some(RuleSetError::TooManyWindows("r16".to_owned())));
+    }
+
+    fn any_ports() -> impl Strategy<Value = Option<RangeInclusive<u16>>> {
+        proptest::option::of((0u16..20, 0u16..20).prop_map(|(a, b)| a.min(b)..=a.max(b)))
+    }
+
+    fn any_net() -> impl Strategy<Value = Option<Ipv4Net>> {
+        proptest::option::of((0u32..4, 30u8..=32).prop_map(|(low, length)| {
+            Ipv4Net::new(Ipv4Addr::from(0x0a00_0000 + low), length).expect("a valid prefix length")
+        }))
+    }
+
+    proptest! {
+        /// The compiled form agrees with the plain reading of a match, on a space small enough to hit often.
+        #[test]
+        fn the_compiled_match_means_what_the_match_says(
+            protocol in proptest::option::of(16u8..18), source_ports in any_ports(), destination_ports in any_ports(),
+            source in any_net(), destination in any_net(), dscp in proptest::option::of(45u8..47),
+            packet_protocol in 16u8..18, ports in proptest::option::of((0u16..20, 0u16..20)), low in (0u8..4, 0u8..4),
+        ) {
+            let dscp = dscp.map(Dscp);
+            let matcher = Match { protocol, source_ports, destination_ports, source, destination, dscp };
+            let packet = fields([10, 0, 0, low.0], [10, 0, 0, low.1], packet_protocol, ports);
+            let port_fits = |range: &Option<RangeInclusive<u16>>, port| match (range, ports) {
+                (None, _) => true,
+                (Some(_), None) => false,
+                (Some(range), Some(_)) => range.contains(&port),
+            };
+            let expected = matcher.protocol.is_none_or(|value| value == packet.protocol)
+                && matcher.dscp.is_none_or(|value| value == packet.dscp)
+                && matcher.source.is_none_or(|net| net.contains(&Ipv4Addr::from(packet.source)))
+                && matcher.destination.is_none_or(|net| net.contains(&Ipv4Addr::from(packet.destination)))
+                && port_fits(&matcher.source_ports, packet.source_port)
+                && port_fits(&matcher.destination_ports, packet.destination_port);
+            let rules = RuleSet::new(vec![rule("r", matcher)]).expect("a sound set");
+            prop_assert_eq!(rules.first_match(&packet).is_some(), expected);
+        }
+    }
+}

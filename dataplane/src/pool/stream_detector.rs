@@ -1,0 +1,269 @@
+//! Finds stream packets: reads the few header fields that pooling depends on and asks the rules.
+//!
+//! Called once per forwarded IPv4 packet where rules exist. Packets are read with bounds checked, so a packet that was
+//! never validated is merely no stream packet.
+
+use super::rule::{Dscp, RuleIndex, RuleSet};
+
+/// A random number, the same for the life of a worker, that makes flow hashes unpredictable to senders: otherwise
+/// one could choose flows that crowd each other out of the order table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowSeed(pub u64);
+
+/// What pooling wants to know of an IPv4 packet. Integers are in host byte order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamFields {
+    /// Source address.
+    pub source: u32,
+    /// Destination address.
+    pub destination: u32,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// Whether the protocol has ports and the packet carries them: no fragment does, as later ones have none.
+    pub has_ports: bool,
+    /// Zero where there are no ports.
+    pub source_port: u16,
+    /// Zero where there are no ports.
+    pub destination_port: u16,
+    /// Class.
+    pub dscp: Dscp,
+    /// The ECN field (RFC 3168), 0 to 3; anything but 0 is ECN-capable.
+    pub ecn: u8,
+    /// Total length in bytes, header included.
+    pub length: u16,
+    /// Whether this is a fragment, the first included.
+    pub is_fragment: bool,
+    /// Hash of addresses, protocol and ports: packets that must stay in order have the same.
+    pub flow: u32,
+    /// Hash of addresses and protocol: all that a fragment tells of its flow.
+    pub pair: u32,
+}
+
+/// What a packet is to the packet pooler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Detected {
+    /// A stream packet that its rule admits.
+    Stream(RuleIndex),
+    /// A packet to be forwarded as it is, and why.
+    Ordinary(Ordinary),
+}
+
+/// Why a packet is forwarded as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ordinary {
+    /// No rule is for it.
+    NoRule,
+    /// Its rule is for shorter packets.
+    TooLarge(RuleIndex),
+    /// Fragments are never pooled.
+    Fragment,
+}
+
+const MORE_FRAGMENTS: u16 = 0x2000;
+const FRAGMENT_OFFSET: u16 = 0x1fff;
+
+impl StreamFields {
+    /// Reads an IPv4 packet that starts with its header and ends with its last byte (no link padding).
+    /// None where it is no such packet.
+    #[inline]
+    pub fn read(packet: &[u8], seed: FlowSeed) -> Option<StreamFields> {
+        let header = packet.first_chunk::<20>()?;
+        let &[version_ihl, tos, l0, l1, _, _, f0, f1, _, protocol, _, _, s0, s1, s2, s3, d0, d1, d2, d3] = header;
+        let length = u16::from_be_bytes([l0, l1]);
+        let header_length = usize::from(version_ihl & 0x0f) * 4;
+        if version_ihl >> 4 != 4 || header_length < 20 || usize::from(length) != packet.len() {
+            return None;
+        }
+        let is_fragment = u16::from_be_bytes([f0, f1]) & (MORE_FRAGMENTS | FRAGMENT_OFFSET) != 0;
+        let payload = packet.get(header_length..)?;
+        let ports = match payload.first_chunk::<4>() {
+            Some(&ports) if has_ports(protocol) && !is_fragment => Some(ports),
+            _ => None,
+        };
+        let [p0, p1, p2, p3] = ports.unwrap_or_default();
+        let source = u32::from_be_bytes([s0, s1, s2, s3]);
+        let destination = u32::from_be_bytes([d0, d1, d2, d3]);
+        let pair = pair_hash(seed, source, destination, protocol);
+        Some(StreamFields {
+            source,
+            destination,
+            protocol,
+            has_ports: ports.is_some(),
+            source_port: u16::from_be_bytes([p0, p1]),
+            destination_port: u16::from_be_bytes([p2, p3]),
+            dscp: Dscp::of_tos(tos),
+            ecn: tos & 3,
+            length,
+            is_fragment,
+            flow: flow_hash(pair, u32::from_be_bytes([p0, p1, p2, p3])),
+            pair: (pair >> 32) as u32,
+        })
+    }
+
+    /// Whether routers may mark this packet instead of dropping it (RFC 3168: ECT(0), ECT(1), and CE, which was one).
+    #[inline(always)]
+    pub fn is_ecn_capable(&self) -> bool {
+        self.ecn != 0
+    }
+}
+
+/// Decides what a packet is to the packet pooler: the first rule that matches, and whether it admits the packet's size.
+#[inline]
+pub fn detect(rules: &RuleSet, fields: &StreamFields) -> Detected {
+    if fields.is_fragment {
+        return Detected::Ordinary(Ordinary::Fragment);
+    }
+    let Some(index) = rules.first_match(fields) else {
+        return Detected::Ordinary(Ordinary::NoRule);
+    };
+    match rules.get(index) {
+        Some(rule) if fields.length <= rule.max_size => Detected::Stream(index),
+        Some(_) => Detected::Ordinary(Ordinary::TooLarge(index)),
+        None => Detected::Ordinary(Ordinary::NoRule),
+    }
+}
+
+/// TCP, UDP, DCCP, SCTP and UDP-Lite start with source and destination port.
+#[inline(always)]
+fn has_ports(protocol: u8) -> bool {
+    matches!(protocol, 6 | 17 | 33 | 132 | 136)
+}
+
+/// Multiplies to 128 bits and folds: every bit of the product's halves depends on many of either factor's.
+#[inline(always)]
+fn mix(a: u64, b: u64) -> u64 {
+    let product = u128::from(a) * u128::from(b);
+    (product as u64) ^ (product >> 64) as u64
+}
+
+#[inline(always)]
+fn pair_hash(seed: FlowSeed, source: u32, destination: u32, protocol: u8) -> u64 {
+    let addresses = u64::from(source) << 32 | u64::from(destination);
+    mix(addresses ^ seed.0, 0x9e37_79b9_7f4a_7c15 ^ u64::from(protocol) << 32)
+}
+
+#[inline(always)]
+fn flow_hash(pair: u64, ports: u32) -> u32 {
+    (mix(pair ^ u64::from(ports), 0xd6e8_feb8_6659_fd93) >> 32) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::rule::{Match, Rule};
+    use super::*;
+    use crate::arch::TickSpan;
+
+    const SEED: FlowSeed = FlowSeed(0x0123_4567_89ab_cdef);
+
+    fn udp(length: u16) -> Vec<u8> {
+        let mut packet = vec![0u8; usize::from(length)];
+        packet[0] = 0x45;
+        packet[1] = 46 << 2 | 1;
+        packet[2..4].copy_from_slice(&length.to_be_bytes());
+        packet[8] = 64;
+        packet[9] = 17;
+        packet[12..16].copy_from_slice(&[10, 0, 0, 1]);
+        packet[16..20].copy_from_slice(&[10, 0, 0, 2]);
+        if length >= 24 {
+            packet[20..24].copy_from_slice(&[0x13, 0x88, 0x40, 0x00]);
+        }
+        packet
+    }
+
+    #[test]
+    fn a_udp_packet_is_read_field_by_field() {
+        let fields = StreamFields::read(&udp(60), SEED).expect("a sound packet");
+        assert_eq!((fields.source, fields.destination), (0x0a00_0001, 0x0a00_0002));
+        assert_eq!((fields.source_port, fields.destination_port, fields.has_ports), (5000, 16384, true));
+        assert_eq!((fields.dscp.value(), fields.ecn, fields.length, fields.is_fragment), (46, 1, 60, false));
+        assert!(fields.is_ecn_capable());
+    }
+
+    #[test]
+    fn ports_are_found_behind_options() {
+        let mut packet = udp(64);
+        packet[0] = 0x46;
+        packet[20..24].copy_from_slice(&[1, 1, 1, 0]);
+        packet[24..28].copy_from_slice(&[0, 7, 0, 9]);
+        let fields = StreamFields::read(&packet, SEED).expect("a sound packet");
+        assert_eq!((fields.source_port, fields.destination_port), (7, 9));
+    }
+
+    #[test]
+    fn fragments_have_no_ports_and_the_pair_of_their_flow() {
+        let whole = StreamFields::read(&udp(60), SEED).expect("a sound packet");
+        for flags in [[0x20, 0x00], [0x20, 0x05], [0x00, 0x05]] {
+            let mut packet = udp(60);
+            packet[6..8].copy_from_slice(&flags);
+            let fields = StreamFields::read(&packet, SEED).expect("a sound packet");
+            assert!(fields.is_fragment && !fields.has_ports, "{flags:?}");
+            assert_eq!(fields.pair, whole.pair);
+            assert_eq!(detect(&everything(), &fields), Detected::Ordinary(Ordinary::Fragment));
+        }
+        let mut dont_fragment = udp(60);
+        dont_fragment[6] = 0x40;
+        assert!(!StreamFields::read(&dont_fragment, SEED).expect("a sound packet").is_fragment);
+    }
+
+    fn everything() -> RuleSet {
+        let rule = |name: &str, max_size| Rule {
+            name: name.to_owned(),
+            matcher: Match::default(),
+            max_size,
+            window: TickSpan(1),
+            max_count: 2,
+        };
+        RuleSet::new(vec![rule("small", 300), rule("large", 1500)]).expect("a sound set")
+    }
+
+    #[test]
+    fn a_packet_too_large_for_its_rule_does_not_fall_through() {
+        let at = |length| detect(&everything(), &StreamFields::read(&udp(length), SEED).expect("a sound packet"));
+        assert_eq!(at(300), Detected::Stream(RuleIndex(0)));
+        assert_eq!(at(301), Detected::Ordinary(Ordinary::TooLarge(RuleIndex(0))));
+        let fields = StreamFields::read(&udp(60), SEED).expect("a sound packet");
+        assert_eq!(detect(&RuleSet::default(), &fields), Detected::Ordinary(Ordinary::NoRule));
+    }
+
+    #[test]
+    fn what_is_no_whole_ipv4_packet_is_not_read() {
+        assert!(StreamFields::read(&udp(20), SEED).is_some());
+        let mut padded = udp(40);
+        padded.push(0);
+        let mut version6 = udp(40);
+        version6[0] = 0x65;
+        let mut short_header = udp(40);
+        short_header[0] = 0x44;
+        let mut long_header = udp(40);
+        long_header[0] = 0x4f;
+        for packet in [padded, version6, short_header, long_header, udp(60)[..59].to_vec(), vec![]] {
+            assert_eq!(StreamFields::read(&packet, SEED), None, "{packet:02x?}");
+        }
+    }
+
+    #[test]
+    fn flows_differ_by_each_field_and_by_seed() {
+        let base = udp(60);
+        let hash = |packet: &[u8], seed| StreamFields::read(packet, seed).expect("a sound packet").flow;
+        for at in [9, 12, 15, 16, 19, 20, 21, 22, 23] {
+            let mut other = base.clone();
+            other[at] ^= if at == 9 { 17 ^ 6 } else { 1 };
+            assert_ne!(hash(&base, SEED), hash(&other, SEED), "byte {at} does not matter");
+        }
+        assert_ne!(hash(&base, SEED), hash(&base, FlowSeed(1)));
+        let mut class = base.clone();
+        class[1] = 0;
+        assert_eq!(hash(&base, SEED), hash(&class, SEED), "a flow that changes class stays in order");
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(packet in proptest::collection::vec(any::<u8>(), 0..80)) {
+            if let Some(fields) = StreamFields::read(&packet, SEED) {
+                prop_assert_eq!(usize::from(fields.length), packet.len());
+            }
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! The joint with the control thread, once per iteration: what it published, what it hands down, what it asks.
+
+use crate::dpdk::{Mbuf, Nic};
+use crate::fib::{Adjacency, PeerIndex, PortIndex};
+
+use super::counters::Counter;
+use super::drop::Drop;
+use super::event::{Event, InjectTarget, OpenPoolSample};
+use super::moment::Moment;
+use super::neighbour_queue::Outcome;
+use super::origin::{Origin, Packet};
+use super::stages::Stages;
+use crate::packet::icmp::ErrorKind;
+use crate::packet::ipv4::Ipv4Header;
+
+/// Packets taken from the control thread in one iteration.
+const INJECTS: usize = 8;
+/// Open pools that are shown at the most.
+const SAMPLES: usize = 1024;
+
+impl<N: Nic> Stages<N> {
+    /// Takes note of a new state: pools that belong to an older one are flushed.
+    #[inline(always)]
+    pub(super) fn adopt(&mut self, moment: &Moment<'_>) {
+        if self.pools_generation != moment.state.pools {
+            self.pools_generation = moment.state.pools;
+            self.flush_reconfigured(moment);
+        }
+    }
+
+    /// Sends what the control thread handed down; returns how many packets.
+    #[inline]
+    pub(super) fn control_input(&mut self, moment: &Moment<'_>) -> usize {
+        let mut count = 0;
+        while count < INJECTS
+            && let Some(inject) = self.shared.injects.pop()
+        {
+            count += 1;
+            let Some(mut mbuf) = self.mempool.alloc() else { continue };
+            let Some(room) = mbuf.append(inject.bytes.len()) else {
+                self.mempool.free(mbuf);
+                continue;
+            };
+            room.copy_from_slice(&inject.bytes);
+            self.out.counters.add(Counter::CreatedControl, 1);
+            match inject.target {
+                InjectTarget::Frame(port) => self.out.queue(mbuf, port),
+                InjectTarget::Routed => self.out.route(mbuf, moment),
+            }
+        }
+        count
+    }
+
+    /// Sends the packets whose neighbour is resolved now; gives up on those that waited too long.
+    #[inline(always)]
+    pub(super) fn release_waiting(&mut self, moment: &Moment<'_>) {
+        if !self.out.waiting.is_empty() {
+            self.release_ready(moment);
+        }
+    }
+
+    #[cold]
+    fn release_ready(&mut self, moment: &Moment<'_>) {
+        let timeout = moment.state.neighbour_timeout;
+        while let Some((outcome, packets)) = self.out.waiting.next_ready(&moment.state.neighbours, moment.now, timeout)
+        {
+            match outcome {
+                Outcome::Resolved { port, address } => {
+                    let neighbour = moment.state.neighbours.find(port, address);
+                    for mbuf in packets {
+                        match neighbour.and_then(|neighbour| neighbour.mac) {
+                            Some(mac) => self.out.transmit(mbuf, port, mac, moment),
+                            None => self.out.drop(mbuf, Drop::NeighbourUnreachable),
+                        }
+                    }
+                }
+                Outcome::TimedOut => {
+                    for mbuf in packets {
+                        self.host_unreachable(mbuf, moment);
+                    }
+                }
+            }
+        }
+    }
+
+    /// RFC 1812, 5.2.7.1: the source of a packet whose neighbour does not answer is told so, unless that is ourselves.
+    fn host_unreachable(&mut self, mbuf: Mbuf, moment: &Moment<'_>) {
+        match Ipv4Header::parse(mbuf.bytes()) {
+            Ok(header) if moment.entry_for(header.src).adjacency != Adjacency::Local => {
+                let origin = Origin { port: PortIndex(0), link_broadcast: false, depth: 0 };
+                let packet = Packet { mbuf, header, origin };
+                self.refuse(packet, ErrorKind::HostUnreachable, Drop::NeighbourUnreachable, moment);
+            }
+            _ => self.out.drop(mbuf, Drop::NeighbourUnreachable),
+        }
+    }
+
+    /// Drops what still waits for a neighbour when the worker stops.
+    pub(super) fn abandon_waiting(&mut self) {
+        while let Some(packets) = self.out.waiting.take_any() {
+            for mbuf in packets {
+                self.out.drop(mbuf, Drop::Shutdown);
+            }
+        }
+    }
+
+    /// Tells the control thread of the open pools if it asked.
+    #[inline(always)]
+    pub(super) fn answer_samples(&mut self, moment: &Moment<'_>) {
+        let request = self.shared.sample_request();
+        if request != self.sampled {
+            self.sampled = request;
+            self.sample_pools(request, moment);
+        }
+    }
+
+    #[cold]
+    fn sample_pools(&mut self, request: u64, moment: &Moment<'_>) {
+        self.settle();
+        self.shared.counters.store(&self.out.counters);
+        let rate = self.rate;
+        for pool in self.pooler.open_pools().take(SAMPLES) {
+            let sample = OpenPoolSample {
+                peer: PeerIndex(pool.key.peer()),
+                rule: pool.key.rule().0,
+                dscp: pool.key.class().value(),
+                ecn_capable: pool.key.is_ecn_capable(),
+                packets: u16::from(pool.rows),
+                bytes: u32::from(pool.length),
+                age_ns: rate.duration(moment.now.since(pool.opened)).as_nanos() as u64,
+            };
+            if !self.out.tell(Event::OpenPool(sample)) {
+                break;
+            }
+        }
+        for received in self.peers.iter(moment.state) {
+            self.out.tell(Event::PeerReceived(received));
+        }
+        self.out.tell(Event::OpenPoolsEnd { request });
+    }
+}

@@ -1,0 +1,119 @@
+//! Third stage, for what comes to the pool port: pooled packets are taken apart, hellos go to the control thread.
+
+use arrayvec::ArrayVec;
+
+use crate::dpdk::{HEADROOM, Nic};
+use crate::packet::ecn::{CE, mark_congestion};
+use crate::pool::packet_depooler::depool;
+use crate::pool::pooled_packet_detector::{Detection, PooledDrop, detect};
+use crate::pool::wire::WireError;
+
+use super::counters::Counter;
+use super::drop::Drop;
+use super::event::{Event, HELLO_BYTES};
+use super::moment::Moment;
+use super::origin::{Origin, Packet};
+use super::stages::Stages;
+
+/// How many pooled packets a packet may be inside of. Routers that pool do not pool what is pooled already, so one
+/// level is all that a network of ours makes; two leave room for tunnels of others.
+const MAX_DEPTH: u8 = 2;
+
+impl<N: Nic> Stages<N> {
+    /// Takes a packet to the pool port of one of our addresses.
+    #[inline]
+    pub(super) fn depool_input(&mut self, packet: Packet, moment: &Moment<'_>) {
+        let peers = &moment.state.peers;
+        let peer_of = |address| {
+            let index = peers.find(address)?;
+            Some((index, peers.get(index)?.zero_checksum))
+        };
+        let payload = packet.header.payload(packet.mbuf.bytes()).unwrap_or_default();
+        match detect(&packet.header, payload, moment.state.pool_port, peer_of) {
+            Ok(Detection::Pooled { peer, src_port, packet: pooled }) => {
+                if packet.origin.depth >= MAX_DEPTH {
+                    return self.out.drop(packet.mbuf, Drop::PoolNesting);
+                }
+                self.peers.received(peer, moment.state, src_port, pooled.header().sequence, pooled.header().count);
+                let origin = Origin { depth: packet.origin.depth + 1, ..packet.origin };
+                let congested = packet.header.ecn() == CE;
+                let (reentry, mut refused) = (&mut self.reentry, 0);
+                let depooled = depool(&pooled, &mut self.mempool, HEADROOM, |mut inner| {
+                    // RFC 6040, 4.2: a mark on the outside is passed on to the packets that can carry one.
+                    if congested {
+                        mark_congestion(inner.bytes_mut());
+                    }
+                    refused += u64::from(reentry.push(inner, origin).is_err());
+                });
+                let counters = &mut self.out.counters;
+                let rows = u64::from(depooled.extracted) + u64::from(depooled.no_buffer);
+                counters.add(Counter::CreatedExtracted, rows);
+                counters.dropped(Drop::NoBuffer, u64::from(depooled.no_buffer));
+                counters.dropped(Drop::ReentryFull, refused);
+                counters.add(Counter::AbsorbedDepooled, 1);
+                counters.add(Counter::PoolReceived, 1);
+                counters.add(Counter::PoolRowsReceived, rows);
+                self.mempool.free(packet.mbuf);
+            }
+            Ok(Detection::Hello { .. }) => self.hello(packet),
+            Ok(Detection::NotPooled) => self.out.drop(packet.mbuf, Drop::LocalUnhandled),
+            Err(reason) => self.out.drop(packet.mbuf, name(reason)),
+        }
+    }
+
+    #[cold]
+    fn hello(&mut self, packet: Packet) {
+        let mut payload = ArrayVec::new();
+        let udp = packet.header.payload(packet.mbuf.bytes()).unwrap_or_default();
+        payload.extend(udp.iter().copied().skip(crate::packet::udp::HEADER_LEN).take(HELLO_BYTES));
+        if self.out.tell(Event::Hello { from: packet.header.src, payload }) {
+            self.out.counters.add(Counter::AbsorbedControl, 1);
+            self.mempool.free(packet.mbuf);
+        } else {
+            self.out.drop(packet.mbuf, Drop::ControlRingFull);
+        }
+    }
+}
+
+/// The reason a packet to the pool port is dropped for, among all reasons.
+fn name(reason: PooledDrop) -> Drop {
+    match reason {
+        PooledDrop::UnknownPeer => Drop::PoolUnknownPeer,
+        PooledDrop::Fragment => Drop::PoolFragment,
+        PooledDrop::UdpLength => Drop::PoolUdpLength,
+        PooledDrop::UdpChecksum => Drop::PoolUdpChecksum,
+        PooledDrop::Wire(error) => match error {
+            WireError::TruncatedHeader => Drop::PoolTruncatedHeader,
+            WireError::UnsupportedVersion => Drop::PoolUnsupportedVersion,
+            WireError::AuthenticatedUnsupported => Drop::PoolAuthenticatedUnsupported,
+            WireError::UnsupportedKind => Drop::PoolUnsupportedKind,
+            WireError::NoRows => Drop::PoolNoRows,
+            WireError::TruncatedIndex => Drop::PoolTruncatedIndex,
+            WireError::FirstRowStart => Drop::PoolFirstRowStart,
+            WireError::RowOrder => Drop::PoolRowOrder,
+            WireError::RowOverlap => Drop::PoolRowOverlap,
+            WireError::RowGap => Drop::PoolRowGap,
+            WireError::UnsupportedType => Drop::PoolUnsupportedType,
+            WireError::RowTooShort => Drop::PoolRowTooShort,
+            WireError::RowBeyondData => Drop::PoolRowBeyondData,
+            WireError::TrailingData => Drop::PoolTrailingData,
+            WireError::InnerVersion => Drop::PoolInnerVersion,
+            WireError::InnerLength => Drop::PoolInnerLength,
+            WireError::HelloRows => Drop::PoolHelloRows,
+            WireError::TruncatedHello => Drop::PoolTruncatedHello,
+            WireError::HelloInstance => Drop::PoolHelloInstance,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_of_the_detector_has_a_counter_of_the_same_name() {
+        for reason in PooledDrop::ALL {
+            assert_eq!(name(reason).name(), format!("pool_{}", reason.name()));
+        }
+    }
+}

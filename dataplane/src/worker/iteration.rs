@@ -1,0 +1,173 @@
+//! A worker's iteration: the life of a packet from top to bottom.
+
+use std::sync::Arc;
+
+use arrayvec::ArrayVec;
+
+use crate::arch::{Tick, TickRate, TickSpan};
+use crate::dpdk::{BURST, Mbuf, MempoolCache, Nic};
+use crate::fib::{Lpm4, PortIndex, Published, Reader};
+
+use super::counters::{Counter, Counters};
+use super::ethernet_input::IpBurst;
+use super::moment::Moment;
+use super::router_state::RouterState;
+use super::shared::WorkerShared;
+use super::stages::Stages;
+
+/// How often the counters are published while there is work.
+const PUBLISH_EVERY_US: u64 = 100;
+
+/// What a worker does when there is nothing to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Idle {
+    /// Blocks until a packet arrives, a pool is due or the control thread has something.
+    Adaptive,
+    /// Goes on polling.
+    Spin,
+}
+
+/// What makes one worker differ from another.
+#[derive(Clone, Copy, Debug)]
+pub struct WorkerOptions {
+    /// Its number among the workers, from 0: part of the source port of its pooled packets.
+    pub index: u16,
+    /// Ticks a second.
+    pub rate: TickRate,
+    /// What it does when there is nothing to do.
+    pub idle: Idle,
+    /// Pools that can be open at once.
+    pub open_pools: u16,
+    /// Bytes of packet memory in an mbuf, headroom included; at least 128.
+    pub buffer_room: u16,
+    /// A random number, so that nobody outside can choose flows whose hashes collide.
+    pub seed: u64,
+}
+
+/// One worker: its queues, pools, counters and memory, and its view of what the control thread publishes.
+pub struct Worker<N> {
+    pub(super) options: WorkerOptions,
+    pub(super) reader: Reader,
+    pub(super) state: Published<RouterState>,
+    fib: Arc<Lpm4>,
+    pub(super) shared: Arc<WorkerShared>,
+    pub(super) stages: Stages<N>,
+    publish_every: TickSpan,
+    published: Tick,
+    unpublished: bool,
+}
+
+impl<N: Nic> Worker<N> {
+    /// A worker with these queues, at most one per port. `mempool` is the cache of the thread it will run on.
+    pub fn new(
+        options: WorkerOptions,
+        queues: Vec<(PortIndex, N)>,
+        mempool: MempoolCache,
+        reader: Reader,
+        state: Published<RouterState>,
+        fib: Arc<Lpm4>,
+        shared: Arc<WorkerShared>,
+    ) -> Worker<N> {
+        let publish_every = options.rate.ticks(std::time::Duration::from_micros(PUBLISH_EVERY_US));
+        let stages = Stages::new(&options, queues, mempool, Arc::clone(&shared));
+        let (published, unpublished) = (Tick(0), true);
+        Worker { options, reader, state, fib, shared, stages, publish_every, published, unpublished }
+    }
+
+    /// One iteration at the time `now`. Returns how many packets it dealt with: received, taken out of pooled packets,
+    /// handed down, or flushed with their pools.
+    #[inline]
+    pub fn iterate(&mut self, now: Tick) -> usize {
+        // 1. The time came as an argument; here is what the control thread has published.
+        let section = self.reader.enter();
+        let Some(state) = self.state.load(section) else { return 0 };
+        let moment = &Moment { now, section, state, fib: &self.fib };
+        let stages = &mut self.stages;
+        stages.adopt(moment);
+        let mut packets = stages.control_input(moment);
+        stages.release_waiting(moment);
+
+        // 2. What was taken out of pooled packets comes first; nothing more is received before it is through.
+        let mut ip = IpBurst::new();
+        if !stages.reentry.is_empty() {
+            stages.reentry.fill(&mut ip);
+            packets += ip.len();
+            stages.ip_input(&mut ip, moment);
+        } else {
+            let mut frames: ArrayVec<Mbuf, BURST> = ArrayVec::new();
+            for at in 0..stages.out.ports.len() {
+                let Some(port) = stages.out.ports.get_mut(at) else { break };
+                let (received, port) = (port.nic.rx_burst(&mut frames), port.port);
+                if received > 0 {
+                    packets += received;
+                    stages.out.counters.add(Counter::In, received as u64);
+                    // 3. Ethernet: IP goes on, ARP is handled.
+                    stages.ethernet_input(&mut frames, port, &mut ip, moment);
+                    // 4. and 5. IP: validated, looked up, then dropped, answered, taken apart, forwarded or staged.
+                    stages.ip_input(&mut ip, moment);
+                }
+            }
+        }
+
+        // 6. Pools whose window has ended.
+        packets += stages.flush_due(moment);
+        // 7. Everything that is to leave, leaves.
+        stages.out.flush();
+
+        // 8. Bookkeeping at a quiescent point.
+        stages.answer_samples(moment);
+        stages.out.ring();
+        self.unpublished |= packets > 0;
+        self.stages.out.counters.add(Counter::Iterations, 1);
+        if packets == 0 {
+            self.stages.out.counters.add(Counter::IterationsIdle, 1);
+        }
+        if self.unpublished && now.since(self.published) >= self.publish_every {
+            self.publish(now);
+        }
+        packets
+    }
+
+    /// Flushes all pools and sends what there is, until nothing is left or `deadline` has come; drops the rest. `now` is
+    /// asked for the time.
+    pub fn drain(&mut self, mut now: impl FnMut() -> Tick, deadline: Tick) {
+        loop {
+            let time = now();
+            let section = self.reader.enter();
+            let Some(state) = self.state.load(section) else { break };
+            let moment = &Moment { now: time, section, state, fib: &self.fib };
+            let stages = &mut self.stages;
+            let mut ip = IpBurst::new();
+            stages.reentry.fill(&mut ip);
+            stages.ip_input(&mut ip, moment);
+            if stages.reentry.is_empty() {
+                stages.flush_for_shutdown(moment);
+                stages.abandon_waiting();
+            }
+            stages.out.flush();
+            if stages.held() == 0 {
+                break;
+            }
+            if time >= deadline {
+                stages.out.abandon();
+                break;
+            }
+        }
+        self.reader.offline();
+        self.publish(deadline);
+    }
+
+    /// The counters as of now.
+    pub fn counters(&mut self) -> Counters {
+        self.stages.settle();
+        self.stages.out.counters.clone()
+    }
+
+    /// Publishes the counters.
+    pub(super) fn publish(&mut self, now: Tick) {
+        self.stages.settle();
+        self.shared.counters.store(&self.stages.out.counters);
+        self.published = now;
+        self.unpublished = false;
+    }
+}

@@ -1,0 +1,38 @@
+//! What every stage may read during one iteration: the time, the published state and the routes.
+
+use std::net::Ipv4Addr;
+
+use crate::arch::Tick;
+use crate::fib::{Adjacency, Entry, Lpm4, Section};
+
+use super::router_state::RouterState;
+
+/// One iteration's view of the world. It does not change while the iteration lasts, but for single routes.
+#[derive(Clone, Copy)]
+pub(super) struct Moment<'a> {
+    /// When the iteration began.
+    pub now: Tick,
+    /// Proof that what is read here stays until the iteration ends.
+    pub section: Section<'a>,
+    /// What the control thread published last.
+    pub state: &'a RouterState,
+    /// The routes.
+    pub fib: &'a Lpm4,
+}
+
+impl Moment<'_> {
+    /// Where a packet of our own making goes. Bursts of received packets are looked up together instead.
+    #[inline]
+    pub fn entry_for(&self, destination: Ipv4Addr) -> Entry {
+        self.state.entry(self.fib.lookup(self.section, destination))
+    }
+
+    /// The largest packet that leaves towards `adjacency`, in bytes; None where nothing leaves.
+    #[inline(always)]
+    pub fn mtu(&self, adjacency: Adjacency) -> Option<u16> {
+        match adjacency {
+            Adjacency::Connected { port } | Adjacency::Via { port, .. } => self.state.port(port).map(|port| port.mtu),
+            _ => None,
+        }
+    }
+}

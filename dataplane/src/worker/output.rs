@@ -1,0 +1,207 @@
+//! The way out: next hop, Ethernet header, transmit buffer.
+//!
+//! A packet whose neighbour is not resolved yet waits in a small queue of its own; the others go to a buffer per port
+//! that is handed to the port at the end of the iteration, or when it is full.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use arrayvec::ArrayVec;
+
+use crate::dpdk::{Mbuf, Nic, TX_BUFFER};
+use crate::fib::{Adjacency, PortIndex};
+use crate::packet::ethernet::{EtherType, EthernetHeader, HEADER_LEN, MacAddr};
+
+use super::counters::{Counter, Counters};
+use super::drop::Drop;
+use super::event::Event;
+use super::moment::Moment;
+use super::neighbour_queue::{Held, NeighbourQueue};
+use super::shared::WorkerShared;
+
+/// One port's queues and what waits for them.
+pub(super) struct PortOutput<N> {
+    /// Which port.
+    pub port: PortIndex,
+    /// Its queues.
+    pub nic: N,
+    /// Frames for it, in order.
+    buffer: ArrayVec<Mbuf, TX_BUFFER>,
+}
+
+/// Everything behind the decision where a packet goes.
+pub(super) struct Output<N> {
+    /// The ports this worker has queues of.
+    pub ports: Vec<PortOutput<N>>,
+    /// Position in `ports` by [`PortIndex`].
+    position: Vec<Option<usize>>,
+    /// Packets that wait for a neighbour.
+    pub waiting: NeighbourQueue,
+    /// What is counted.
+    pub counters: Counters,
+    shared: Arc<WorkerShared>,
+    /// There are events the control thread was not told of.
+    events_pending: bool,
+}
+
+impl<N: Nic> Output<N> {
+    /// The way out by these ports.
+    pub fn new(queues: Vec<(PortIndex, N)>, shared: Arc<WorkerShared>) -> Output<N> {
+        let slots = queues.iter().map(|(port, _)| port.index() + 1).max().unwrap_or(0);
+        let mut position = vec![None; slots];
+        for (at, (port, _)) in queues.iter().enumerate() {
+            position[port.index()] = Some(at);
+        }
+        Output {
+            ports: queues.into_iter().map(|(port, nic)| PortOutput { port, nic, buffer: ArrayVec::new() }).collect(),
+            position,
+            waiting: NeighbourQueue::new(),
+            counters: Counters::default(),
+            shared,
+            events_pending: false,
+        }
+    }
+
+    /// Ends a packet's life here, under its reason.
+    #[inline]
+    pub fn drop(&mut self, mbuf: Mbuf, reason: Drop) {
+        self.counters.dropped(reason, 1);
+        drop(mbuf);
+    }
+
+    /// Tells the control thread something; false where its ring is full.
+    #[inline]
+    pub fn tell(&mut self, event: Event) -> bool {
+        let told = self.shared.events.push(event).is_ok();
+        self.events_pending |= told;
+        told
+    }
+
+    /// Wakes the control thread if it has not been told of all events. Once per iteration.
+    #[inline(always)]
+    pub fn ring(&mut self) {
+        if self.events_pending {
+            self.events_pending = false;
+            self.shared.bell.ring();
+        }
+    }
+
+    /// Sends an IP packet of our own making: looks it up and sends it, its TTL left as it is.
+    pub fn route(&mut self, mbuf: Mbuf, moment: &Moment<'_>) {
+        let Some(&[_, _, l0, l1, .., d0, d1, d2, d3]) = mbuf.bytes().first_chunk::<20>() else {
+            return self.drop(mbuf, Drop::Ipv4Length);
+        };
+        let destination = Ipv4Addr::new(d0, d1, d2, d3);
+        let adjacency = moment.entry_for(destination).adjacency;
+        match moment.mtu(adjacency) {
+            Some(mtu) if u16::from_be_bytes([l0, l1]) <= mtu => self.send(mbuf, adjacency, destination, moment),
+            Some(_) => self.drop(mbuf, Drop::FragmentationNeeded),
+            None => self.drop(mbuf, drop_reason(adjacency)),
+        }
+    }
+
+    /// Sends an IP packet to its next hop, or has it wait for the neighbour.
+    #[inline]
+    pub fn send(&mut self, mbuf: Mbuf, adjacency: Adjacency, destination: Ipv4Addr, moment: &Moment<'_>) {
+        let neighbours = &moment.state.neighbours;
+        let (port, neighbour) = match adjacency {
+            Adjacency::Connected { port } => (port, neighbours.find(port, destination)),
+            Adjacency::Via { port, gateway } => (port, neighbours.get(gateway)),
+            other => return self.drop(mbuf, drop_reason(other)),
+        };
+        match neighbour {
+            Some(neighbour) if let Some(mac) = neighbour.mac => {
+                neighbour.mark_used();
+                self.transmit(mbuf, port, mac, moment);
+            }
+            neighbour => {
+                let address = neighbour.map_or(destination, |neighbour| neighbour.address);
+                self.hold(mbuf, port, address, moment);
+            }
+        }
+    }
+
+    /// Puts the Ethernet header in front and queues the frame.
+    #[inline]
+    pub fn transmit(&mut self, mut mbuf: Mbuf, port: PortIndex, mac: [u8; 6], moment: &Moment<'_>) {
+        let Some(state) = moment.state.port(port) else {
+            return self.drop(mbuf, Drop::NoRoute);
+        };
+        match mbuf.prepend(HEADER_LEN).and_then(|header| header.first_chunk_mut::<HEADER_LEN>()) {
+            Some(header) => {
+                EthernetHeader { dst: MacAddr(mac), src: MacAddr(state.mac), ether_type: EtherType::IPV4 }
+                    .write(header);
+            }
+            None => return self.drop(mbuf, Drop::NoBuffer),
+        }
+        self.queue(mbuf, port);
+    }
+
+    /// Queues a whole frame for a port.
+    #[inline]
+    pub fn queue(&mut self, frame: Mbuf, port: PortIndex) {
+        let at = self.position.get(port.index()).copied().flatten();
+        let Some(output) = at.and_then(|at| self.ports.get_mut(at)) else {
+            return self.drop(frame, Drop::NoRoute);
+        };
+        if output.buffer.is_full() {
+            let sent = output.nic.tx_burst(&mut output.buffer);
+            self.counters.add(Counter::Out, sent as u64);
+        }
+        if let Err(full) = output.buffer.try_push(frame) {
+            self.drop(full.element(), Drop::TxFull);
+        }
+    }
+
+    /// Hands the queued frames to the ports. What a port does not take now stays queued, in order.
+    #[inline]
+    pub fn flush(&mut self) {
+        for output in &mut self.ports {
+            if !output.buffer.is_empty() {
+                let sent = output.nic.tx_burst(&mut output.buffer);
+                self.counters.add(Counter::Out, sent as u64);
+            }
+        }
+    }
+
+    /// Frames queued for ports.
+    pub fn queued(&self) -> usize {
+        self.ports.iter().map(|output| output.buffer.len()).sum()
+    }
+
+    /// Drops the frames that no port takes.
+    pub fn abandon(&mut self) {
+        for output in &mut self.ports {
+            self.counters.dropped(Drop::TxFull, output.buffer.len() as u64);
+            output.buffer.clear();
+        }
+    }
+
+    #[cold]
+    fn hold(&mut self, mbuf: Mbuf, port: PortIndex, address: Ipv4Addr, moment: &Moment<'_>) {
+        match self.waiting.hold(mbuf, port, address, moment.now) {
+            Held::First => {
+                // Where the ring is full nobody asks for this neighbour now; the packet times out, the next one asks.
+                self.tell(Event::NeighbourWanted { port, address });
+            }
+            Held::Behind => {}
+            Held::Full(mbuf, ask) => {
+                if ask {
+                    self.tell(Event::NeighbourWanted { port, address });
+                }
+                self.drop(mbuf, Drop::NeighbourQueueFull);
+            }
+        }
+    }
+}
+
+/// Why a packet is dropped whose adjacency leads nowhere.
+pub(super) fn drop_reason(adjacency: Adjacency) -> Drop {
+    match adjacency {
+        Adjacency::Broadcast => Drop::DirectedBroadcast,
+        Adjacency::Unreachable => Drop::RouteUnreachable,
+        Adjacency::Blackhole => Drop::RouteBlackhole,
+        Adjacency::Local => Drop::LocalUnhandled,
+        Adjacency::NoRoute | Adjacency::Connected { .. } | Adjacency::Via { .. } => Drop::NoRoute,
+    }
+}

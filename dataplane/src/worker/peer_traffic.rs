@@ -1,0 +1,61 @@
+//! What this worker received from each peer, by sequence number: loss, reordering and duplicates on the way.
+
+use std::net::Ipv4Addr;
+
+use crate::fib::PeerIndex;
+use crate::pool::sequence::{SequenceCounts, SequenceTracker};
+
+use super::router_state::RouterState;
+
+/// What came from one peer.
+#[derive(Clone, Debug)]
+struct Row {
+    /// The peer's address: an index can come to mean another peer.
+    address: Ipv4Addr,
+    rows: u64,
+    tracker: SequenceTracker,
+}
+
+/// What came from all peers.
+pub(super) struct PeerTraffic {
+    peers: Vec<Row>,
+}
+
+/// What a worker received from a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerReceived {
+    /// The peer.
+    pub peer: PeerIndex,
+    /// Packets taken out of its pooled packets.
+    pub rows: u64,
+    /// Its pooled packets, by their sequence numbers.
+    pub sequence: SequenceCounts,
+}
+
+impl PeerTraffic {
+    /// Room for so many peers.
+    pub fn new(peers: u16) -> PeerTraffic {
+        let row = Row { address: Ipv4Addr::UNSPECIFIED, rows: 0, tracker: SequenceTracker::default() };
+        PeerTraffic { peers: vec![row; usize::from(peers)] }
+    }
+
+    /// Takes note of a pooled packet.
+    #[inline]
+    pub fn received(&mut self, peer: PeerIndex, state: &RouterState, src_port: u16, sequence: u32, rows: u8) {
+        let address = state.peers.get(peer).map_or(Ipv4Addr::UNSPECIFIED, |peer| peer.path.addressee);
+        if let Some(row) = self.peers.get_mut(peer.index()) {
+            if row.address != address {
+                *row = Row { address, rows: 0, tracker: SequenceTracker::default() };
+            }
+            row.rows += u64::from(rows);
+            row.tracker.record(src_port, sequence);
+        }
+    }
+
+    /// The peers that something came from.
+    pub fn iter(&self, state: &RouterState) -> impl Iterator<Item = PeerReceived> {
+        let rows = (0u16..).map(PeerIndex).zip(self.peers.iter());
+        rows.filter(|(peer, row)| state.peers.get(*peer).is_some_and(|known| known.path.addressee == row.address))
+            .map(|(peer, row)| PeerReceived { peer, rows: row.rows, sequence: row.tracker.counts() })
+    }
+}

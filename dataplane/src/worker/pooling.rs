@@ -1,0 +1,161 @@
+//! Where a forwarded packet meets the packet pooler: it shares a ride, or makes those leave first that it would overtake.
+
+use crate::dpdk::{Mbuf, MempoolCache, Nic};
+use crate::fib::Entry;
+use crate::packet::BufferSource;
+use crate::packet::ipv4::PROTOCOL_UDP;
+use crate::pool::{Detected, FlushReason, Ordinary, PoolKey, PoolSink, Ride, StreamFields, Unstaged, detect};
+
+use super::counters::Counter;
+use super::moment::Moment;
+use super::origin::Packet;
+use super::output::Output;
+use super::stages::{BUCKETS, Stages};
+
+/// Where the pooler's memory comes from and where its packets go: the worker's mempool and its way out.
+struct PoolExit<'a, N> {
+    out: &'a mut Output<N>,
+    mempool: &'a mut MempoolCache,
+    moment: &'a Moment<'a>,
+}
+
+impl<N> BufferSource for PoolExit<'_, N> {
+    type Buffer = Mbuf;
+
+    #[inline(always)]
+    fn alloc(&mut self, headroom: usize) -> Option<Mbuf> {
+        BufferSource::alloc(self.mempool, headroom)
+    }
+
+    #[inline(always)]
+    fn free(&mut self, mbuf: Mbuf) {
+        self.mempool.free(mbuf);
+    }
+}
+
+impl<N: Nic> PoolSink for PoolExit<'_, N> {
+    fn lone(&mut self, packet: Mbuf) {
+        self.out.route(packet, self.moment);
+    }
+
+    fn pooled(&mut self, packet: Mbuf, _peer: u16, _rows: u8) {
+        self.out.route(packet, self.moment);
+    }
+}
+
+impl<N: Nic> Stages<N> {
+    /// Whether the pooler has to see forwarded packets at all.
+    #[inline(always)]
+    pub(super) fn is_pooling(&self, moment: &Moment<'_>) -> bool {
+        !moment.state.rules.is_empty() || !self.pooler.is_empty()
+    }
+
+    /// Stages a packet that a rule selects and a peer can take; sends any other, after those of its flow that wait.
+    #[inline]
+    pub(super) fn pool_or_send(&mut self, packet: Packet, entry: Entry, moment: &Moment<'_>) {
+        let may_pool = entry.pool_peer.is_some();
+        if !may_pool && self.pooler.is_empty() {
+            return self.out.send(packet.mbuf, entry.adjacency, packet.header.dst, moment);
+        }
+        let Some(fields) = StreamFields::read(packet.mbuf.bytes(), self.seed) else {
+            return self.out.send(packet.mbuf, entry.adjacency, packet.header.dst, moment);
+        };
+        let mut exit = PoolExit { out: &mut self.out, mempool: &mut self.mempool, moment };
+        // A pooled packet or a hello in transit is not pooled once more.
+        let is_pool_traffic = fields.protocol == PROTOCOL_UDP && fields.destination_port == moment.state.pool_port;
+        if let Some(index) = entry.pool_peer.filter(|_| !is_pool_traffic) {
+            match detect(&moment.state.rules, &fields) {
+                Detected::Stream(rule_index) => {
+                    let rules = &moment.state.rules;
+                    if let (Some(peer), Some(rule)) = (moment.state.peers.get(index), rules.get(rule_index)) {
+                        let key = PoolKey::of_stream(index.0, rule_index, &fields, BUCKETS);
+                        let ride = Ride::new(key, &peer.path, rule, &fields);
+                        self.pooler.stage(packet.mbuf, &ride, moment.now, &mut exit);
+                        return;
+                    }
+                }
+                Detected::Ordinary(Ordinary::TooLarge(_)) => exit.out.counters.add(Counter::PoolTooLarge, 1),
+                Detected::Ordinary(Ordinary::NoRule | Ordinary::Fragment) => {}
+            }
+        }
+        if fields.is_fragment {
+            self.pooler.pass_fragment(fields.pair, moment.now, &mut exit);
+        } else {
+            self.pooler.pass(fields.flow, moment.now, &mut exit);
+        }
+        self.out.send(packet.mbuf, entry.adjacency, packet.header.dst, moment);
+    }
+
+    /// Has the pools leave that hold packets which the fragments of this packet would overtake.
+    pub(super) fn hold_back_pools(&mut self, packet: &[u8], moment: &Moment<'_>) {
+        if let Some(fields) = StreamFields::read(packet, self.seed) {
+            let mut exit = PoolExit { out: &mut self.out, mempool: &mut self.mempool, moment };
+            self.pooler.pass_fragment(fields.pair, moment.now, &mut exit);
+            self.pooler.pass(fields.flow, moment.now, &mut exit);
+        }
+    }
+
+    /// Flushes the pools whose window has ended; returns how many pools that were.
+    #[inline(always)]
+    pub(super) fn flush_due(&mut self, moment: &Moment<'_>) -> usize {
+        let open = self.pooler.held();
+        if open > 0 {
+            let mut exit = PoolExit { out: &mut self.out, mempool: &mut self.mempool, moment };
+            self.pooler.flush_due(moment.now, &mut exit);
+        }
+        open - self.pooler.held().min(open)
+    }
+
+    /// Flushes all pools because what they were formed by has changed.
+    #[cold]
+    pub(super) fn flush_reconfigured(&mut self, moment: &Moment<'_>) {
+        self.flush_all(FlushReason::Reconfigured, moment);
+    }
+
+    /// Flushes all pools because the worker stops.
+    #[cold]
+    pub(super) fn flush_for_shutdown(&mut self, moment: &Moment<'_>) {
+        self.flush_all(FlushReason::Shutdown, moment);
+    }
+
+    fn flush_all(&mut self, reason: FlushReason, moment: &Moment<'_>) {
+        let mut exit = PoolExit { out: &mut self.out, mempool: &mut self.mempool, moment };
+        self.pooler.flush_all(reason, moment.now, &mut exit);
+    }
+
+    /// Brings the counters up to date with what the pooler counts itself, and with what is held.
+    pub(super) fn settle(&mut self) {
+        let pooler = self.pooler.counters();
+        let flushed = |reason| {
+            let count = pooler.flushed_for(reason);
+            count.lone + count.pooled
+        };
+        let values = [
+            (Counter::CreatedPooled, pooler.created),
+            (Counter::AbsorbedStaged, pooler.absorbed),
+            (Counter::PoolStaged, pooler.staged),
+            (Counter::PoolLone, pooler.lone()),
+            (Counter::PoolSent, pooler.pooled_packets),
+            (Counter::PoolRowsSent, pooler.rows),
+            (Counter::PoolBytesIn, pooler.bytes_in),
+            (Counter::PoolBytesOut, pooler.bytes_out),
+            (Counter::FlushWindow, flushed(FlushReason::Window)),
+            (Counter::FlushFull, flushed(FlushReason::Full)),
+            (Counter::FlushCount, flushed(FlushReason::Count)),
+            (Counter::FlushOrder, flushed(FlushReason::Order)),
+            (Counter::FlushNoBuffer, flushed(FlushReason::NoBuffer)),
+            (Counter::FlushReconfigured, flushed(FlushReason::Reconfigured)),
+            (Counter::FlushShutdown, flushed(FlushReason::Shutdown)),
+            (Counter::PoolCannotShare, pooler.unstaged_for(Unstaged::CannotShare)),
+            (Counter::PoolTableFull, pooler.unstaged_for(Unstaged::PoolTableFull)),
+            (Counter::PoolNoBuffer, pooler.unstaged_for(Unstaged::NoPoolBuffer)),
+            (Counter::PoolsOpen, self.pooler.held() as u64),
+            (Counter::PoolLongestNs, self.rate.duration(pooler.delay_max).as_nanos() as u64),
+            (Counter::Held, self.held() as u64),
+        ];
+        for (counter, value) in values {
+            self.out.counters.set(counter, value);
+        }
+        self.out.counters.total();
+    }
+}

@@ -1,0 +1,75 @@
+//! The loop around the iterations: reads the time, and decides when to block.
+//!
+//! An idle worker blocks on file descriptors, never for a fixed time: until a packet arrives, the control thread rings,
+//! or a deadline of its own comes near. It never blocks within a millisecond of a pool's deadline, because a wake-up
+//! can come that late.
+
+use std::time::Duration;
+
+use crate::arch::{Tick, TickSpan, now};
+use crate::dpdk::{Nic, Waiter};
+
+use super::counters::{Counter, Counters};
+use super::iteration::{Idle, Worker};
+
+/// How long a worker polls in vain before it blocks.
+const POLL_BEFORE_BLOCKING: Duration = Duration::from_micros(50);
+/// How much earlier than a pool's deadline it is awake.
+const AWAKE_BEFORE_DEADLINE: Duration = Duration::from_millis(1);
+/// How long it tries to send what is left when it stops.
+const DRAIN: Duration = Duration::from_millis(200);
+
+impl<N: Nic> Worker<N> {
+    /// Runs until the control thread asks it to stop; then flushes, empties its queues and returns its counters.
+    pub fn run(mut self, mut waiter: Waiter) -> Counters {
+        let rate = self.options.rate;
+        let blocking = self.options.idle == Idle::Adaptive && waiter.can_block();
+        let (patience, early) = (rate.ticks(POLL_BEFORE_BLOCKING), rate.ticks(AWAKE_BEFORE_DEADLINE));
+        let mut worked = now();
+        while !self.shared.stop_requested() {
+            let time = now();
+            if self.iterate(time) > 0 {
+                worked = time;
+            } else if blocking && time.since(worked) >= patience && self.may_block(time, early) {
+                self.block(&mut waiter, early);
+                // It polls once at least; when that finds nothing it may block again at once.
+                worked = now() - patience;
+            }
+        }
+        let deadline = now() + rate.ticks(DRAIN);
+        self.drain(now, deadline);
+        self.counters()
+    }
+
+    /// Whether nothing here needs the worker soon.
+    fn may_block(&self, time: Tick, early: TickSpan) -> bool {
+        let stages = &self.stages;
+        stages.reentry.is_empty()
+            && stages.out.queued() == 0
+            && stages.pooler.next_deadline().is_none_or(|deadline| deadline.since(time) > early)
+    }
+
+    fn block(&mut self, waiter: &mut Waiter, early: TickSpan) {
+        let armed = waiter.arm();
+        let time = now();
+        // What came before the interrupts were armed raises none.
+        if self.iterate(time) > 0 || !self.may_block(time, early) || self.shared.stop_requested() {
+            return;
+        }
+        let pools = self.stages.pooler.next_deadline().map(|deadline| deadline - early);
+        let timeout = self.neighbour_timeout();
+        let neighbours = self.stages.out.waiting.deadline(timeout);
+        let until = pools.into_iter().chain(neighbours).min();
+        let rate = self.options.rate;
+        self.stages.out.counters.add(Counter::Parked, 1);
+        self.publish(time);
+        // What the control thread replaces from here on it may free at once.
+        self.reader.offline();
+        armed.wait(until.map(|until| rate.duration(until.since(time))));
+    }
+
+    fn neighbour_timeout(&mut self) -> TickSpan {
+        let section = self.reader.enter();
+        self.state.load(section).map_or(TickSpan(0), |state| state.neighbour_timeout)
+    }
+}

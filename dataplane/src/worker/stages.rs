@@ -1,0 +1,87 @@
+//! All that a worker owns and changes: the pooler, the re-entry queue, the way out. The stages are its methods, one
+//! file each.
+
+use std::sync::Arc;
+
+use crate::arch::TickRate;
+use crate::dpdk::{Mbuf, MempoolCache, Nic};
+use crate::fib::PortIndex;
+use crate::packet::ethernet::HEADER_LEN;
+use crate::pool::{FlowSeed, PacketPooler, PoolerLimits};
+
+use super::WorkerOptions;
+use super::icmp_error::RateLimit;
+use super::output::Output;
+use super::peer_traffic::PeerTraffic;
+use super::reentry::Reentry;
+use super::shared::WorkerShared;
+
+/// Flow buckets per worker: parts of one path's pools that receivers and equal-cost paths can spread.
+pub(super) const BUCKETS: u8 = 1;
+/// Peers that a router can have.
+pub const MAX_PEERS: u16 = 1024;
+/// Flows, and pairs of addresses, whose order is watched while they have packets in a pool; more only flush early.
+const WATCHED_FLOWS: usize = 1 << 15;
+
+/// A worker's own state.
+pub(super) struct Stages<N> {
+    /// The way out, and the counters.
+    pub out: Output<N>,
+    /// Pools that are filling.
+    pub pooler: PacketPooler<Mbuf>,
+    /// Packets taken out of pooled packets.
+    pub reentry: Reentry,
+    /// What came from each peer.
+    pub peers: PeerTraffic,
+    /// Memory for packets.
+    pub mempool: MempoolCache,
+    /// How often ICMP errors may be sent.
+    pub icmp_limit: RateLimit,
+    /// What flow hashes are made with.
+    pub seed: FlowSeed,
+    /// Ticks a second.
+    pub rate: TickRate,
+    /// [`super::RouterState::pools`] that the open pools belong to.
+    pub pools_generation: u64,
+    /// The newest request for open pools that was answered.
+    pub sampled: u64,
+    /// The joint with the control thread.
+    pub shared: Arc<WorkerShared>,
+}
+
+impl<N: Nic> Stages<N> {
+    pub fn new(
+        options: &WorkerOptions,
+        queues: Vec<(PortIndex, N)>,
+        mempool: MempoolCache,
+        shared: Arc<WorkerShared>,
+    ) -> Stages<N> {
+        let limits = PoolerLimits {
+            worker: options.index,
+            pools: options.open_pools,
+            flows: WATCHED_FLOWS,
+            peers: MAX_PEERS,
+            buckets: BUCKETS,
+            link_headroom: HEADER_LEN as u16,
+            buffer_room: options.buffer_room - HEADER_LEN as u16,
+        };
+        Stages {
+            out: Output::new(queues, Arc::clone(&shared)),
+            pooler: PacketPooler::new(limits),
+            reentry: Reentry::new(),
+            peers: PeerTraffic::new(MAX_PEERS),
+            mempool,
+            icmp_limit: RateLimit::icmp(options.rate),
+            seed: FlowSeed(options.seed),
+            rate: options.rate,
+            pools_generation: 0,
+            sampled: 0,
+            shared,
+        }
+    }
+
+    /// Packets in this worker's hands.
+    pub fn held(&self) -> usize {
+        self.pooler.held() + self.reentry.len() + self.out.waiting.len() + self.out.queued()
+    }
+}

@@ -1,0 +1,192 @@
+//! Bytes from the wire are hostile: whatever comes, nothing crashes, everything is counted, all memory comes back.
+
+use proptest::prelude::*;
+
+use super::lab::*;
+use crate::packet::checksum::Sum;
+use crate::pool::wire::{Row, RowType, write_header_and_rows};
+use crate::worker::{Counter, Drop};
+
+/// A pooled packet from the peer with two rows, its bytes open to change before the checksums are made.
+fn pooled(change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let inner = [udp(PEER, WEST_HOST, (1, 2), 60, 1), udp(PEER, WEST_HOST, (1, 2), 80, 2)];
+    let rows = [
+        Row { start: 0, length: 60, ttl: 1, row_type: RowType::WholeIpv4 },
+        Row { start: 60, length: 80, ttl: 1, row_type: RowType::WholeIpv4 },
+    ];
+    let mut payload = vec![0; 8 + 2 * 6];
+    write_header_and_rows(64, 1, &rows, &mut payload).expect("room for the index");
+    payload.extend(inner.concat());
+    change(&mut payload);
+    udp_with(PEER, OWN_EAST, (POOL_PORT, POOL_PORT), &payload)
+}
+
+#[test]
+fn a_sound_pooled_packet_is_delivered() {
+    let mut bench = Bench::new();
+    bench.east_sends(&pooled(|_| ()));
+    bench.run();
+    assert_eq!(bench.west_gets().len(), 2);
+    bench.end();
+}
+
+#[test]
+fn every_broken_bound_drops_the_pooled_packet_whole_under_its_name() {
+    type Change = fn(&mut Vec<u8>);
+    let cases: &[(Drop, Change)] = &[
+        (Drop::PoolTruncatedHeader, |p| p.truncate(7)),
+        (Drop::PoolUnsupportedVersion, |p| p[0] = 0x20),
+        (Drop::PoolAuthenticatedUnsupported, |p| p[0] = 0x18),
+        (Drop::PoolUnsupportedKind, |p| p[0] = 0x13),
+        (Drop::PoolNoRows, |p| p[1] = 0),
+        (Drop::PoolTruncatedIndex, |p| p[1] = 255),
+        (Drop::PoolFirstRowStart, |p| p[9] = 1),
+        (Drop::PoolRowOverlap, |p| p[15] = 59),
+        (Drop::PoolRowGap, |p| p[15] = 61),
+        (Drop::PoolUnsupportedType, |p| p[13] = 41),
+        (Drop::PoolRowTooShort, |p| (p[11], p[15]) = (19, 19)),
+        (Drop::PoolRowBeyondData, |p| p[17] = 81),
+        (Drop::PoolTrailingData, |p| p.push(0)),
+        (Drop::PoolInnerVersion, |p| p[20] = 0x65),
+        (Drop::PoolInnerLength, |p| p[23] = 61),
+        (Drop::PoolTruncatedHello, |p| (p[0], p[1]) = (0x14, 0)),
+    ];
+    for (reason, change) in cases {
+        let mut bench = Bench::new();
+        let broken = pooled(|payload| {
+            change(payload);
+            if *reason == Drop::PoolTruncatedHello {
+                payload.truncate(12);
+            }
+        });
+        bench.east_sends(&broken);
+        bench.run();
+        assert_eq!(bench.west_gets().len(), 0, "{}: nothing is delivered", reason.name());
+        assert_eq!(bench.end().drops(*reason), 1, "{}", reason.name());
+    }
+}
+
+#[test]
+fn only_configured_peers_are_listened_to() {
+    let mut bench = Bench::new();
+    let from_peer = pooled(|_| ());
+    let stranger = std::net::Ipv4Addr::new(198, 51, 100, 78);
+    bench.east_sends(&udp_with(stranger, OWN_EAST, (POOL_PORT, POOL_PORT), &from_peer[28..]));
+    bench.run();
+    assert_eq!(bench.west_gets().len(), 0);
+    assert_eq!(bench.end().drops(Drop::PoolUnknownPeer), 1);
+}
+
+#[test]
+fn a_wrong_udp_checksum_and_a_fragment_are_refused() {
+    let mut bench = Bench::new();
+    let mut wrong = pooled(|_| ());
+    let last = wrong.len() - 1;
+    wrong[last] ^= 1;
+    bench.east_sends(&wrong);
+    let whole = pooled(|_| ());
+    let header = crate::packet::ipv4::Ipv4Header {
+        more_fragments: true,
+        dont_fragment: false,
+        ..crate::packet::ipv4::Ipv4Header::parse(&whole).expect("sound")
+    };
+    bench.east_sends(&packet(header, &whole[20..]));
+    bench.run();
+    assert_eq!(bench.west_gets().len(), 0);
+    let counters = bench.end();
+    assert_eq!((counters.drops(Drop::PoolUdpChecksum), counters.drops(Drop::PoolFragment)), (1, 1));
+}
+
+#[test]
+fn an_invalid_packet_inside_a_sound_pooled_packet_is_dropped_alone() {
+    let mut bench = Bench::new();
+    bench.east_sends(&pooled(|payload| payload[20 + 10] ^= 1));
+    bench.run();
+    assert_eq!(bench.west_gets().len(), 1);
+    assert_eq!(bench.end().drops(Drop::Ipv4Checksum), 1);
+}
+
+#[test]
+fn pooled_packets_inside_each_other_end_somewhere() {
+    let mut inside = pooled(|_| ());
+    for _ in 0..4 {
+        let mut payload = vec![0; 8 + 6];
+        let row = Row { start: 0, length: inside.len() as u16, ttl: 1, row_type: RowType::WholeIpv4 };
+        write_header_and_rows(64, 1, &[row], &mut payload).expect("room");
+        payload.extend(&inside);
+        inside = udp_with(PEER, OWN_EAST, (POOL_PORT, POOL_PORT), &payload);
+    }
+    let mut bench = Bench::new();
+    bench.east_sends(&inside);
+    bench.run();
+    assert_eq!(bench.west_gets().len(), 0);
+    assert_eq!(bench.end().drops(Drop::PoolNesting), 1);
+}
+
+#[test]
+fn exhausted_memory_loses_packets_by_name_only() {
+    let mut bench = Bench::new();
+    let mut hoard = Vec::new();
+    bench.east_sends(&pooled(|_| ()));
+    while let Some(mbuf) = bench.cache.alloc() {
+        hoard.push(mbuf);
+    }
+    bench.run();
+    let counters = bench.counters();
+    assert_eq!(counters.drops(Drop::NoBuffer) + bench.west_gets().len() as u64, 2);
+    assert!(counters.drops(Drop::NoBuffer) >= 1, "{counters:?}");
+    drop(hoard);
+    bench.end();
+}
+
+/// Frames that are nearly sound: a good one with some bytes changed, the checksum of its IP header often mended.
+fn nearly_sound() -> impl Strategy<Value = Vec<u8>> {
+    let good = prop::sample::select(vec![
+        frame(OWN_EAST_MAC, GATEWAY_MAC, 0x0800, &pooled(|_| ())),
+        frame(OWN_EAST_MAC, GATEWAY_MAC, 0x0800, &udp(PEER, FAR_HOST, (16_400, 16_500), 280, 3)),
+        frame(OWN_EAST_MAC, GATEWAY_MAC, 0x0800, &udp(PEER, OWN_EAST, (1, 2), 100, 3)),
+        frame(
+            [0xff; 6],
+            GATEWAY_MAC,
+            0x0806,
+            &[0, 1, 8, 0, 6, 4, 0, 1, 2, 0, 0, 0, 1, 2, 198, 51, 100, 2, 0, 0, 0, 0, 0, 0, 198, 51, 100, 1],
+        ),
+    ]);
+    let changes = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4);
+    (good, changes, any::<bool>(), any::<prop::sample::Index>(), 0..10u8).prop_map(
+        |(mut frame, changes, mend, cut, odds)| {
+            for (at, value) in changes {
+                let at = at.index(frame.len());
+                frame[at] = value;
+            }
+            if odds == 0 {
+                frame.truncate(cut.index(frame.len()));
+            }
+            if mend && frame.len() >= 34 {
+                (frame[24], frame[25]) = (0, 0);
+                let [c0, c1] = Sum::of(&frame[14..34]).checksum().to_be_bytes();
+                (frame[24], frame[25]) = (c0, c1);
+            }
+            frame
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn whatever_comes_is_accounted_for(frames in prop::collection::vec((nearly_sound(), any::<bool>()), 1..80)) {
+        let mut bench = Bench::new();
+        let count = frames.len() as u64;
+        for (frame, from_west) in frames {
+            let end = if from_west { &mut bench.west } else { &mut bench.east };
+            prop_assert!(end.send_bytes(&mut bench.cache, &frame));
+        }
+        bench.run();
+        bench.wait(std::time::Duration::from_secs(10));
+        bench.run();
+        let counters = bench.end();
+        prop_assert_eq!(counters.get(Counter::In), count);
+        prop_assert_eq!(counters.get(Counter::Held), 0);
+    }
+}

@@ -1,0 +1,188 @@
+//! Pools on their way out, pooled packets on their way in, and both with a second router.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::lab::*;
+use crate::packet::ipv4::Ipv4Header;
+use crate::pool::RuleSet;
+use crate::pool::wire::PooledPacket;
+use crate::worker::{Counter, Event};
+
+fn stream(count: u8, length: usize) -> Vec<Vec<u8>> {
+    (0..count).map(|tag| udp(WEST_HOST, FAR_HOST, (16_400, 16_500), length, tag)).collect()
+}
+
+/// The packets in a pooled packet, its outer header checked.
+fn carried(outer: &[u8]) -> Vec<Vec<u8>> {
+    let header = Ipv4Header::parse(outer).expect("a sound outer header");
+    assert_eq!((header.src, header.dst, header.ttl, header.dont_fragment), (OWN_EAST, PEER, 64, true));
+    let payload = header.payload(outer).expect("payload");
+    let pooled = PooledPacket::parse(&payload[8..]).expect("a sound pooled packet");
+    pooled.rows().map(|(_, bytes)| bytes.to_vec()).collect()
+}
+
+#[test]
+fn packets_of_a_stream_share_one_pooled_packet_that_leaves_when_the_window_ends() {
+    let mut bench = Bench::new();
+    let packets = stream(3, 200);
+    packets.iter().for_each(|packet| bench.west_sends(packet));
+    bench.run();
+    assert!(bench.east_gets().is_empty(), "the window is still open");
+    bench.wait(Duration::from_millis(5));
+    bench.run();
+    let left = bench.east_gets();
+    assert_eq!(left.len(), 1);
+    let expected: Vec<_> = packets.iter().map(|packet| after_hops(packet, 1)).collect();
+    assert_eq!(carried(&left[0]), expected);
+    let counters = bench.end();
+    assert_eq!((counters.get(Counter::PoolSent), counters.get(Counter::PoolRowsSent)), (1, 3));
+}
+
+#[test]
+fn five_packets_of_280_bytes_fill_a_pooled_packet_and_the_next_one_sends_it_off() {
+    let mut bench = Bench::new();
+    stream(11, 280).iter().for_each(|packet| bench.west_sends(packet));
+    bench.run();
+    let left = bench.east_gets();
+    assert_eq!(left.iter().map(|outer| carried(outer).len()).collect::<Vec<_>>(), [5, 5]);
+    assert!(left.iter().all(|outer| outer.len() == 20 + 8 + 8 + 5 * 6 + 5 * 280));
+    assert_eq!(bench.counters().get(Counter::FlushFull), 2);
+    bench.end();
+}
+
+#[test]
+fn a_lone_packet_leaves_as_itself() {
+    let mut bench = Bench::new();
+    let packets = stream(1, 200);
+    bench.west_sends(&packets[0]);
+    bench.run();
+    bench.wait(Duration::from_millis(5));
+    bench.run();
+    assert_eq!(bench.east_gets(), [after_hops(&packets[0], 1)]);
+    assert_eq!(bench.end().get(Counter::PoolLone), 1);
+}
+
+#[test]
+fn a_packet_too_large_for_the_rule_does_not_overtake_its_flow() {
+    let mut bench = Bench::new();
+    let small = stream(2, 200);
+    let large = udp(WEST_HOST, FAR_HOST, (16_400, 16_500), 900, 9);
+    small.iter().chain([&large]).for_each(|packet| bench.west_sends(packet));
+    bench.run();
+    let left = bench.east_gets();
+    assert_eq!(carried(&left[0]).len(), 2, "the pool left first");
+    assert_eq!(left[1..], [after_hops(&large, 1)]);
+    assert_eq!(bench.end().get(Counter::FlushOrder), 1);
+}
+
+#[test]
+fn pools_are_flushed_and_not_lost_when_rules_change_and_when_the_worker_stops() {
+    let mut bench = Bench::new();
+    stream(2, 100).iter().for_each(|packet| bench.west_sends(packet));
+    bench.run();
+    bench.change(|state| {
+        state.pools += 1;
+        state.rules = Arc::new(RuleSet::default());
+    });
+    bench.run();
+    assert_eq!(carried(&bench.east_gets()[0]).len(), 2);
+    bench.change(|state| state.rules = Arc::new(RuleSet::new(vec![rule()]).expect("sound")));
+    stream(2, 100).iter().for_each(|packet| bench.west_sends(packet));
+    bench.run();
+    assert_eq!(bench.counters().get(Counter::Held), 1);
+    let counters = bench.end();
+    assert_eq!((counters.get(Counter::FlushReconfigured), counters.get(Counter::FlushShutdown)), (1, 1));
+    assert_eq!(counters.get(Counter::Out), 2);
+}
+
+#[test]
+fn pooled_packets_and_hellos_in_transit_are_not_pooled() {
+    let mut bench = Bench::new();
+    let transit = udp(WEST_HOST, FAR_HOST, (POOL_PORT, POOL_PORT), 200, 1);
+    bench.west_sends(&transit);
+    bench.run();
+    assert_eq!(bench.east_gets(), [after_hops(&transit, 1)]);
+    assert_eq!(bench.end().get(Counter::PoolStaged), 0);
+}
+
+#[test]
+fn open_pools_are_shown_on_request() {
+    let mut bench = Bench::new();
+    stream(2, 100).iter().for_each(|packet| bench.west_sends(packet));
+    bench.run();
+    let request = bench.shared.sample_pools();
+    bench.run();
+    let events = bench.events();
+    let [Event::OpenPool(sample), Event::OpenPoolsEnd { request: answered }] = events[..] else { panic!("{events:?}") };
+    assert_eq!((answered, sample.packets, sample.dscp, sample.ecn_capable), (request, 2, 46, false));
+    bench.end();
+}
+
+/// A bench that plays the peer: it takes the outer packet apart as the addressee.
+fn addressee() -> Bench {
+    let mut bench = Bench::new();
+    bench.routes.insert("198.51.100.77/32".parse().expect("prefix"), LOCAL).expect("room");
+    bench.routes.insert("203.0.113.0/24".parse().expect("prefix"), VIA_EAST).expect("room");
+    bench.change(|state| {
+        let mut peer = *state.peers.iter().next().expect("one peer");
+        peer.path.addressee = OWN_EAST;
+        peer.path.source = PEER;
+        state.peers = Arc::new(crate::worker::PeerTable::new(vec![peer]));
+    });
+    bench
+}
+
+#[test]
+fn the_addressee_takes_pooled_packets_apart_and_forwards_what_was_in_them() {
+    let mut pooler = Bench::new();
+    let packets = stream(12, 280);
+    packets.iter().for_each(|packet| pooler.west_sends(packet));
+    pooler.run();
+    pooler.wait(Duration::from_millis(5));
+    pooler.run();
+    let outers = pooler.east_gets();
+    assert_eq!(outers.len(), 3);
+    pooler.end();
+
+    let mut depooler = addressee();
+    outers.iter().for_each(|outer| depooler.west_sends(outer));
+    depooler.run();
+    let expected: Vec<_> = packets.iter().map(|packet| after_hops(packet, 2)).collect();
+    assert_eq!(depooler.east_gets(), expected);
+    let request = depooler.shared.sample_pools();
+    depooler.run();
+    let received = depooler.events().into_iter().find_map(|event| match event {
+        Event::PeerReceived(received) => Some(received),
+        _ => None,
+    });
+    let received = received.unwrap_or_else(|| panic!("nothing was received from the peer, request {request}"));
+    assert_eq!((received.rows, received.sequence.received, received.sequence.lost), (12, 3, 0));
+    let counters = depooler.end();
+    assert_eq!((counters.get(Counter::PoolReceived), counters.get(Counter::CreatedExtracted)), (3, 12));
+}
+
+#[test]
+fn a_congestion_mark_on_the_outside_reaches_the_capable_packets_inside() {
+    let mut pooler = Bench::new();
+    for packet in stream(2, 100) {
+        let header = Ipv4Header { dscp_ecn: 0xb8 | 2, ..Ipv4Header::parse(&packet).expect("sound") };
+        pooler.west_sends(&super::lab::packet(header, &packet[20..]));
+    }
+    pooler.run();
+    pooler.wait(Duration::from_millis(5));
+    pooler.run();
+    let mut outer = pooler.east_gets().remove(0);
+    assert!(crate::packet::ecn::mark_congestion(&mut outer), "the outer header is ECN-capable");
+    pooler.end();
+
+    let mut depooler = addressee();
+    depooler.west_sends(&outer);
+    depooler.run();
+    let out = depooler.east_gets();
+    assert_eq!(out.len(), 2);
+    for inner in out {
+        assert_eq!(Ipv4Header::parse(&inner).expect("sound").ecn(), 3);
+    }
+    depooler.end();
+}

@@ -1,0 +1,28 @@
+/* What build.rs generates bindings from. rte_config.h comes first, by compiler flag, as DPDK asks for. */
+
+#include <stdio.h>
+
+#include <rte_dev.h>
+#include <rte_eal.h>
+#include <rte_epoll.h>
+#include <rte_errno.h>
+#include <rte_ethdev.h>
+#include <rte_launch.h>
+#include <rte_lcore.h>
+#include <rte_log.h>
+#include <rte_mbuf.h>
+#include <rte_mempool.h>
+#include <rte_pdump.h>
+
+/* rte_errno is a macro over a thread-local variable, which stable Rust cannot name. */
+static inline int
+dpdk_errno(void)
+{
+	return rte_errno;
+}
+
+/* Hash input for receive side scaling; the macros expand to shifts that bindgen does not evaluate. */
+static const uint64_t DPDK_RSS_IP_UDP_TCP = RTE_ETH_RSS_IP | RTE_ETH_RSS_UDP | RTE_ETH_RSS_TCP;
+
+/* Bytes of a mempool's name with its terminator; the macro is made of sizeof, which bindgen does not evaluate. */
+static const uint32_t DPDK_MEMPOOL_NAMESIZE = RTE_MEMPOOL_NAMESIZE;
