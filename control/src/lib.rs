@@ -1,2 +1,4 @@
 //! The control side of carpool.
 #![deny(unsafe_code)]
+
+pub mod api;
