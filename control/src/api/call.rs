@@ -176,3 +176,56 @@ impl Caller {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+
+    use crate::api::status::VersionShow;
+
+    /// A control thread that begins each call the moment it is rung for, and keeps the answer to itself.
+    #[derive(Default)]
+    struct Begins {
+        calls: Mutex<Option<Receiver<Call>>>,
+        begun: Mutex<Vec<Responder>>,
+    }
+
+    impl Ring for Begins {
+        fn ring(&self) {
+            let calls = self.calls.lock().expect("unpoisoned");
+            let call = calls.as_ref().expect("set before the first call").try_recv().expect("a call before the ring");
+            let (_, responder) = call.claim().expect("its client waits");
+            self.begun.lock().expect("unpoisoned").push(responder);
+        }
+    }
+
+    const VERSION: Command = Command::Version(VersionShow {});
+
+    #[test]
+    fn a_client_learns_that_what_was_begun_may_yet_be_done() {
+        let begins = Arc::new(Begins::default());
+        let (_stop, stopping) = bounded(0);
+        let (caller, calls) = Caller::new(1, begins.clone(), stopping);
+        *begins.calls.lock().expect("unpoisoned") = Some(calls);
+        let time = Duration::from_millis(1);
+        assert_eq!(caller.call(VERSION, time), Err(NoAnswer::NotFinished(time)));
+        let responder = begins.begun.lock().expect("unpoisoned").pop().expect("it was begun");
+        responder.send(Err(Refusal::conflict("too late")));
+    }
+
+    #[test]
+    fn a_full_queue_refuses_at_once() {
+        struct Silent;
+        impl Ring for Silent {
+            fn ring(&self) {}
+        }
+        let (_stop, stopping) = bounded(0);
+        let (caller, calls) = Caller::new(1, Arc::new(Silent), stopping);
+        let time = Duration::from_millis(1);
+        assert_eq!(caller.call(VERSION, time), Err(NoAnswer::NotBegun(time)), "it fits, and nobody takes it");
+        assert_eq!(caller.call(VERSION, Duration::MAX), Err(NoAnswer::Busy));
+        drop(calls);
+        assert_eq!(caller.call(VERSION, Duration::MAX), Err(NoAnswer::Stopping));
+    }
+}

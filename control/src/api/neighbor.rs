@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::text::MacAddress;
 
@@ -16,13 +16,17 @@ pub struct NeighborShow {
     /// How many to skip.
     #[serde(default)]
     pub offset: u32,
-    /// The most to return, 1 to [`NEIGHBOR_PAGE_MAX`]; the server clamps it.
-    #[serde(default = "default_limit")]
+    /// The most to return, 1 to [`NEIGHBOR_PAGE_MAX`]: what is outside is taken for the nearest bound.
+    #[serde(default = "default_limit", deserialize_with = "deserialize_limit")]
     pub limit: u32,
 }
 
 fn default_limit() -> u32 {
     1000
+}
+
+fn deserialize_limit<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    u32::deserialize(deserializer).map(|limit| limit.clamp(1, NEIGHBOR_PAGE_MAX))
 }
 
 /// `neighbor_add`: a neighbour that needs no resolution and does not age.

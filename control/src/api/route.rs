@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::text::{deserialize_optional_prefix, deserialize_prefix};
 
@@ -103,13 +103,17 @@ pub struct RouteShow {
     /// How many routes to skip.
     #[serde(default)]
     pub offset: u32,
-    /// The most routes to return, 1 to [`ROUTE_PAGE_MAX`]; the server clamps it.
-    #[serde(default = "default_limit")]
+    /// The most routes to return, 1 to [`ROUTE_PAGE_MAX`]: what is outside is taken for the nearest bound.
+    #[serde(default = "default_limit", deserialize_with = "deserialize_limit")]
     pub limit: u32,
 }
 
 fn default_limit() -> u32 {
     1000
+}
+
+fn deserialize_limit<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    u32::deserialize(deserializer).map(|limit| limit.clamp(1, ROUTE_PAGE_MAX))
 }
 
 /// Who put something there.

@@ -1,0 +1,7 @@
+//! The control socket end to end: the server with a router that only pretends, raw clients, and the `carpool` program.
+//!
+//! Nothing here needs DPDK, a network or root.
+
+mod client;
+mod fake_router;
+mod server;
