@@ -8,6 +8,7 @@
 pub mod api;
 pub mod cli;
 pub mod config;
+pub mod forwarding;
 pub mod neighbors;
 pub mod peers;
 pub mod rib;

@@ -133,22 +133,17 @@ impl Neighbors {
         if !self.is_on_link(key) {
             return;
         }
-        match self.known.get_mut(&key) {
-            Some(known) if known.phase != Phase::Failed => known.used = true,
-            Some(known) => {
-                *known = Known::asked_for(now);
-                self.unanswered.push_back((key, now));
-                self.ask(key, None);
-                self.wait_until(Some(now + RETRY));
-            }
-            None if self.make_room() => {
-                self.known.insert(key, Known::asked_for(now));
-                self.unanswered.push_back((key, now));
-                self.ask(key, None);
-                self.wait_until(Some(now + RETRY));
-            }
-            None => {}
+        if let Some(known) = self.known.get_mut(&key).filter(|known| known.phase != Phase::Failed) {
+            known.used = true;
+            return;
         }
+        if !self.known.contains_key(&key) && !self.make_room() {
+            return;
+        }
+        self.known.insert(key, Known::asked_for(now));
+        self.unanswered.push_back((key, now));
+        self.ask(key, None);
+        self.wait_until(Some(now + RETRY));
     }
 
     /// A neighbour was heard of (RFC 826: a known one is updated by whatever it says; a new one is only learned from
