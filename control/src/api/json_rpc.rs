@@ -4,7 +4,7 @@
 //! refused: a client that wants several answers sends several lines.
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::call::{NoAnswer, Refusal, RefusalKind};
 use super::command::Command;
@@ -25,6 +25,8 @@ pub enum Code {
     MethodNotFound = -32601,
     /// The parameters are not those of the method.
     InvalidParams = -32602,
+    /// The answer cannot be written as JSON.
+    Internal = -32603,
     /// Refused: it contradicts the router's state or configuration.
     Conflict = -32000,
     /// Refused: what it is about is not there.
@@ -45,6 +47,27 @@ pub enum Code {
     LineTooLong = -32014,
     /// No request came for too long, or one took too long to arrive; the connection is closed.
     Idle = -32015,
+}
+
+impl Code {
+    /// All of them.
+    pub const ALL: &'static [Code] = &[
+        Code::Parse,
+        Code::InvalidRequest,
+        Code::MethodNotFound,
+        Code::InvalidParams,
+        Code::Internal,
+        Code::Conflict,
+        Code::NotFound,
+        Code::Exists,
+        Code::Limit,
+        Code::Busy,
+        Code::Timeout,
+        Code::Stopping,
+        Code::TooManyClients,
+        Code::LineTooLong,
+        Code::Idle,
+    ];
 }
 
 /// An error, as it stands in an answer.
@@ -137,9 +160,11 @@ pub fn parse_line(line: &[u8]) -> Result<Request, Rejected> {
     };
     let id = request.remove("id");
     match &id {
-        None | Some(Value::Null | Value::Number(_)) => {}
+        None | Some(Value::Null) => {}
+        // A fraction may not come back as it was sent (JSON-RPC 2.0, section 4, advises against it, too).
+        Some(Value::Number(number)) if number.is_i64() || number.is_u64() => {}
         Some(Value::String(text)) if text.len() <= ID_MAX => {}
-        Some(_) => return unidentified("id: expected a number, null or a string of at most 128 bytes"),
+        Some(_) => return unidentified("id: expected an integer, null or a string of at most 128 bytes"),
     }
     if request.remove("jsonrpc") != Some(Value::from("2.0")) {
         return reject(id.or(Some(Value::Null)), Code::InvalidRequest, "jsonrpc: expected \"2.0\"".to_owned());
@@ -185,14 +210,14 @@ pub fn answer_line<R: Serialize>(id: &Value, answer: Result<&R, &RpcError>) -> V
         Ok(result) => serde_json::to_vec(&Success { jsonrpc, id, result }),
         Err(error) => serde_json::to_vec(&Failure { jsonrpc, id, error }),
     };
-    // Serialization fails for maps whose keys are no strings only, and no reply has one.
-    let mut line = line.unwrap_or_else(|_| UNSERIALIZABLE.to_vec());
+    // Only maps whose keys are no strings fail, and no reply has one; a client would be told all the same.
+    let mut line = line.unwrap_or_else(|error| {
+        let error = RpcError::new(Code::Internal, error.to_string());
+        json!({"jsonrpc": jsonrpc, "id": id, "error": error}).to_string().into_bytes()
+    });
     line.push(b'\n');
     line
 }
-
-/// JSON-RPC 2.0's internal error.
-const UNSERIALIZABLE: &[u8] = br#"{"jsonrpc":"2.0","id":null,"error":{"code":-32603,"message":"internal error"}}"#;
 
 /// What of a client's text is repeated in a message: its first 200 characters.
 fn shortened(text: &str) -> String {
@@ -207,7 +232,6 @@ fn shortened(text: &str) -> String {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use serde_json::json;
 
     fn rejected(line: &str) -> (Option<Value>, i32, String) {
         let rejected = parse_line(line.as_bytes()).expect_err("a broken request was accepted");
@@ -254,6 +278,8 @@ mod tests {
             r#"{"jsonrpc":"2.0","id":1}"#,
             r#"{"jsonrpc":"2.0","id":1,"method":2}"#,
             r#"{"jsonrpc":"2.0","id":{},"method":"version"}"#,
+            r#"{"jsonrpc":"2.0","id":2.2517520329361105e204,"method":"version"}"#,
+            r#"{"jsonrpc":"2.0","id":18446744073709551616,"method":"version"}"#,
             r#"{"jsonrpc":"2.0","id":1,"method":"version","extra":1}"#,
         ] {
             assert_eq!(rejected(line).1, -32600, "{line}");

@@ -1,5 +1,6 @@
 //! Pools: what was pooled since the router started, and what is open now.
 
+use carpool_dataplane::worker::{Counter, Counters};
 use serde::{Deserialize, Serialize};
 
 use super::text::CodePoint;
@@ -40,10 +41,46 @@ pub struct PoolTotals {
     pub bytes_out: u64,
     /// Why pools were flushed.
     pub flush: FlushCounts,
+    /// Packets that a rule was for and that were not pooled, by reason.
+    pub unpooled: UnpooledCounts,
     /// What arrived.
     pub received: PoolReceived,
     /// The longest that a pool was open, from its first packet to its flush, in microseconds.
     pub longest_us: u64,
+}
+
+impl PoolTotals {
+    /// The totals of the workers whose counters were merged.
+    pub fn of(counters: &Counters) -> PoolTotals {
+        let get = |counter| counters.get(counter);
+        let (pooled_packets, rows) = (get(Counter::PoolSent), get(Counter::PoolRowsSent));
+        PoolTotals {
+            staged: get(Counter::PoolStaged),
+            lone: get(Counter::PoolLone),
+            pooled_packets,
+            rows,
+            ratio: if pooled_packets == 0 { 0.0 } else { rows as f64 / pooled_packets as f64 },
+            bytes_in: get(Counter::PoolBytesIn),
+            bytes_out: get(Counter::PoolBytesOut),
+            flush: FlushCounts {
+                window: get(Counter::FlushWindow),
+                full: get(Counter::FlushFull),
+                count: get(Counter::FlushCount),
+                order: get(Counter::FlushOrder),
+                no_buffer: get(Counter::FlushNoBuffer),
+                reconfigured: get(Counter::FlushReconfigured),
+                shutdown: get(Counter::FlushShutdown),
+            },
+            unpooled: UnpooledCounts {
+                too_large: get(Counter::PoolTooLarge),
+                cannot_share: get(Counter::PoolCannotShare),
+                table_full: get(Counter::PoolTableFull),
+                no_buffer: get(Counter::PoolNoBuffer),
+            },
+            received: PoolReceived { packets: get(Counter::PoolReceived), rows: get(Counter::PoolRowsReceived) },
+            longest_us: get(Counter::PoolLongestNs).div_ceil(1000),
+        }
+    }
 }
 
 /// Pools flushed, by reason.
@@ -57,10 +94,25 @@ pub struct FlushCounts {
     pub count: u64,
     /// So that a packet of one of its flows did not overtake it.
     pub order: u64,
+    /// There was no memory for a pooled packet.
+    pub no_buffer: u64,
     /// Routes, rules or peers changed.
     pub reconfigured: u64,
     /// The router stopped.
     pub shutdown: u64,
+}
+
+/// Packets that a rule was for and that were not pooled, by reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnpooledCounts {
+    /// Larger than the rule pools.
+    pub too_large: u64,
+    /// So long that no other could ever share a pooled packet with them.
+    pub cannot_share: u64,
+    /// Too many pools were open.
+    pub table_full: u64,
+    /// There was no memory for a pooled packet.
+    pub no_buffer: u64,
 }
 
 /// Pooled packets that arrived here.
@@ -91,4 +143,39 @@ pub struct OpenPool {
     pub bytes: u32,
     /// How long it has been open, in microseconds.
     pub age_us: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+
+    /// The names of the workers' counters and the keys of the reply are the same words.
+    #[test]
+    fn every_reason_to_flush_that_is_counted_is_told() {
+        let mut counters = Counters::default();
+        for (value, counter) in (1..).zip(Counter::ALL) {
+            counters.set(*counter, value);
+        }
+        let totals = serde_json::to_value(PoolTotals::of(&counters)).expect("serializable");
+        let reasons =
+            Counter::ALL.iter().filter_map(|counter| Some((counter.name().strip_prefix("flush_")?, *counter)));
+        let mut count = 0;
+        for (reason, counter) in reasons {
+            assert_eq!(totals["flush"][reason], Value::from(counters.get(counter)), "flush {reason}");
+            count += 1;
+        }
+        assert_eq!(totals["flush"].as_object().map(|flush| flush.len()), Some(count));
+    }
+
+    #[test]
+    fn the_ratio_is_zero_before_anything_was_pooled() {
+        assert_eq!(PoolTotals::of(&Counters::default()), PoolTotals::default());
+        let mut counters = Counters::default();
+        counters.add(Counter::PoolSent, 2);
+        counters.add(Counter::PoolRowsSent, 9);
+        counters.set(Counter::PoolLongestNs, 1001);
+        let totals = PoolTotals::of(&counters);
+        assert_eq!((totals.ratio, totals.longest_us), (4.5, 2));
+    }
 }

@@ -165,12 +165,14 @@ pub(super) enum Neighbor {
     /// Add a neighbour that needs no resolution and does not age
     #[command(override_usage = "carpool neighbor add ADDRESS lladdr MAC [dev PORT]")]
     Add {
+        /// ADDRESS lladdr MAC [dev PORT]; the port is found by the address where it is not given
         #[arg(required = true, value_name = "NEIGHBOR")]
         words: Vec<String>,
     },
     /// Forget a neighbour
     #[command(alias = "delete", override_usage = "carpool neighbor del ADDRESS [dev PORT]")]
     Del {
+        /// ADDRESS [dev PORT]
         #[arg(required = true, value_name = "NEIGHBOR")]
         words: Vec<String>,
     },
@@ -189,6 +191,7 @@ pub(super) enum Rule {
         after_help = "Example:\n  carpool rule add voice match udp port 16384-32767 dscp ef max-size 300B window 2ms"
     )]
     Add {
+        /// What stands above, after the name in any order
         #[arg(required = true, value_name = "RULE")]
         words: Vec<String>,
     },

@@ -3,5 +3,6 @@
 //! Nothing here needs DPDK, a network or root.
 
 mod client;
+mod document;
 mod fake_router;
 mod server;

@@ -8,7 +8,7 @@ use crate::cli::table::{Align, Table};
 show!(PoolReport, |report| totals(&report.totals) + &open(&report.open));
 
 fn totals(totals: &PoolTotals) -> String {
-    let flush = &totals.flush;
+    let (flush, unpooled) = (&totals.flush, &totals.unpooled);
     let figures = [
         ("stream packets staged", totals.staged, ""),
         ("  left alone", totals.lone, "no company within the window"),
@@ -20,8 +20,13 @@ fn totals(totals: &PoolTotals) -> String {
         ("pools flushed: full", flush.full, "no room for the next packet"),
         ("pools flushed: count", flush.count, "the rule's largest count"),
         ("pools flushed: order", flush.order, "kept a flow in order"),
+        ("pools flushed: no_buffer", flush.no_buffer, "no memory for a pooled packet"),
         ("pools flushed: reconfigured", flush.reconfigured, "routes, rules or peers changed"),
         ("pools flushed: shutdown", flush.shutdown, "the router stopped"),
+        ("not pooled: too_large", unpooled.too_large, "larger than the rule pools"),
+        ("not pooled: cannot_share", unpooled.cannot_share, "no room for another beside it"),
+        ("not pooled: table_full", unpooled.table_full, "too many pools were open"),
+        ("not pooled: no_buffer", unpooled.no_buffer, "no memory for a pooled packet"),
         ("pooled packets received", totals.received.packets, ""),
         ("  packets taken out", totals.received.rows, ""),
     ];
@@ -71,7 +76,7 @@ fn open(pools: &[OpenPool]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::pool::{FlushCounts, PoolReceived};
+    use crate::api::pool::{FlushCounts, PoolReceived, UnpooledCounts};
     use crate::api::text::CodePoint;
     use crate::cli::show::Show;
 
@@ -85,7 +90,16 @@ mod tests {
             ratio: 4.0,
             bytes_in: 276_640,
             bytes_out: 291_460,
-            flush: FlushCounts { window: 200, full: 40, count: 3, order: 2, reconfigured: 1, shutdown: 1 },
+            flush: FlushCounts {
+                window: 200,
+                full: 40,
+                count: 3,
+                order: 1,
+                no_buffer: 1,
+                reconfigured: 1,
+                shutdown: 1,
+            },
+            unpooled: UnpooledCounts { too_large: 5, cannot_share: 6, table_full: 7, no_buffer: 8 },
             received: PoolReceived { packets: 7, rows: 28 },
             longest_us: 5013,
         };
@@ -111,9 +125,14 @@ bytes of pooled packets       291460  sent, outer IP header counted
 pools flushed: window            200  the window had ended
 pools flushed: full               40  no room for the next packet
 pools flushed: count               3  the rule's largest count
-pools flushed: order               2  kept a flow in order
+pools flushed: order               1  kept a flow in order
+pools flushed: no_buffer           1  no memory for a pooled packet
 pools flushed: reconfigured        1  routes, rules or peers changed
 pools flushed: shutdown            1  the router stopped
+not pooled: too_large              5  larger than the rule pools
+not pooled: cannot_share           6  no room for another beside it
+not pooled: table_full             7  too many pools were open
+not pooled: no_buffer              8  no memory for a pooled packet
 pooled packets received            7
   packets taken out               28
 ratio: 4.00 stream packets in a pooled packet sent

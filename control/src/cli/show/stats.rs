@@ -103,12 +103,13 @@ mod tests {
     fn workers() -> [Counters; 2] {
         let mut one = Counters::default();
         one.add(Counter::In, 1000);
-        one.created(Counter::CreatedIcmp, 2);
+        one.add(Counter::CreatedIcmp, 2);
         one.add(Counter::Out, 990);
         one.set(Counter::Held, 5);
         one.dropped(Drop::NoRoute, 4);
-        one.absorbed(Counter::AbsorbedStaged, 3);
+        one.add(Counter::AbsorbedStaged, 3);
         one.add(Counter::Forwarded, 988);
+        one.total();
         let mut two = Counters::default();
         two.add(Counter::In, 1);
         two.add(Counter::Out, 1);
@@ -164,7 +165,7 @@ no_route        4  No prefix covers the destination.
         let [_, quiet] = workers();
         assert!(view(&[quiet], true).text().ends_with("\nnothing was dropped\n"));
         let all = StatsView { all: true, ..view(&workers(), true) }.text();
-        assert!(all.contains("\npool_index "), "{all}");
+        assert!(all.contains("\npool_row_order "), "{all}");
     }
 
     #[test]
