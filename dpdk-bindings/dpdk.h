@@ -13,6 +13,7 @@
 #include <rte_mbuf.h>
 #include <rte_mempool.h>
 #include <rte_pdump.h>
+#include <rte_version.h>
 
 /* rte_errno is a macro over a thread-local variable, which stable Rust cannot name. */
 static inline int
@@ -26,3 +27,8 @@ static const uint64_t DPDK_RSS_IP_UDP_TCP = RTE_ETH_RSS_IP | RTE_ETH_RSS_UDP | R
 
 /* Bytes of a mempool's name with its terminator; the macro is made of sizeof, which bindgen does not evaluate. */
 static const uint32_t DPDK_MEMPOOL_NAMESIZE = RTE_MEMPOOL_NAMESIZE;
+
+/* The version that the bindings are of; rte_version() is an inline function that formats it anew each time. */
+static const uint32_t DPDK_VERSION_YEAR = RTE_VER_YEAR;
+static const uint32_t DPDK_VERSION_MONTH = RTE_VER_MONTH;
+static const uint32_t DPDK_VERSION_MINOR = RTE_VER_MINOR;

@@ -8,7 +8,10 @@
 pub mod api;
 pub mod cli;
 pub mod config;
+pub mod daemon;
 pub mod forwarding;
 pub mod neighbors;
 pub mod peers;
 pub mod rib;
+pub mod router;
+pub mod rules;

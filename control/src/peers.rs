@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use carpool_dataplane::fib::PeerIndex;
 use carpool_dataplane::pool::hello::{Capabilities, Hello};
-use carpool_dataplane::worker::PeerReceived;
 use log::{info, warn};
 
 use crate::config;
@@ -50,8 +49,6 @@ pub struct Peer {
     next_hello: Instant,
     sequence: u32,
     was_up: bool,
-    /// What workers received from it when they were last asked, added up.
-    pub received: Vec<PeerReceived>,
 }
 
 /// Why a peer is not up.
@@ -102,7 +99,7 @@ impl Heard {
 }
 
 /// All peers, by index. An index keeps its meaning while its peer is configured.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Peers {
     identity: Identity,
     rows: Vec<Option<Peer>>,
@@ -115,8 +112,9 @@ impl Peers {
     }
 
     /// Takes over a new list of peers, each with the hops to it. What is known of those that stay is kept; those that
-    /// go leave their row empty for others.
+    /// go leave their row empty, for others that come another time: nothing may take one for the other meanwhile.
     pub fn configure(&mut self, peers: impl IntoIterator<Item = (config::Peer, u8)>, now: Instant) {
+        let mut free: Vec<_> = (0..self.rows.len()).filter(|row| matches!(self.rows.get(*row), Some(None))).collect();
         let mut before: Vec<_> = self.rows.iter_mut().map(Option::take).collect();
         let mut new = Vec::new();
         for (config, hops) in peers {
@@ -125,19 +123,11 @@ impl Peers {
             let known = place.and_then(|place| before.get_mut(place)).and_then(Option::take);
             match (place.and_then(|place| self.rows.get_mut(place)), known) {
                 (Some(row), Some(known)) => *row = Some(Peer { config, hops, next_hello: now, ..known }),
-                _ => new.push(Peer {
-                    config,
-                    hops,
-                    heard: None,
-                    next_hello: now,
-                    sequence: 0,
-                    was_up: false,
-                    received: Vec::new(),
-                }),
+                _ => new.push(Peer { config, hops, heard: None, next_hello: now, sequence: 0, was_up: false }),
             }
         }
         for peer in new {
-            match self.rows.iter_mut().find(|row| row.is_none()) {
+            match free.pop().and_then(|row| self.rows.get_mut(row)) {
                 Some(row) => *row = Some(peer),
                 None => self.rows.push(Some(peer)),
             }
@@ -217,7 +207,7 @@ impl Peers {
                 heard_instance: heard.map_or(0, |heard| heard.instance),
                 interval_ms: u16::try_from(peer.config.hello_interval.as_millis()).unwrap_or(u16::MAX),
                 capabilities: Capabilities::WHOLE_IPV4,
-                largest_pooled_packet: 0,
+                largest_pooled_packet: LARGEST_POOLED_PACKET,
             };
             (index, hello)
         })
@@ -252,6 +242,8 @@ impl Peers {
     }
 }
 
+/// The longest pooled packet we take: whatever a port can receive.
+const LARGEST_POOLED_PACKET: u16 = 9000;
 /// TTL of hellos, as of pooled packets.
 pub const HELLO_TTL: u8 = 64;
 
@@ -371,7 +363,11 @@ mod tests {
         assert_eq!(peers.index_of(b), Some(index));
         assert!(peers.is_up(index, now), "what is known of it stays");
         assert_eq!(peers.index_of(a), None);
-        assert_eq!(peers.rows().len(), 3, "rows are used again");
-        assert!(!peers.is_up(peers.index_of(c).expect("c"), now), "and nothing of their peer before is left");
+        let row = peers.index_of(c).expect("c");
+        assert_eq!(peers.rows().len(), 4, "rows are not used again at once");
+        assert!(!peers.is_up(row, now));
+        peers.configure([peer(a, false), peer(b, false), peer(c, false)], now);
+        assert_eq!(peers.rows().len(), 4, "but later");
+        assert_eq!((peers.index_of(b), peers.index_of(c)), (Some(index), Some(row)));
     }
 }

@@ -1,1 +1,6 @@
-fn main() {}
+//! carpoold, the router.
+#![deny(unsafe_code)]
+
+fn main() -> std::process::ExitCode {
+    carpool_control::daemon::main()
+}

@@ -3,6 +3,8 @@
 use std::net::Ipv4Addr;
 
 use carpool_dataplane::packet::ipv4::{DestinationClass, destination_class};
+use carpool_dataplane::pool::MAX_WINDOWS;
+use carpool_dataplane::worker::MAX_PEERS;
 use hashbrown::{HashMap, HashSet};
 use ipnet::Ipv4Net;
 
@@ -208,6 +210,9 @@ impl Check<'_, '_> {
         self.unique(peers.clone().map(|(i, p)| (format!("peer[{i}].name"), &p.name)), "a peer of this name");
         self.unique(peers.clone().map(|(i, p)| (format!("peer[{i}].address"), p.address)), "a peer with this address");
         let widest = self.config.ports.iter().map(|port| port.mtu).max().unwrap_or(0);
+        if let Some((index, _)) = peers.clone().nth(usize::from(MAX_PEERS)) {
+            self.error(&format!("peer[{index}]"), format!("expected at most {MAX_PEERS} peers"));
+        }
         for (index, peer) in peers {
             let path = |key| format!("peer[{index}].{key}");
             if !is_host(peer.address) {
@@ -264,6 +269,15 @@ impl Check<'_, '_> {
     fn rules(&self) {
         let rules = self.config.rules.iter().enumerate();
         self.unique(rules.clone().map(|(i, r)| (format!("rule[{i}].name"), &r.name)), "a rule of this name");
+        let mut windows = HashSet::new();
+        for (index, rule) in rules.clone() {
+            windows.insert(rule.window);
+            if windows.len() > MAX_WINDOWS {
+                let message = format!("expected one of the windows above: there can be {MAX_WINDOWS} different ones");
+                self.error(&format!("rule[{index}].window"), message);
+                windows.remove(&rule.window);
+            }
+        }
         let widest = self.config.ports.iter().map(|port| port.mtu).max().unwrap_or(0);
         let mtus = self.config.peers.iter().map(|peer| peer.mtu.unwrap_or(DEFAULT_PEER_MTU));
         let mtu = mtus.max().unwrap_or(DEFAULT_PEER_MTU).min(widest);
@@ -276,15 +290,17 @@ impl Check<'_, '_> {
                 self.error(&path("max_size"), message);
             }
             let ports = rule.matcher.source_ports.is_some() || rule.matcher.destination_ports.is_some();
-            if ports && rule.matcher.protocol.is_none_or(|protocol| !HAVE_PORTS.contains(&protocol)) {
+            if ports && rule.matcher.protocol.is_none_or(|protocol| !has_ports(protocol)) {
                 self.error(&path("match"), "expected protocol = \"udp\", \"tcp\" or another one that has ports");
             }
         }
     }
 }
 
-/// Protocols with ports in the first four bytes behind the IP header: TCP, UDP, DCCP, SCTP, UDP-Lite.
-const HAVE_PORTS: [u8; 5] = [6, 17, 33, 132, 136];
+/// Whether a protocol has ports in the first four bytes behind the IP header: TCP, UDP, DCCP, SCTP and UDP-Lite do.
+pub fn has_ports(protocol: u8) -> bool {
+    matches!(protocol, 6 | 17 | 33 | 132 | 136)
+}
 
 /// Whether two subnets get in each other's way: they share addresses and are not the same one of the same port.
 fn overlap(port: usize, net: &Ipv4Net, other_port: usize, other: &Ipv4Net) -> bool {

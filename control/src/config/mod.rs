@@ -16,6 +16,7 @@ use std::time::Duration;
 use carpool_dataplane::pool::Match;
 use ipnet::Ipv4Net;
 
+pub use check::has_ports;
 pub use error::{ConfigError, ConfigErrors};
 pub use sections::{PEER_MTU, RULE_COUNT, RULE_SIZE, RULE_WINDOW, is_name};
 
@@ -162,12 +163,24 @@ pub struct Rule {
     pub name: String,
     /// The packets it is for.
     pub matcher: Match,
-    /// The longest packet it pools, in bytes of IP length. None: as long as the path takes.
+    /// The longest packet it pools, in bytes of IP length. See [`Rule::max_size`].
     pub max_size: Option<u16>,
     /// The longest time a packet waits for company.
     pub window: Duration,
-    /// The most packets in one pooled packet. None: as many as fit.
+    /// The most packets in one pooled packet. See [`Rule::max_count`].
     pub max_count: Option<u8>,
+}
+
+impl Rule {
+    /// The longest packet it pools: as configured, or what a pooled packet of the default path MTU has room for.
+    pub fn max_size(&self) -> u16 {
+        self.max_size.unwrap_or(DEFAULT_PEER_MTU - POOL_OVERHEAD)
+    }
+
+    /// The most packets in one pooled packet: as configured, or as many as its header can count.
+    pub fn max_count(&self) -> u8 {
+        self.max_count.unwrap_or(u8::MAX)
+    }
 }
 
 /// Reads a configuration. `file` is what errors call it.

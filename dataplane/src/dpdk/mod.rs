@@ -35,6 +35,12 @@ pub use queue::PortQueue;
 pub use wake::{Armed, Waiter, WakeHandle, Woken};
 pub use wire::{WireEnd, wire_pair};
 
+/// DPDK's version, like `22.11.7`: the one this was built with, which the dynamic linker matches by its first two numbers.
+pub fn version() -> String {
+    let [year, month, minor] = [dpdk_sys::DPDK_VERSION_YEAR, dpdk_sys::DPDK_VERSION_MONTH, dpdk_sys::DPDK_VERSION_MINOR];
+    format!("{year}.{month:02}.{minor}")
+}
+
 /// DPDK's text for an error number, positive or negative.
 fn error_text(number: i32) -> String {
     // SAFETY: rte_strerror takes any number and returns a NUL-terminated string: a constant, or a buffer of this

@@ -1,0 +1,83 @@
+//! How much packet memory a configuration needs.
+
+use carpool_dataplane::dpdk::{BURST, HEADROOM, TX_BUFFER};
+
+use crate::config::Config;
+
+/// Pools that a worker can have open at once.
+pub(super) const OPEN_POOLS: u16 = 1024;
+/// Most rows of a pooled packet.
+const MAX_ROWS: usize = 255;
+/// What a re-entry queue holds at the most: two bursts of pooled packets as full as can be.
+const REENTRY: usize = 2 * BURST * MAX_ROWS;
+/// Packets that wait for neighbours at the most.
+const WAITING: usize = 32 * 16;
+/// What a worker's mempool cache holds at the most.
+const CACHE: usize = 512;
+/// Bytes of an Ethernet frame beyond its IP packet: header, a VLAN tag, checksum.
+const FRAME_OVERHEAD: usize = 14 + 4 + 4;
+/// Bytes of an mbuf beyond its data room: its own fields, and those of the mempool, with padding.
+const MBUF_OVERHEAD: usize = 256;
+/// Megabytes for everything but packets: rings, ports, DPDK itself.
+const BASE_MB: usize = 64;
+
+/// Packet memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Sizing {
+    /// Packet buffers.
+    pub mbufs: usize,
+    /// Bytes of each, headroom included.
+    pub data_room: usize,
+    /// Megabytes for DPDK.
+    pub memory_mb: usize,
+}
+
+impl Sizing {
+    /// As configured, or else so much that `workers` workers can fill all their queues and still receive.
+    pub fn of(config: &Config, workers: usize) -> Sizing {
+        let queues = config.ports.iter().map(|port| {
+            let descriptors = usize::from(port.rx_descriptors) + usize::from(port.tx_descriptors);
+            descriptors + TX_BUFFER
+        });
+        let worker = queues.sum::<usize>() + REENTRY + usize::from(OPEN_POOLS) + WAITING + CACHE + BURST;
+        // A power of two less one wastes no memory in the pool's ring.
+        let needed = (worker * workers + 1).next_power_of_two() - 1;
+        let mbufs = config.dataplane.mbufs.map_or(needed, |mbufs| mbufs as usize);
+        let mtu = config.ports.iter().map(|port| usize::from(port.mtu)).max().unwrap_or(0);
+        let data_room = HEADROOM + (mtu + FRAME_OVERHEAD).next_multiple_of(64).max(2048);
+        let packets_mb = (mbufs * (data_room + MBUF_OVERHEAD)).div_ceil(1 << 20);
+        let memory_mb = config.dataplane.memory_mb.map_or(packets_mb + BASE_MB, |mb| mb as usize);
+        Sizing { mbufs, data_room, memory_mb }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::parse;
+
+    const PORT: &str = "[[port]]\nname = \"p0\"\ndevice = \"net_null0\"\naddress = [\"192.0.2.1/24\"]\n";
+
+    #[test]
+    fn every_queue_can_be_full_and_packets_still_be_received() {
+        let config = parse(PORT, "c.toml").expect("sound");
+        let sizing = Sizing::of(&config, 1);
+        assert_eq!(sizing.data_room, HEADROOM + 2048);
+        assert!(sizing.mbufs >= REENTRY + 2048 + TX_BUFFER);
+        assert!(Sizing::of(&config, 4).mbufs >= 4 * (REENTRY + 2048 + TX_BUFFER));
+        assert!(sizing.memory_mb * (1 << 20) > sizing.mbufs * sizing.data_room);
+    }
+
+    #[test]
+    fn a_larger_mtu_makes_larger_buffers() {
+        let config = parse(&format!("{PORT}mtu = 9000\n"), "c.toml").expect("sound");
+        assert!(Sizing::of(&config, 1).data_room >= HEADROOM + 9000 + FRAME_OVERHEAD);
+    }
+
+    #[test]
+    fn what_is_configured_is_taken() {
+        let text = format!("{PORT}[dataplane]\nmbufs = 4096\nmemory_mb = 100\n");
+        let sizing = Sizing::of(&parse(&text, "c.toml").expect("sound"), 1);
+        assert_eq!((sizing.mbufs, sizing.memory_mb), (4096, 100));
+    }
+}

@@ -1,0 +1,455 @@
+//! What clients of the control socket may ask and change. Nothing here knows of JSON or of threads.
+
+use std::net::Ipv4Addr;
+use std::time::Instant;
+
+use carpool_dataplane::fib::PortIndex;
+use carpool_dataplane::pool::{Dscp, Match};
+use hashbrown::HashMap;
+use ipnet::Ipv4Net;
+use log::info;
+
+use super::{ChangeError, Router};
+use crate::api::command::Done;
+use crate::api::lookup::{Lookup, LookupResult};
+use crate::api::neighbor::{NeighborAdd, NeighborDel, NeighborEntry, NeighborList, NeighborShow, NeighborState};
+use crate::api::path::{PathEntry, PathHop, PathList, PathShow};
+use crate::api::peer::{PeerEntry, PeerList, PeerShow, PeerState};
+use crate::api::pool::{PoolReport, PoolShow};
+use crate::api::port::{PortList, PortShow};
+use crate::api::route::{
+    AdjacencyKind, RouteAdd, RouteChanged, RouteDel, RouteEntry, RouteList, RouteLoad, RouteLoaded, RouteShow,
+    RouteTarget, Source,
+};
+use crate::api::rule::{RuleAdd, RuleDel, RuleEntry, RuleList, RuleMatch, RuleShow};
+use crate::api::stats::{Stats, StatsShow};
+use crate::api::status::{Status, StatusShow, Version, VersionShow};
+use crate::api::text::{CodePoint, MacAddress, PortRange, Protocol};
+use crate::api::{Answer, Call, Handler, Refusal};
+use crate::config::{self, Idle, RULE_COUNT, RULE_SIZE, RULE_WINDOW};
+use crate::forwarding::{Change, ForwardingError, Hop, Meaning};
+use crate::neighbors::{NeighborError, Phase};
+use crate::rib::{Routes, Target};
+use crate::rules::{Rules, RulesError};
+
+impl From<ChangeError> for Refusal {
+    fn from(error: ChangeError) -> Refusal {
+        match error {
+            ChangeError::Forwarding(ForwardingError::Gateway { .. }) | ChangeError::Stalled(_) => {
+                Refusal::conflict(error.to_string())
+            }
+            ChangeError::Forwarding(_) => Refusal::limit(error.to_string()),
+        }
+    }
+}
+
+impl From<RulesError> for Refusal {
+    fn from(error: RulesError) -> Refusal {
+        let message = error.to_string();
+        match error {
+            RulesError::Exists(_) | RulesError::Taken(_) => Refusal::exists(message),
+            RulesError::NotFound(_) => Refusal::not_found(message),
+            RulesError::Set(_) => Refusal::conflict(message),
+        }
+    }
+}
+
+impl Router {
+    /// Carries a client's command out.
+    pub fn serve(&mut self, call: Call, now: Instant) {
+        call.serve(&mut Client { router: self, now });
+    }
+}
+
+/// The router at the time of a command.
+pub(super) struct Client<'r> {
+    pub router: &'r mut Router,
+    pub now: Instant,
+}
+
+impl Client<'_> {
+    /// Changes what the socket says of prefixes.
+    fn change_routes(&mut self, routes: Vec<(Ipv4Net, Routes)>) -> Result<(), Refusal> {
+        self.router.change(Change { routes, paths: None, needs_gateways: true }, self.now)?;
+        Ok(())
+    }
+
+    fn change_rules(&mut self, rules: Rules) -> Result<Done, Refusal> {
+        let set = rules.compile(self.router.rate)?;
+        self.router.publish_rules(rules, set, self.now);
+        Ok(Done {})
+    }
+
+    /// The port that a neighbour is named at, or on whose link its address is.
+    fn port_of(&self, address: Ipv4Addr, name: Option<&str>) -> Result<PortIndex, Refusal> {
+        let Some(name) = name else {
+            let port = self.router.neighbors.port_of(address);
+            return port.ok_or_else(|| Refusal::conflict(format!("{address} is on the link of no port")));
+        };
+        let index = self.router.config.ports.iter().position(|port| port.name == name);
+        let index = index.and_then(|index| u16::try_from(index).ok()).map(PortIndex);
+        index.ok_or_else(|| Refusal::not_found(format!("there is no port {name:?}")))
+    }
+}
+
+/// Refuses to touch what the router's own addresses make.
+fn not_own(prefix: Ipv4Net, routes: Routes) -> Result<Routes, Refusal> {
+    match routes.own {
+        Some(_) => Err(Refusal::conflict(format!("route {prefix}: it is made by one of the router's own addresses"))),
+        None => Ok(routes),
+    }
+}
+
+/// Where a hop leads, in the words of clients.
+fn adjacency(hop: Hop) -> (AdjacencyKind, Option<Ipv4Addr>, Option<PortIndex>) {
+    match hop {
+        Hop::Local => (AdjacencyKind::Local, None, None),
+        Hop::Broadcast => (AdjacencyKind::Broadcast, None, None),
+        Hop::Connected(port) => (AdjacencyKind::Connected, None, Some(port)),
+        Hop::Via(port, gateway) => (AdjacencyKind::Via, Some(gateway), Some(port)),
+        Hop::Unreachable => (AdjacencyKind::Unreachable, None, None),
+        Hop::Blackhole => (AdjacencyKind::Blackhole, None, None),
+    }
+}
+
+impl Router {
+    /// The name of the peer that packets of a leaf are pooled to now.
+    fn pooled_to(&self, meaning: Option<Meaning>, now: Instant) -> Option<String> {
+        let meaning = meaning?;
+        let peer = self.peers.get(meaning.peer?)?;
+        let reached = self.forwarding.next_hop(peer.config.address).map(|(port, gateway)| Hop::Via(port, gateway));
+        (peer.state(now).is_ok() && reached == Some(meaning.hop)).then(|| peer.config.name.clone())
+    }
+
+    fn route_entry(&self, prefix: Ipv4Net, routes: &Routes, now: Instant) -> Option<RouteEntry> {
+        let Some((source, hop)) = self.forwarding.best(routes) else {
+            // Told, and not usable: its gateway cannot be reached.
+            let (target, source) = routes.best()?;
+            let Target::Told(RouteTarget::Via(gateway)) = target else { return None };
+            let via = Some(gateway);
+            return Some(RouteEntry { prefix, adjacency: AdjacencyKind::Via, via, port: None, peer: None, source });
+        };
+        let (adjacency, via, port) = adjacency(hop);
+        let peer = self.pooled_to(self.forwarding.leaf(prefix), now);
+        Some(RouteEntry { prefix, adjacency, via, port: port.map(|port| self.port_name(port)), peer, source })
+    }
+
+    /// Why packets of a path are not pooled, if they are not.
+    fn why_unpooled(&self, path: &config::Path, now: Instant) -> Result<String, String> {
+        let first = path.hops.first().copied().unwrap_or(Ipv4Addr::UNSPECIFIED);
+        let Some(meaning) = self.forwarding.leaf(path.prefix) else {
+            return Err(format!("no usable route leads to {}", path.prefix));
+        };
+        match meaning.hop {
+            Hop::Via(_, gateway) if gateway == first => {}
+            Hop::Via(_, gateway) => {
+                return Err(format!("the route leaves by {gateway}, not by the path's first hop {first}"));
+            }
+            _ => return Err(format!("no route leads by the path's first hop {first}")),
+        }
+        let peer = meaning.peer.and_then(|peer| self.peers.get(peer)).ok_or("none of its hops is a peer")?;
+        if let Err(down) = peer.state(now) {
+            return Err(format!("peer {} is down: {down}", peer.config.name));
+        }
+        match self.forwarding.next_hop(peer.config.address) {
+            Some((_, gateway)) if gateway == first => Ok(peer.config.name.clone()),
+            Some((_, gateway)) => {
+                Err(format!("packets to peer {} leave by {gateway}, not by {first}", peer.config.name))
+            }
+            None => Err(format!("no usable route leads to peer {}", peer.config.name)),
+        }
+    }
+
+    fn path_entry(&self, path: &config::Path, now: Instant) -> PathEntry {
+        let hop = |address: &Ipv4Addr| {
+            let peer = self.config.peers.iter().find(|peer| peer.address == *address);
+            PathHop { address: *address, peer: peer.map(|peer| peer.name.clone()) }
+        };
+        let (peer, reason) = match self.why_unpooled(path, now) {
+            Ok(peer) => (Some(peer), None),
+            Err(reason) => (None, Some(reason)),
+        };
+        let hops = path.hops.iter().map(hop).collect();
+        PathEntry { prefix: path.prefix, hops, peer, reason, source: Source::Config }
+    }
+
+    fn peer_entry(&self, peer: &crate::peers::Peer, now: Instant) -> PeerEntry {
+        let (source, path_mtu) = self.towards(peer);
+        let reachable = self.forwarding.next_hop(peer.config.address).is_some();
+        let (state, reason) = match peer.state(now) {
+            Ok(()) if peer.config.assume => (PeerState::Assumed, None),
+            Ok(()) => (PeerState::Up, None),
+            Err(_) if !reachable => (PeerState::Down, Some("no usable route leads to it".into())),
+            Err(down) => (PeerState::Down, Some(down.to_string())),
+        };
+        PeerEntry {
+            name: peer.config.name.clone(),
+            address: peer.config.address,
+            source: reachable.then_some(source).or(peer.config.source),
+            state,
+            reason,
+            hops: peer.hops,
+            path_mtu,
+            last_hello_ms: peer.last_hello(now).map(milliseconds),
+        }
+    }
+}
+
+fn milliseconds(time: std::time::Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn rule_match(matcher: &Match) -> RuleMatch {
+    let ports = |range: &Option<std::ops::RangeInclusive<u16>>| {
+        range.as_ref().and_then(|range| PortRange::new(*range.start(), *range.end()))
+    };
+    RuleMatch {
+        protocol: matcher.protocol.map(Protocol),
+        ports: ports(&matcher.destination_ports),
+        source_ports: ports(&matcher.source_ports),
+        from: matcher.source,
+        to: matcher.destination,
+        dscp: matcher.dscp.and_then(|dscp| CodePoint::new(dscp.value())),
+    }
+}
+
+/// A rule as a client gives it, in the same bounds as in the file.
+fn added_rule(add: RuleAdd) -> Result<config::Rule, Refusal> {
+    let window = std::time::Duration::from_micros(add.window_us);
+    let name = add.name;
+    let wrong = |what: String| Err(Refusal::conflict(format!("rule {name:?}: {what}")));
+    if !config::is_name(&name) {
+        return wrong("expected a name of 1 to 32 letters, digits, '-', '_' or '.'".into());
+    }
+    if !RULE_SIZE.contains(&add.max_size_bytes) {
+        return wrong(format!(
+            "max size {}: expected {} to {} bytes",
+            add.max_size_bytes,
+            RULE_SIZE.start(),
+            RULE_SIZE.end()
+        ));
+    }
+    if !RULE_WINDOW.contains(&window) {
+        return wrong(format!("window {} us: expected 1 us to 10 s", add.window_us));
+    }
+    if let Some(count) = add.max_count.filter(|count| !RULE_COUNT.contains(count)) {
+        return wrong(format!("max count {count}: expected {} to {}", RULE_COUNT.start(), RULE_COUNT.end()));
+    }
+    let RuleMatch { protocol, ports, source_ports, from, to, dscp } = add.matches;
+    if (ports.is_some() || source_ports.is_some()) && protocol.is_none_or(|protocol| !config::has_ports(protocol.0)) {
+        return wrong("ports: expected protocol udp, tcp or another one that has ports".into());
+    }
+    let matcher = Match {
+        protocol: protocol.map(|protocol| protocol.0),
+        source_ports: source_ports.map(PortRange::range),
+        destination_ports: ports.map(PortRange::range),
+        source: from,
+        destination: to,
+        dscp: dscp.and_then(|dscp| Dscp::new(dscp.value())),
+    };
+    Ok(config::Rule { name, matcher, max_size: Some(add.max_size_bytes), window, max_count: add.max_count })
+}
+
+impl Handler for Client<'_> {
+    fn route_add(&mut self, route: RouteAdd) -> Result<RouteChanged, Refusal> {
+        let before = not_own(route.prefix, self.router.forwarding.rib().get(route.prefix))?;
+        self.change_routes(vec![(route.prefix, Routes { socket: Some(route.target), ..before })])?;
+        Ok(RouteChanged { replaced: before.best().is_some() })
+    }
+
+    fn route_del(&mut self, route: RouteDel) -> Result<Done, Refusal> {
+        let before = not_own(route.prefix, self.router.forwarding.rib().get(route.prefix))?;
+        if before.best().is_none() {
+            return Err(Refusal::not_found(format!("there is no route to exactly {}", route.prefix)));
+        }
+        let after = Routes { socket: None, config_hidden: before.config.is_some(), ..before };
+        self.change_routes(vec![(route.prefix, after)])?;
+        Ok(Done {})
+    }
+
+    fn route_load(&mut self, load: RouteLoad) -> Result<RouteLoaded, Refusal> {
+        let begin = Instant::now();
+        let rib = self.router.forwarding.rib();
+        let targets: HashMap<_, _> = load.routes.iter().map(|route| (route.prefix, route.target)).collect();
+        let mut changes = Vec::new();
+        for (prefix, target) in &targets {
+            let before = not_own(*prefix, rib.get(*prefix))?;
+            if before.socket != Some(*target) {
+                changes.push((*prefix, Routes { socket: Some(*target), ..before }));
+            }
+        }
+        if load.replace {
+            let gone = rib.iter().filter(|(prefix, routes)| routes.socket.is_some() && !targets.contains_key(prefix));
+            changes.extend(gone.map(|(prefix, routes)| (prefix, Routes { socket: None, ..routes })));
+        }
+        let (routes, changed) = (load.routes.len() as u64, changes.len() as u64);
+        self.change_routes(changes)?;
+        let seconds = begin.elapsed().as_secs_f64();
+        info!("{routes} routes loaded in {seconds:.3} s, {changed} of them changed");
+        Ok(RouteLoaded { routes, changed, seconds })
+    }
+
+    fn route_show(&mut self, show: RouteShow) -> Result<RouteList, Refusal> {
+        let router = &self.router;
+        let within = show.prefix.unwrap_or_default();
+        let all = || router.forwarding.rib().within(within).filter(|(_, routes)| routes.best().is_some());
+        let page = all().skip(show.offset as usize).take(show.limit as usize);
+        let routes = page.filter_map(|(prefix, routes)| router.route_entry(prefix, &routes, self.now)).collect();
+        Ok(RouteList { total: all().count() as u64, offset: show.offset, routes })
+    }
+
+    fn lookup(&mut self, lookup: Lookup) -> Result<LookupResult, Refusal> {
+        let router = &self.router;
+        let address = lookup.address;
+        let nothing = LookupResult {
+            address,
+            adjacency: AdjacencyKind::NoRoute,
+            prefix: None,
+            source: None,
+            via: None,
+            port: None,
+            mac: None,
+            peer: None,
+            path: None,
+        };
+        let Some((prefix, meaning)) = router.forwarding.lookup(address) else { return Ok(nothing) };
+        let (adjacency, via, port) = adjacency(meaning.hop);
+        let next_hop = port.map(|port| (port, via.unwrap_or(address)));
+        let on_path = router.forwarding.paths().prefix_of(address).filter(|_| meaning.peer.is_some());
+        let path = router.config.paths.iter().find(|path| Some(path.prefix) == on_path);
+        Ok(LookupResult {
+            adjacency,
+            prefix: Some(prefix),
+            source: router.forwarding.hop(address).map(|(_, source, _)| source),
+            via,
+            port: port.map(|port| router.port_name(port)),
+            mac: next_hop.and_then(|key| router.neighbors.mac(key)).map(MacAddress),
+            peer: router.pooled_to(Some(meaning), self.now),
+            path: path.map(|path| path.hops.clone()),
+            ..nothing
+        })
+    }
+
+    fn port_show(&mut self, _: PortShow) -> Result<PortList, Refusal> {
+        Ok(PortList { ports: self.router.hardware.ports(&self.router.config.ports) })
+    }
+
+    fn neighbor_add(&mut self, add: NeighborAdd) -> Result<Done, Refusal> {
+        let key = (self.port_of(add.address, add.port.as_deref())?, add.address);
+        if add.mac.is_multicast() || add.mac.0 == [0; 6] {
+            return Err(Refusal::conflict(format!("{} is not the Ethernet address of a station", add.mac)));
+        }
+        self.router.neighbors.set_static(key, add.mac.0, self.now).map_err(|error| match error {
+            NeighborError::NotOnLink(_) => Refusal::conflict(error.to_string()),
+            NeighborError::Full(_) => Refusal::limit(error.to_string()),
+        })?;
+        self.router.socket_neighbors.insert(key);
+        self.router.publish(false, self.now);
+        Ok(Done {})
+    }
+
+    fn neighbor_del(&mut self, del: NeighborDel) -> Result<Done, Refusal> {
+        let key = (self.port_of(del.address, del.port.as_deref())?, del.address);
+        if !self.router.neighbors.forget(key) {
+            return Err(Refusal::not_found(format!("there is no neighbour {}", del.address)));
+        }
+        self.router.socket_neighbors.insert(key);
+        self.router.publish(false, self.now);
+        Ok(Done {})
+    }
+
+    fn neighbor_show(&mut self, show: NeighborShow) -> Result<NeighborList, Refusal> {
+        let views = self.router.neighbors.views();
+        let total = views.len() as u64;
+        let page = views.into_iter().skip(show.offset as usize).take(show.limit as usize);
+        let neighbors = page.map(|view| NeighborEntry {
+            address: view.address,
+            mac: view.mac.map(MacAddress),
+            port: self.router.port_name(view.port),
+            state: match view.phase {
+                Phase::Static | Phase::Reachable => NeighborState::Reachable,
+                Phase::Incomplete { .. } => NeighborState::Incomplete,
+                Phase::Stale => NeighborState::Stale,
+                Phase::Probe { .. } => NeighborState::Probe,
+                Phase::Failed => NeighborState::Failed,
+            },
+            age_ms: milliseconds(self.now.saturating_duration_since(view.since)),
+            is_static: view.phase == Phase::Static,
+        });
+        Ok(NeighborList { total, offset: show.offset, neighbors: neighbors.collect() })
+    }
+
+    fn rule_add(&mut self, add: RuleAdd) -> Result<Done, Refusal> {
+        let position = add.position.map(|position| position as usize);
+        let rules = self.router.rules.with(added_rule(add)?, position)?;
+        self.change_rules(rules)
+    }
+
+    fn rule_del(&mut self, del: RuleDel) -> Result<Done, Refusal> {
+        let rules = self.router.rules.without(&del.name)?;
+        self.change_rules(rules)
+    }
+
+    fn rule_show(&mut self, _: RuleShow) -> Result<RuleList, Refusal> {
+        let entry = |(position, (rule, source)): (u32, (&config::Rule, Source))| RuleEntry {
+            position,
+            name: rule.name.clone(),
+            matches: rule_match(&rule.matcher),
+            max_size_bytes: rule.max_size(),
+            window_us: u64::try_from(rule.window.as_micros()).unwrap_or(u64::MAX),
+            max_count: rule.max_count(),
+            source,
+        };
+        Ok(RuleList { rules: (0..).zip(self.router.rules.in_force()).map(entry).collect() })
+    }
+
+    fn path_show(&mut self, _: PathShow) -> Result<PathList, Refusal> {
+        let router = &self.router;
+        let mut paths: Vec<_> = router.config.paths.iter().map(|path| router.path_entry(path, self.now)).collect();
+        paths.sort_by_key(|path| path.prefix);
+        Ok(PathList { paths })
+    }
+
+    fn peer_show(&mut self, _: PeerShow) -> Result<PeerList, Refusal> {
+        let router = &self.router;
+        let configured = router.config.peers.iter().filter_map(|peer| router.peers.index_of(peer.address));
+        let peers = configured.filter_map(|index| router.peers.get(index));
+        Ok(PeerList { peers: peers.map(|peer| router.peer_entry(peer, self.now)).collect() })
+    }
+
+    fn stats(&mut self, show: StatsShow) -> Result<Stats, Refusal> {
+        let counters: Vec<_> = self.router.workers.iter().map(|worker| worker.shared.counters.load()).collect();
+        Ok(Stats::of(&counters, show.drops, self.router.hardware.mempools()))
+    }
+
+    fn status(&mut self, _: StatusShow) -> Result<Status, Refusal> {
+        let router = &self.router;
+        let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        let routes = router.forwarding.rib().iter().filter(|(_, routes)| routes.best().is_some());
+        let idle = match router.config.dataplane.idle {
+            Idle::Adaptive => "adaptive",
+            Idle::Spin => "spin",
+        };
+        Ok(Status {
+            version: env!("CARGO_PKG_VERSION").into(),
+            pid: std::process::id(),
+            uptime_ms: milliseconds(self.now.saturating_duration_since(router.started)),
+            config: router.config_path.display().to_string(),
+            cores: router.cores.clone(),
+            idle: idle.into(),
+            routes: count(routes.count()),
+            neighbors: count(router.neighbors.len()),
+            rules: count(router.rules.in_force().len()),
+            peers_up: count(router.peers.iter().filter(|(_, peer)| peer.state(self.now).is_ok()).count()),
+            peers: count(router.peers.iter().count()),
+        })
+    }
+
+    fn version(&mut self, _: VersionShow) -> Result<Version, Refusal> {
+        Ok(Version { version: env!("CARGO_PKG_VERSION").into(), dpdk: carpool_dataplane::dpdk::version() })
+    }
+
+    fn pool_show(&mut self, show: PoolShow, answer: Answer<PoolReport>) {
+        self.router.ask_for_open_pools(show, answer, self.now);
+    }
+}

@@ -1,0 +1,442 @@
+//! The router's control thread: owns all state, hears workers and clients, and publishes what follows.
+//!
+//! One thread calls everything here, from a loop that blocks until a bell rings or [`Router::deadline`] has come
+//! ([`crate::daemon`]). Time is an argument. What clients may ask is in `handler`, what a new configuration changes
+//! in `reload`, what pools are open in `open_pools`.
+
+mod handler;
+mod hello_packet;
+mod open_pools;
+mod publication;
+mod reload;
+
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arrayvec::ArrayVec;
+use carpool_dataplane::arch::TickRate;
+use carpool_dataplane::fib::{Domain, Lpm4Writer, PeerIndex, PortIndex, Published};
+use carpool_dataplane::packet::ethernet::MacAddr;
+use carpool_dataplane::pool::hello::Hello;
+use carpool_dataplane::pool::pooled_packet_detector::ZeroChecksum;
+use carpool_dataplane::pool::{PeerPath, RuleSet};
+use carpool_dataplane::worker::{
+    Event, Inject, InjectTarget, Peer as PublishedPeer, PeerTable, PortAddress, PortState, RouterState,
+};
+use hashbrown::{HashMap, HashSet};
+use ipnet::Ipv4Net;
+use log::{debug, error, warn};
+
+use crate::api::port::PortEntry;
+use crate::api::stats::Mempool;
+use crate::config::{self, Config, DEFAULT_PEER_MTU};
+use crate::forwarding::{Change, Committed, Forwarding, ForwardingError, PathTable, Way};
+use crate::neighbors::{ASKED, Key, Link, NEIGHBOR_LIMIT, Neighbors, RETRY};
+use crate::peers::{HELLO_TTL, Identity, Peers};
+use crate::rib::{OwnRoute, Routes};
+use crate::rules::Rules;
+use hello_packet::hello_packet;
+use open_pools::OpenPools;
+pub use publication::{Publication, Stalled, WorkerLink};
+pub use reload::ReloadError;
+
+/// The least time between two publications that only neighbours ask for.
+const NEIGHBOR_PAUSE: Duration = Duration::from_millis(1);
+/// Events taken from a worker before others are looked at.
+const EVENTS: usize = 4096;
+/// How soon what waits for workers is looked at again.
+const RECLAIM: Duration = Duration::from_millis(100);
+
+/// What the router wants to know of its ports and packet memory.
+pub trait Hardware {
+    /// The ports with their counters, in the order of the configuration; `ports` is what it says of them.
+    fn ports(&self, ports: &[config::Port]) -> Vec<PortEntry>;
+    /// Packet memory.
+    fn mempools(&self) -> Vec<Mempool>;
+    /// Ethernet addresses of the ports.
+    fn macs(&self) -> Vec<[u8; 6]>;
+}
+
+/// Why a change was not made. Nothing was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ChangeError {
+    #[error(transparent)]
+    Forwarding(#[from] ForwardingError),
+    #[error(transparent)]
+    Stalled(#[from] Stalled),
+}
+
+/// What the router is made of.
+pub struct Parts {
+    /// The configuration.
+    pub config: Config,
+    /// The file it is from.
+    pub config_path: PathBuf,
+    /// The CPUs of the workers.
+    pub cores: Vec<u32>,
+    /// Who the router is in this run.
+    pub identity: Identity,
+    /// Ticks a second.
+    pub rate: TickRate,
+    /// Ports and memory.
+    pub hardware: Box<dyn Hardware>,
+    /// The workers' domain.
+    pub domain: Arc<Domain>,
+    /// The forwarding table.
+    pub fib: Lpm4Writer,
+}
+
+/// The router.
+pub struct Router {
+    config: Config,
+    config_path: PathBuf,
+    started: Instant,
+    rate: TickRate,
+    hardware: Box<dyn Hardware>,
+    workers: Vec<WorkerLink>,
+    cores: Vec<u32>,
+    forwarding: Forwarding,
+    neighbors: Neighbors,
+    /// Neighbours that clients added or deleted: what the file says of them does not count.
+    socket_neighbors: HashSet<Key>,
+    peers: Peers,
+    rules: Rules,
+    publication: Publication,
+    published_at: Instant,
+    open_pools: OpenPools,
+    /// Workers' entries or states that are out of use and still waited for.
+    unreclaimed: usize,
+}
+
+impl Router {
+    /// A router with its configuration in force; also returns the workers' end of what it publishes. No worker may run
+    /// before [`Router::attach`].
+    ///
+    /// # Errors
+    /// Where the configuration's routes do not fit into the table.
+    pub fn new(parts: Parts, now: Instant) -> Result<(Router, Published<RouterState>), ChangeError> {
+        let Parts { config, config_path, cores, identity, rate, hardware, domain, fib } = parts;
+        let macs = hardware.macs();
+        let links = config.ports.iter().zip(&macs);
+        let links = links.map(|(port, mac)| Link { mac: *mac, addresses: port.addresses.clone() }).collect();
+        let ports = config.ports.iter().zip(&macs).map(|(port, mac)| PortState {
+            mac: *mac,
+            mtu: port.mtu,
+            addresses: port
+                .addresses
+                .iter()
+                .map(|net| PortAddress { address: net.addr(), prefix_len: net.prefix_len() })
+                .collect(),
+        });
+        let rules = Rules::new(config.rules.clone());
+        let first = RouterState {
+            pools: 0,
+            ports: ports.collect(),
+            entries: Arc::default(),
+            neighbours: Arc::default(),
+            peers: Arc::default(),
+            rules: Arc::new(compiled(&rules, rate)),
+            pool_port: config.pool_port,
+            neighbour_timeout: rate.ticks(RETRY * u32::from(ASKED)),
+        };
+        let (publication, published) = Publication::new(Arc::clone(&domain), first);
+        let mut router = Router {
+            config_path,
+            started: now,
+            rate,
+            hardware,
+            workers: Vec::new(),
+            cores,
+            forwarding: Forwarding::new(domain, fib),
+            neighbors: Neighbors::new(links, NEIGHBOR_LIMIT),
+            socket_neighbors: HashSet::new(),
+            peers: Peers::new(identity),
+            rules,
+            publication,
+            published_at: now,
+            open_pools: OpenPools::default(),
+            unreclaimed: 0,
+            config,
+        };
+        router.peers.configure(peers_with_hops(&router.config), now);
+        let routes = configured_routes(&router.config);
+        let paths = path_table(&router.config, &router.peers);
+        router.change(Change { routes, paths: Some(paths), needs_gateways: false }, now)?;
+        for neighbor in router.config.neighbors.clone() {
+            router.set_configured_neighbor(neighbor, now);
+        }
+        router.peers.take_changes(now);
+        router.publish(false, now);
+        Ok((router, published))
+    }
+
+    /// The workers, in the order of their cores.
+    pub fn attach(&mut self, workers: Vec<WorkerLink>) {
+        self.workers = workers;
+    }
+
+    /// The workers, in the order of their cores.
+    pub fn workers(&self) -> &[WorkerLink] {
+        &self.workers
+    }
+
+    /// Hears what workers have to say.
+    pub fn hear_workers(&mut self, now: Instant) {
+        for worker in 0..self.workers.len() {
+            for _ in 0..EVENTS {
+                let Some(event) = self.workers.get(worker).and_then(|link| link.shared.events.pop()) else { break };
+                self.hear(worker, event, now);
+            }
+        }
+    }
+
+    fn hear(&mut self, worker: usize, event: Event, now: Instant) {
+        match event {
+            Event::NeighbourSeen { port, address, mac, addressed_to_us } => {
+                self.neighbors.seen((port, address), mac, addressed_to_us, now);
+            }
+            Event::NeighbourWanted { port, address } => self.neighbors.wanted((port, address), now),
+            Event::Hello { from, payload } => match Hello::parse(&payload) {
+                Ok(hello) => self.peers.hello(from, &hello, now),
+                Err(error) => debug!("a hello from {from}: {error}"),
+            },
+            Event::OpenPool(sample) => self.open_pools.sample(worker, sample),
+            Event::PeerReceived(_) => {}
+            Event::OpenPoolsEnd { request } => self.open_pools.end(worker, request),
+        }
+    }
+
+    /// Does what is due: asks for neighbours, sends hellos, notes who came up or went down, answers, publishes.
+    pub fn tick(&mut self, now: Instant) {
+        self.neighbors.tick(now);
+        let peers_changed = self.peers.take_changes(now);
+        let neighbors_due = self.neighbors.changed() && now >= self.published_at + NEIGHBOR_PAUSE;
+        if peers_changed || neighbors_due {
+            self.publish(false, now);
+        }
+        self.send_hellos(now);
+        self.send_arp_requests();
+        self.answer_open_pools(now);
+        if self.unreclaimed > 0 {
+            self.unreclaimed = self.forwarding.reclaim(&mut self.neighbors) + self.publication.reclaim();
+        }
+    }
+
+    /// When [`Router::tick`] has something to do, if nothing else happens before.
+    pub fn deadline(&self, now: Instant) -> Option<Instant> {
+        let publication = self.neighbors.changed().then(|| self.published_at + NEIGHBOR_PAUSE);
+        let reclaim = (self.unreclaimed > 0).then(|| now + RECLAIM);
+        let others =
+            [self.neighbors.deadline(), self.peers.deadline(), self.open_pools.deadline(), publication, reclaim];
+        others.into_iter().flatten().min()
+    }
+
+    /// Makes a change to routes or paths, or nothing of it.
+    fn change(&mut self, change: Change, now: Instant) -> Result<Committed, ChangeError> {
+        let prepared = self.forwarding.prepare(change, &mut self.neighbors)?;
+        if prepared.new_entries {
+            let epoch = self.publish(false, now);
+            if let Err(stalled) = self.publication.wait(epoch) {
+                error!("{stalled}");
+                self.forwarding.abort(prepared, &mut self.neighbors);
+                return Err(stalled.into());
+            }
+            self.forwarding.entries_are_known();
+        }
+        let committed = self.forwarding.commit(prepared, &mut self.neighbors);
+        self.publish(committed.is_ok_and(|committed| committed.pooled), now);
+        self.unreclaimed = self.forwarding.reclaim(&mut self.neighbors) + self.publication.reclaim();
+        Ok(committed?)
+    }
+
+    /// Publishes the state as it is now; `pools_depend` where open pools depend on what has changed besides. Returns
+    /// the epoch in which every worker has it.
+    fn publish(&mut self, pools_depend: bool, now: Instant) -> u64 {
+        let mut state = self.publication.current().clone();
+        let reached: HashMap<PeerIndex, (PortIndex, Ipv4Addr)> = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| peer.state(now).is_ok())
+            .filter_map(|(index, peer)| Some((index, self.forwarding.next_hop(peer.config.address)?)))
+            .collect();
+        let pools = |peer, port, gateway| reached.get(&peer) == Some(&(port, gateway));
+        let entries = self.forwarding.entries(pools);
+        let mut pools_depend = pools_depend;
+        if entries[..] != state.entries[..] {
+            let both = entries.iter().zip(state.entries.iter());
+            pools_depend |= both
+                .filter(|(new, old)| new.adjacency == old.adjacency)
+                .any(|(new, old)| new.pool_peer != old.pool_peer);
+            state.entries = entries.into();
+        }
+        let peers: Vec<_> = self.peers.rows().iter().map(|row| self.published_peer(row.as_ref())).collect();
+        let same = |(new, old): (&PublishedPeer, &PublishedPeer)| new.path == old.path;
+        if peers.len() != state.peers.iter().count() || !peers.iter().zip(state.peers.iter()).all(same) {
+            state.peers = Arc::new(PeerTable::new(peers));
+            pools_depend = true;
+        }
+        if state.pool_port != self.config.pool_port {
+            state.pool_port = self.config.pool_port;
+            pools_depend = true;
+        }
+        if self.neighbors.changed() {
+            state.neighbours = self.neighbors.table();
+        }
+        if pools_depend {
+            state.pools += 1;
+        }
+        self.published_at = now;
+        let epoch = self.publication.publish(state);
+        self.unreclaimed = self.unreclaimed.max(1);
+        self.wake_workers();
+        epoch
+    }
+
+    /// Publishes other rules.
+    fn publish_rules(&mut self, rules: Rules, set: RuleSet, now: Instant) {
+        self.rules = rules;
+        let state = RouterState { rules: Arc::new(set), ..self.publication.current().clone() };
+        self.publication.publish(state);
+        self.publish(true, now);
+    }
+
+    /// A blocked worker has to see what packets that wait for a neighbour, or in pools, depend on.
+    fn wake_workers(&self) {
+        for worker in &self.workers {
+            worker.wake.wake();
+        }
+    }
+
+    fn published_peer(&self, peer: Option<&crate::peers::Peer>) -> PublishedPeer {
+        let (addressee, source, mtu, index_ttl) = match peer {
+            Some(peer) => {
+                let (source, mtu) = self.towards(peer);
+                (peer.config.address, source, mtu, peer.hops)
+            }
+            // A row without a peer: no packet comes from this address or goes to it.
+            None => (Ipv4Addr::UNSPECIFIED, Ipv4Addr::UNSPECIFIED, DEFAULT_PEER_MTU, 1),
+        };
+        let path = PeerPath {
+            addressee,
+            source,
+            mtu,
+            index_ttl,
+            outer_ttl: HELLO_TTL,
+            source_port_base: self.config.pool_port,
+            destination_port: self.config.pool_port,
+            checksum: true,
+        };
+        PublishedPeer { path, zero_checksum: ZeroChecksum::Refused }
+    }
+
+    /// Our address that a peer knows us by, and the largest packet that gets to it: as configured, or those of the port
+    /// towards it.
+    fn towards(&self, peer: &crate::peers::Peer) -> (Ipv4Addr, u16) {
+        let next_hop = self.forwarding.next_hop(peer.config.address);
+        let (port, gateway) = next_hop.unwrap_or((PortIndex(0), Ipv4Addr::UNSPECIFIED));
+        let config = self.config.ports.get(port.index());
+        let on_link = config.and_then(|config| config.addresses.iter().find(|net| net.contains(&gateway)));
+        let source = on_link.or_else(|| config?.addresses.first()).map_or(self.config.router_id, Ipv4Net::addr);
+        let mtu = peer.config.mtu.unwrap_or(DEFAULT_PEER_MTU);
+        (peer.config.source.unwrap_or(source), config.map_or(mtu, |config| mtu.min(config.mtu)))
+    }
+
+    fn send_hellos(&mut self, now: Instant) {
+        for (index, hello) in self.peers.due_hellos(now) {
+            let Some(peer) = self.peers.get(index) else { continue };
+            let address = peer.config.address;
+            if self.forwarding.next_hop(address).is_some() {
+                let (source, _) = self.towards(peer);
+                self.inject(InjectTarget::Routed, &hello_packet(&hello, source, address, self.config.pool_port));
+            }
+        }
+    }
+
+    fn send_arp_requests(&mut self) {
+        for request in self.neighbors.take_requests() {
+            debug!("asking for {} at port {}", request.target, request.port.0);
+            self.inject(InjectTarget::Frame(request.port), &request.frame());
+        }
+    }
+
+    /// Hands a packet to the first worker; each has a transmit queue of every port. What finds its ring full is lost, and sent
+    /// again when its timer ends, as if the network had lost it.
+    fn inject(&self, target: InjectTarget, packet: &[u8]) {
+        let mut bytes = ArrayVec::new();
+        if bytes.try_extend_from_slice(packet).is_ok()
+            && let Some(worker) = self.workers.first()
+            && !worker.inject(Inject { target, bytes })
+        {
+            debug!("worker 0 takes no more packets from the control thread");
+        }
+    }
+
+    fn set_configured_neighbor(&mut self, neighbor: config::Neighbor, now: Instant) {
+        let key = (PortIndex(neighbor.port), neighbor.address);
+        if !self.socket_neighbors.contains(&key)
+            && let Err(error) = self.neighbors.set_static(key, neighbor.mac, now)
+        {
+            warn!("neighbor {} {}: {error}", neighbor.address, MacAddr(neighbor.mac));
+        }
+    }
+
+    /// A port's name.
+    fn port_name(&self, port: PortIndex) -> String {
+        self.config.ports.get(port.index()).map(|port| port.name.clone()).unwrap_or_default()
+    }
+}
+
+/// Rules of a configuration that was checked.
+fn compiled(rules: &Rules, rate: TickRate) -> RuleSet {
+    rules.compile(rate).unwrap_or_else(|error| {
+        error!("{error}: nothing is pooled");
+        RuleSet::default()
+    })
+}
+
+/// The peers of a configuration with the hops to each.
+fn peers_with_hops(config: &Config) -> Vec<(config::Peer, u8)> {
+    let is_peer = |hop| config.peers.iter().any(|peer| peer.address == hop);
+    let addressees: HashMap<_, _> = config.paths.iter().filter_map(|path| path.addressee(is_peer)).collect();
+    config.peers.iter().map(|peer| (peer.clone(), addressees.get(&peer.address).copied().unwrap_or(1))).collect()
+}
+
+/// The paths of a configuration, for peers that have their index.
+fn path_table(config: &Config, peers: &Peers) -> PathTable {
+    let way = |path: &config::Path| {
+        let (addressee, _) = path.addressee(|hop| peers.index_of(hop).is_some())?;
+        let (next_hop, peer) = (*path.hops.first()?, peers.index_of(addressee)?);
+        Some((path.prefix, Way { next_hop, peer }))
+    };
+    PathTable::new(config.paths.iter().filter_map(way))
+}
+
+/// The routes that a configuration and the addresses in it make.
+fn configured_routes(config: &Config) -> Vec<(Ipv4Net, Routes)> {
+    let mut routes: HashMap<Ipv4Net, Routes> = HashMap::new();
+    let mut own = |prefix: Ipv4Net, own| routes.entry(prefix).or_default().own = Some(own);
+    for (index, port) in (0u16..).zip(&config.ports) {
+        for net in &port.addresses {
+            own(net.trunc(), OwnRoute::Connected(PortIndex(index)));
+            // RFC 3021: a subnet of two addresses has neither a network nor a broadcast address.
+            if net.prefix_len() <= 30 {
+                own(net.network().into(), OwnRoute::Broadcast);
+                own(net.broadcast().into(), OwnRoute::Broadcast);
+            }
+        }
+    }
+    // Last: a port's address with a prefix of 32 bits is its own subnet, and ours all the same.
+    let ports = config.ports.iter().flat_map(|port| &port.addresses).map(Ipv4Net::addr);
+    for address in ports.chain(config.addresses.iter().copied()) {
+        own(address.into(), OwnRoute::Local);
+    }
+    for route in &config.routes {
+        routes.entry(route.prefix).or_default().config = Some(route.target);
+    }
+    routes.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,122 @@
+//! A new configuration: the difference to the old one is applied, all of it or nothing.
+//!
+//! Routes, paths, peers, rules, neighbours and the pool port change while packets flow. Ports, cores, memory, the
+//! router's own addresses and the socket are what the process was built around: a file that changes them is refused whole.
+//! What clients changed over the socket stays.
+
+use std::time::Instant;
+
+use hashbrown::HashMap;
+use ipnet::Ipv4Net;
+use log::info;
+
+use super::{ChangeError, Router, path_table, peers_with_hops};
+use crate::config::{self, Config, ConfigErrors};
+use crate::forwarding::Change;
+use crate::rib::Routes;
+use crate::rules::RulesError;
+
+/// Why a new configuration is not in force. The old one is.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    #[error("{0}")]
+    Read(std::io::Error),
+    #[error("{0}")]
+    Config(#[from] ConfigErrors),
+    #[error("{0} cannot be changed while the router runs: restart it for that")]
+    NeedsRestart(String),
+    #[error(transparent)]
+    Rules(#[from] RulesError),
+    #[error(transparent)]
+    Change(#[from] ChangeError),
+}
+
+impl Router {
+    /// Reads the configuration file again and applies what has changed.
+    ///
+    /// # Errors
+    /// Why nothing was changed.
+    pub fn reload(&mut self, now: Instant) -> Result<(), ReloadError> {
+        let text = std::fs::read_to_string(&self.config_path).map_err(ReloadError::Read)?;
+        let config = config::parse(&text, &self.config_path.to_string_lossy())?;
+        self.apply(config, now)
+    }
+
+    /// Applies the difference to another configuration.
+    pub(super) fn apply(&mut self, config: Config, now: Instant) -> Result<(), ReloadError> {
+        if let Some(what) = needs_restart(&self.config, &config) {
+            return Err(ReloadError::NeedsRestart(what));
+        }
+        let rules = self.rules.reloaded(config.rules.clone())?;
+        let set = rules.compile(self.rate)?;
+        let routes = self.route_differences(&config);
+        info!("configuration: {} routes change", routes.len());
+
+        let peers_before = self.peers.clone();
+        let config_before = std::mem::replace(&mut self.config, config);
+        self.peers.configure(peers_with_hops(&self.config), now);
+        let paths = Some(path_table(&self.config, &self.peers));
+        if let Err(error) = self.change(Change { routes, paths, needs_gateways: false }, now) {
+            self.peers = peers_before;
+            self.config = config_before;
+            self.publish(true, now);
+            return Err(error.into());
+        }
+        // Nothing can fail from here on.
+        self.reload_neighbors(&config_before, now);
+        self.peers.take_changes(now);
+        self.publish_rules(rules, set, now);
+        Ok(())
+    }
+
+    /// The prefixes of which the file says something else than before.
+    fn route_differences(&self, config: &Config) -> Vec<(Ipv4Net, Routes)> {
+        let mut targets: HashMap<_, _> = self.config.routes.iter().map(|route| (route.prefix, None)).collect();
+        targets.extend(config.routes.iter().map(|route| (route.prefix, Some(route.target))));
+        let told = targets.into_iter().map(|(prefix, config)| (prefix, config, self.forwarding.rib().get(prefix)));
+        let changed = told.filter(|(_, config, before)| before.config != *config);
+        changed.map(|(prefix, config, before)| (prefix, Routes { config, ..before })).collect()
+    }
+
+    fn reload_neighbors(&mut self, before: &Config, now: Instant) {
+        let key = |neighbor: &config::Neighbor| (carpool_dataplane::fib::PortIndex(neighbor.port), neighbor.address);
+        for old in before.neighbors.iter().filter(|old| !self.config.neighbors.contains(old)) {
+            if !self.socket_neighbors.contains(&key(old)) {
+                self.neighbors.forget(key(old));
+            }
+        }
+        for new in self.config.neighbors.clone().iter().filter(|new| !before.neighbors.contains(new)) {
+            self.set_configured_neighbor(*new, now);
+        }
+    }
+}
+
+/// The key that is not as it was and cannot be changed, if there is one.
+fn needs_restart(old: &Config, new: &Config) -> Option<String> {
+    if old.router_id != new.router_id {
+        return Some("router.id".into());
+    }
+    if old.addresses != new.addresses {
+        return Some("router.address".into());
+    }
+    if old.dataplane != new.dataplane {
+        let (old, new) = (&old.dataplane, &new.dataplane);
+        let keys = [
+            ("cores", old.cores != new.cores),
+            ("control_cores", old.control_cores != new.control_cores),
+            ("idle", old.idle != new.idle),
+            ("memory", old.memory != new.memory),
+            ("memory_mb", old.memory_mb != new.memory_mb),
+            ("mbufs", old.mbufs != new.mbufs),
+        ];
+        return keys.iter().find(|(_, differs)| *differs).map(|(key, _)| format!("dataplane.{key}"));
+    }
+    if old.socket != new.socket {
+        return Some("control.socket".into());
+    }
+    if old.ports.len() != new.ports.len() {
+        return Some("the number of [[port]] tables".into());
+    }
+    let (_, port) = old.ports.iter().zip(&new.ports).find(|(old, new)| old != new)?;
+    Some(format!("[[port]] {:?}", port.name))
+}

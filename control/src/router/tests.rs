@@ -1,0 +1,370 @@
+use super::handler::Client;
+use super::*;
+use carpool_dataplane::dpdk::{Waiter, WakeHandle};
+use carpool_dataplane::fib::{Adjacency, Entry, EntryId, Lpm4, Reader, lpm4};
+use carpool_dataplane::packet::arp::Arp;
+use carpool_dataplane::packet::ethernet;
+use carpool_dataplane::packet::ipv4::Ipv4Header;
+use carpool_dataplane::pool::hello::{Capabilities, HELLO_LEN};
+use carpool_dataplane::worker::{Bell, WorkerShared};
+
+use crate::api::peer::{PeerShow, PeerState};
+use crate::api::route::{Route, RouteDel, RouteLoad, RouteShow, RouteTarget, Source};
+use crate::api::rule::{RuleDel, RuleShow};
+use crate::api::{Handler, RefusalKind};
+use crate::config::parse;
+
+/// Two ports, a peer two hops away behind the first, a path to it, a rule.
+const CONFIG: &str = r#"
+[[port]]
+name = "west"
+device = "net_null0"
+address = ["192.0.2.1/24"]
+
+[[port]]
+name = "east"
+device = "net_null1"
+address = ["10.0.0.1/24"]
+mtu = 1400
+
+[[route]]
+prefix = "203.0.113.0/24"
+via = "192.0.2.2"
+
+[[route]]
+prefix = "198.51.100.0/24"
+via = "192.0.2.2"
+
+[[peer]]
+name = "far"
+address = "198.51.100.7"
+
+[[path]]
+prefix = "203.0.113.0/24"
+hops = ["192.0.2.2", "198.51.100.7"]
+
+[[rule]]
+name = "voice"
+match = { protocol = "udp" }
+max_size = "300B"
+window = "2ms"
+"#;
+
+const PEER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
+const GATEWAY: Key = (PortIndex(0), Ipv4Addr::new(192, 0, 2, 2));
+const INSTANCE: u32 = 77;
+const MAC: [u8; 6] = [2, 0, 0, 0, 0, 9];
+
+struct NoHardware;
+
+impl Hardware for NoHardware {
+    fn ports(&self, _: &[config::Port]) -> Vec<PortEntry> {
+        Vec::new()
+    }
+
+    fn mempools(&self) -> Vec<Mempool> {
+        Vec::new()
+    }
+
+    fn macs(&self) -> Vec<[u8; 6]> {
+        vec![[2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]]
+    }
+}
+
+/// A router with one worker, which is the test.
+struct Bench {
+    router: Router,
+    published: Published<RouterState>,
+    table: Arc<Lpm4>,
+    reader: Reader,
+    shared: Arc<WorkerShared>,
+    now: Instant,
+    _wake: WakeHandle,
+}
+
+impl Bench {
+    fn new(text: &str) -> Bench {
+        let config = parse(text, "c.toml").expect("a sound configuration");
+        let domain = Domain::new(1);
+        let (fib, table) = lpm4(&domain, 1024);
+        let reader = domain.reader().expect("one slot");
+        let now = Instant::now();
+        let identity = Identity { router_id: config.router_id, instance: INSTANCE };
+        let parts = Parts {
+            config,
+            config_path: "c.toml".into(),
+            cores: vec![1],
+            identity,
+            rate: TickRate::NANOSECONDS,
+            hardware: Box::new(NoHardware),
+            domain,
+            fib,
+        };
+        let (mut router, published) = Router::new(parts, now).expect("it fits");
+        let shared = WorkerShared::new(Bell::new().expect("a descriptor"));
+        let (_, wake) = Waiter::new(&[]).expect("a descriptor");
+        router.attach(vec![WorkerLink { shared: Arc::clone(&shared), wake: wake.clone() }]);
+        Bench { router, published, table, reader, shared, now, _wake: wake }
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now += time;
+        self.router.hear_workers(self.now);
+        self.router.tick(self.now);
+    }
+
+    fn client(&mut self) -> Client<'_> {
+        Client { router: &mut self.router, now: self.now }
+    }
+
+    fn tell(&mut self, event: Event) {
+        assert!(self.shared.events.push(event).is_ok());
+        self.pass(Duration::ZERO);
+    }
+
+    /// A hello from the peer that says whose it hears.
+    fn hello(&mut self, heard_instance: u32) {
+        let hello = Hello {
+            sequence: 1,
+            outer_ttl: 64,
+            router_id: 5,
+            instance: 6,
+            heard_instance,
+            interval_ms: 200,
+            capabilities: Capabilities::WHOLE_IPV4,
+            largest_pooled_packet: 1500,
+        };
+        let mut bytes = [0; HELLO_LEN];
+        hello.write(&mut bytes);
+        let mut payload = ArrayVec::new();
+        payload.try_extend_from_slice(&bytes).expect("room");
+        self.tell(Event::Hello { from: PEER, payload });
+    }
+
+    /// The entry and the generation of pools that a worker would use for an address.
+    fn entry(&mut self, address: [u8; 4]) -> (Entry, u64) {
+        let id: EntryId = self.table.lookup(self.reader.enter(), address.into());
+        let state = self.state();
+        (state.entry(id), state.pools)
+    }
+
+    /// What a worker would see; it blocks again afterwards.
+    fn state(&mut self) -> RouterState {
+        let state = self.published.load(self.reader.enter()).expect("the same domain").clone();
+        self.reader.offline();
+        state
+    }
+
+    fn injected(&mut self) -> Vec<Inject> {
+        std::iter::from_fn(|| self.shared.injects.pop()).collect()
+    }
+
+    fn reload(&mut self, text: &str) -> Result<(), ReloadError> {
+        let config = parse(text, "c.toml").expect("a sound configuration");
+        self.router.apply(config, self.now)
+    }
+}
+
+fn net(text: &str) -> Ipv4Net {
+    text.parse().expect("a prefix")
+}
+
+fn route(prefix: &str, gateway: [u8; 4]) -> Route {
+    Route { prefix: net(prefix), target: RouteTarget::Via(gateway.into()) }
+}
+
+#[test]
+fn the_configuration_is_in_force_before_the_first_worker_looks() {
+    let mut bench = Bench::new(CONFIG);
+    assert_eq!(bench.entry([192, 0, 2, 1]).0.adjacency, Adjacency::Local);
+    assert_eq!(bench.entry([192, 0, 2, 255]).0.adjacency, Adjacency::Broadcast);
+    assert_eq!(bench.entry([10, 0, 0, 9]).0.adjacency, Adjacency::Connected { port: PortIndex(1) });
+    let (entry, _) = bench.entry([203, 0, 113, 9]);
+    let Adjacency::Via { port, gateway } = entry.adjacency else { panic!("{entry:?}") };
+    let state = bench.state();
+    let neighbour = state.neighbours.get(gateway).expect("its gateway is there");
+    assert_eq!((port, neighbour.address, neighbour.mac), (GATEWAY.0, GATEWAY.1, None));
+    let path = state.peers.get(PeerIndex(0)).expect("the peer").path;
+    assert_eq!((path.addressee, path.source, path.index_ttl, path.mtu), (PEER, Ipv4Addr::new(192, 0, 2, 1), 2, 1500));
+}
+
+#[test]
+fn packets_are_pooled_while_the_peer_lives() {
+    let mut bench = Bench::new(CONFIG);
+    let (entry, first) = bench.entry([203, 0, 113, 9]);
+    assert_eq!(entry.pool_peer, None);
+    bench.hello(INSTANCE);
+    let (entry, second) = bench.entry([203, 0, 113, 9]);
+    assert_eq!(entry.pool_peer, Some(PeerIndex(0)));
+    assert!(second > first, "open pools are flushed at the change");
+    let end = bench.router.deadline(bench.now).expect("something to do");
+    assert!(end <= bench.now + Duration::from_millis(200));
+    bench.pass(Duration::from_millis(599));
+    assert_eq!(bench.entry([203, 0, 113, 9]).0.pool_peer, Some(PeerIndex(0)));
+    bench.pass(Duration::from_millis(1));
+    let (entry, third) = bench.entry([203, 0, 113, 9]);
+    assert_eq!(entry.pool_peer, None, "it was silent for three intervals");
+    assert!(third > second);
+}
+
+#[test]
+fn packets_are_not_pooled_while_the_peer_is_reached_another_way() {
+    let mut bench = Bench::new(CONFIG);
+    bench.hello(INSTANCE);
+    bench.client().route_add(route("198.51.100.7/32", [10, 0, 0, 2])).expect("possible");
+    assert_eq!(bench.entry([203, 0, 113, 9]).0.pool_peer, None);
+    let paths = bench.client().path_show(Default::default()).expect("answered").paths;
+    let reason = "packets to peer far leave by 10.0.0.2, not by 192.0.2.2";
+    assert_eq!(paths.first().and_then(|path| path.reason.as_deref()), Some(reason));
+    let peers = bench.client().peer_show(PeerShow {}).expect("answered").peers;
+    let peer = peers.first().expect("the peer");
+    assert_eq!((peer.path_mtu, peer.source), (1400, Some(Ipv4Addr::new(10, 0, 0, 1))), "as of the port towards it");
+    bench.client().route_del(RouteDel { prefix: net("198.51.100.7/32") }).expect("possible");
+    assert_eq!(bench.entry([203, 0, 113, 9]).0.pool_peer, Some(PeerIndex(0)));
+}
+
+#[test]
+fn hellos_leave_for_the_peer_and_say_whom_we_hear() {
+    let mut bench = Bench::new(CONFIG);
+    bench.pass(Duration::ZERO);
+    bench.hello(0);
+    let heard: Vec<_> = bench
+        .injected()
+        .iter()
+        .filter(|inject| inject.target == InjectTarget::Routed)
+        .map(|inject| {
+            let header = Ipv4Header::parse(&inject.bytes).expect("a sound packet");
+            assert_eq!((header.src, header.dst), (Ipv4Addr::new(192, 0, 2, 1), PEER));
+            let payload = header.payload(&inject.bytes).expect("a payload");
+            Hello::parse(&payload[8..]).expect("a hello").heard_instance
+        })
+        .collect();
+    assert_eq!(heard, [0, 6], "the second one at once, when the peer was first heard");
+    let peers = bench.client().peer_show(PeerShow {}).expect("answered").peers;
+    assert_eq!(peers.first().map(|peer| peer.state), Some(PeerState::Down), "it does not hear us yet");
+}
+
+#[test]
+fn a_wanted_neighbour_is_asked_for_and_published_when_it_answers() {
+    let mut bench = Bench::new(CONFIG);
+    let (port, address) = GATEWAY;
+    bench.tell(Event::NeighbourWanted { port, address });
+    let frames: Vec<_> = bench.injected();
+    let frame = frames.iter().find(|inject| inject.target == InjectTarget::Frame(port)).expect("a request");
+    let arp = Arp::parse(&frame.bytes[ethernet::HEADER_LEN..]).expect("an ARP packet");
+    assert_eq!((arp.target_ip, arp.sender_ip), (address, Ipv4Addr::new(192, 0, 2, 1)));
+    bench.tell(Event::NeighbourSeen { port, address, mac: MAC, addressed_to_us: true });
+    bench.pass(NEIGHBOR_PAUSE);
+    let state = bench.state();
+    assert_eq!(state.neighbours.find(port, address).and_then(|found| found.mac), Some(MAC));
+}
+
+#[test]
+fn a_worker_that_does_not_go_on_holds_nobody_up_for_long() {
+    let mut bench = Bench::new(CONFIG);
+    bench.reader.enter();
+    let refusal = bench.client().route_add(route("172.16.0.0/12", [10, 0, 0, 2])).expect_err("the worker is stuck");
+    assert_eq!(refusal.kind, RefusalKind::Conflict);
+    assert_eq!(refusal.message, "a worker has not finished an iteration within 1000 ms: nothing was changed");
+    assert_eq!(bench.entry([172, 16, 0, 1]).0.adjacency, Adjacency::NoRoute);
+    bench.reader.offline();
+    bench.client().route_add(route("172.16.0.0/12", [10, 0, 0, 2])).expect("it blocks now");
+    assert!(matches!(bench.entry([172, 16, 0, 1]).0.adjacency, Adjacency::Via { port: PortIndex(1), .. }));
+}
+
+#[test]
+fn a_loaded_table_replaces_what_came_over_the_socket_and_nothing_else() {
+    let mut bench = Bench::new(CONFIG);
+    bench.client().route_add(route("172.16.0.0/12", [10, 0, 0, 2])).expect("possible");
+    let routes: Vec<_> = (0..200u8).map(|i| route(&format!("100.64.{i}.0/24"), [10, 0, 0, 3])).collect();
+    let loaded = bench.client().route_load(RouteLoad { routes, replace: true }).expect("possible");
+    assert_eq!((loaded.routes, loaded.changed), (200, 201));
+    assert_eq!(bench.entry([172, 16, 0, 1]).0.adjacency, Adjacency::NoRoute);
+    assert!(matches!(bench.entry([203, 0, 113, 9]).0.adjacency, Adjacency::Via { port: PortIndex(0), .. }));
+    let routes = vec![route("100.65.0.0/24", [10, 0, 0, 3]), route("192.0.2.1/32", [10, 0, 0, 3])];
+    let refusal = bench.client().route_load(RouteLoad { routes, replace: true }).expect_err("one is our own address");
+    assert_eq!(refusal.kind, RefusalKind::Conflict);
+    assert_eq!(bench.entry([100, 65, 0, 1]).0.adjacency, Adjacency::NoRoute, "all or nothing");
+    let show = RouteShow { prefix: Some(net("100.64.0.0/10")), offset: 198, limit: 10 };
+    let page = bench.client().route_show(show).expect("answered");
+    assert_eq!((page.total, page.routes.len()), (200, 2));
+}
+
+#[test]
+fn a_configured_route_that_was_deleted_over_the_socket_stays_away() {
+    let mut bench = Bench::new(CONFIG);
+    let prefix = net("203.0.113.0/24");
+    bench.client().route_del(RouteDel { prefix }).expect("possible");
+    assert_eq!(bench.entry([203, 0, 113, 9]).0.adjacency, Adjacency::NoRoute);
+    bench.reload(CONFIG).expect("the same file");
+    bench
+        .reload(
+            &CONFIG
+                .replace("via = \"192.0.2.2\"", "via = \"192.0.2.3\"")
+                .replace("hops = [\"192.0.2.2\"", "hops = [\"192.0.2.3\""),
+        )
+        .expect("another gateway");
+    assert_eq!(bench.entry([203, 0, 113, 9]).0.adjacency, Adjacency::NoRoute, "until a restart");
+    let refusal = bench.client().route_del(RouteDel { prefix }).expect_err("it is gone already");
+    assert_eq!(refusal.kind, RefusalKind::NotFound);
+}
+
+#[test]
+fn a_reload_changes_what_the_file_changes_and_keeps_what_the_socket_did() {
+    let mut bench = Bench::new(CONFIG);
+    bench.hello(INSTANCE);
+    bench.client().route_add(route("172.16.0.0/12", [10, 0, 0, 2])).expect("possible");
+    let text = CONFIG.replace("203.0.113.0/24", "203.0.114.0/24").replace("name = \"voice\"", "name = \"games\"");
+    let (_, before) = bench.entry([203, 0, 113, 9]);
+    bench.reload(&text).expect("possible");
+    assert_eq!(bench.entry([203, 0, 113, 9]).0.adjacency, Adjacency::NoRoute);
+    let (entry, after) = bench.entry([203, 0, 114, 9]);
+    assert_eq!(entry.pool_peer, Some(PeerIndex(0)), "the peer lives on, its path is new");
+    assert!(after > before);
+    assert!(matches!(bench.entry([172, 16, 0, 1]).0.adjacency, Adjacency::Via { .. }));
+    let rules = bench.client().rule_show(RuleShow {}).expect("answered").rules;
+    assert_eq!(
+        rules.iter().map(|rule| (rule.name.as_str(), rule.source)).collect::<Vec<_>>(),
+        [("games", Source::Config)]
+    );
+    bench.client().rule_del(RuleDel { name: "games".into() }).expect("possible");
+    let state = bench.state();
+    assert!(state.rules.is_empty());
+}
+
+#[test]
+fn a_reload_that_needs_a_restart_changes_nothing() {
+    let mut bench = Bench::new(CONFIG);
+    let cases = [
+        (CONFIG.replace("mtu = 1400", "mtu = 1300"), "[[port]] \"east\""),
+        (format!("[dataplane]\nidle = \"spin\"\n{CONFIG}"), "dataplane.idle"),
+        (format!("[router]\nid = \"9.9.9.9\"\n{CONFIG}"), "router.id"),
+        (format!("[control]\nsocket = \"/tmp/other\"\n{CONFIG}"), "control.socket"),
+    ];
+    for (text, what) in cases {
+        let text = text.replace("203.0.113.0/24", "203.0.114.0/24");
+        let error = bench.reload(&text).expect_err("not while it runs");
+        let expected = format!("{what} cannot be changed while the router runs: restart it for that");
+        assert_eq!(error.to_string(), expected);
+        assert_eq!(bench.entry([203, 0, 114, 9]).0.adjacency, Adjacency::NoRoute);
+    }
+}
+
+#[test]
+fn a_peer_that_leaves_the_file_is_not_listened_to() {
+    let mut bench = Bench::new(CONFIG);
+    bench.hello(INSTANCE);
+    let start = CONFIG.find("[[peer]]").expect("there");
+    let end = CONFIG.find("[[rule]]").expect("there");
+    let without = format!("{}{}", &CONFIG[..start], &CONFIG[end..]);
+    bench.reload(&without).expect("possible");
+    assert_eq!(bench.entry([203, 0, 113, 9]).0.pool_peer, None);
+    let state = bench.state();
+    assert_eq!(state.peers.find(PEER), None);
+    bench.reload(CONFIG).expect("and back");
+    assert_eq!(bench.entry([203, 0, 113, 9]).0.pool_peer, None, "it has to be heard again");
+    bench.hello(INSTANCE);
+    let index = bench.state().peers.find(PEER);
+    assert!(index.is_some());
+    assert_eq!(bench.entry([203, 0, 113, 9]).0.pool_peer, index);
+}

@@ -1,0 +1,150 @@
+//! The pooling rules in force: those of the configuration, and what the control socket made of them.
+//!
+//! Rules of the file keep its order; a rule that came over the socket stands where it was put, or behind all others. A
+//! configured rule that was deleted over the socket is hidden until a restart, whatever the file says meanwhile.
+
+use std::collections::BTreeSet;
+
+use carpool_dataplane::arch::TickRate;
+use carpool_dataplane::pool::{self, RuleSet, RuleSetError};
+
+use crate::api::route::Source;
+use crate::config::Rule;
+
+/// Why a rule cannot be added, deleted or reloaded.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RulesError {
+    #[error("rule {0:?} is there already")]
+    Exists(String),
+    #[error("there is no rule {0:?}")]
+    NotFound(String),
+    #[error("rule {0:?} of the file has the name of one that came over the control socket; delete that one first")]
+    Taken(String),
+    #[error(transparent)]
+    Set(#[from] RuleSetError),
+}
+
+/// A rule that came over the socket.
+#[derive(Clone, Debug)]
+struct Added {
+    rule: Rule,
+    position: Option<usize>,
+}
+
+/// All rules.
+#[derive(Clone, Debug, Default)]
+pub struct Rules {
+    config: Vec<Rule>,
+    added: Vec<Added>,
+    hidden: BTreeSet<String>,
+}
+
+impl Rules {
+    /// The rules of a configuration.
+    pub fn new(config: Vec<Rule>) -> Rules {
+        Rules { config, ..Rules::default() }
+    }
+
+    /// The rules in force in order of precedence, and who put each there.
+    pub fn in_force(&self) -> Vec<(&Rule, Source)> {
+        let configured = self.config.iter().filter(|rule| !self.hidden.contains(&rule.name));
+        let mut rules: Vec<_> = configured.map(|rule| (rule, Source::Config)).collect();
+        for Added { rule, position } in &self.added {
+            let at = position.map_or(rules.len(), |position| position.min(rules.len()));
+            rules.insert(at, (rule, Source::Socket));
+        }
+        rules
+    }
+
+    /// The rules as they are after one was added over the socket.
+    pub fn with(&self, rule: Rule, position: Option<usize>) -> Result<Rules, RulesError> {
+        if self.in_force().iter().any(|(known, _)| known.name == rule.name) {
+            return Err(RulesError::Exists(rule.name));
+        }
+        let mut rules = self.clone();
+        rules.added.push(Added { rule, position });
+        Ok(rules)
+    }
+
+    /// The rules as they are after one was deleted over the socket.
+    pub fn without(&self, name: &str) -> Result<Rules, RulesError> {
+        let mut rules = self.clone();
+        if let Some(at) = rules.added.iter().position(|added| added.rule.name == name) {
+            rules.added.remove(at);
+        } else if rules.in_force().iter().any(|(rule, _)| rule.name == name) {
+            rules.hidden.insert(name.into());
+        } else {
+            return Err(RulesError::NotFound(name.into()));
+        }
+        Ok(rules)
+    }
+
+    /// The rules as they are after the file changed.
+    pub fn reloaded(&self, config: Vec<Rule>) -> Result<Rules, RulesError> {
+        let visible = config.iter().filter(|rule| !self.hidden.contains(&rule.name));
+        let taken = visible.into_iter().find(|rule| self.added.iter().any(|added| added.rule.name == rule.name));
+        match taken {
+            Some(rule) => Err(RulesError::Taken(rule.name.clone())),
+            None => Ok(Rules { config, ..self.clone() }),
+        }
+    }
+
+    /// What workers compare packets with.
+    pub fn compile(&self, rate: TickRate) -> Result<RuleSet, RulesError> {
+        let compiled = self.in_force().into_iter().map(|(rule, _)| pool::Rule {
+            name: rule.name.clone(),
+            matcher: rule.matcher.clone(),
+            max_size: rule.max_size(),
+            window: rate.ticks(rule.window),
+            max_count: rule.max_count(),
+        });
+        Ok(RuleSet::new(compiled.collect())?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use carpool_dataplane::pool::Match;
+    use std::time::Duration;
+
+    fn rule(name: &str) -> Rule {
+        let window = Duration::from_millis(2);
+        Rule { name: name.into(), matcher: Match::default(), max_size: None, window, max_count: None }
+    }
+
+    fn names(rules: &Rules) -> Vec<&str> {
+        rules.in_force().into_iter().map(|(rule, _)| rule.name.as_str()).collect()
+    }
+
+    #[test]
+    fn a_rule_stands_where_it_was_put() {
+        let rules = Rules::new(vec![rule("a"), rule("b")]);
+        let rules =
+            rules.with(rule("last"), None).and_then(|rules| rules.with(rule("first"), Some(0))).expect("new names");
+        let rules = rules.with(rule("far"), Some(99)).expect("a new name");
+        assert_eq!(names(&rules), ["first", "a", "b", "last", "far"]);
+        assert_eq!(rules.with(rule("a"), None).expect_err("taken"), RulesError::Exists("a".into()));
+    }
+
+    #[test]
+    fn what_the_socket_changed_survives_a_new_file() {
+        let rules = Rules::new(vec![rule("a"), rule("b")]);
+        let rules = rules.without("a").and_then(|rules| rules.with(rule("c"), None)).expect("possible");
+        let rules = rules.reloaded(vec![rule("a"), rule("b"), rule("d")]).expect("no name is taken");
+        assert_eq!(names(&rules), ["b", "d", "c"]);
+        let error = rules.reloaded(vec![rule("c")]).expect_err("the socket has one of this name");
+        assert_eq!(error, RulesError::Taken("c".into()));
+        let own = rules.with(rule("a"), None).expect("the file's is hidden");
+        assert!(own.reloaded(vec![rule("a")]).is_ok());
+        assert_eq!(rules.without("a").expect_err("hidden already"), RulesError::NotFound("a".into()));
+    }
+
+    #[test]
+    fn workers_get_the_window_in_ticks_and_the_defaults() {
+        let set = Rules::new(vec![rule("a")]).compile(TickRate::NANOSECONDS).expect("a sound rule");
+        let compiled = set.rules().first().expect("one");
+        assert_eq!(compiled.window, carpool_dataplane::arch::TickSpan(2_000_000));
+        assert_eq!((compiled.max_size, compiled.max_count), (1458, 255));
+    }
+}
