@@ -18,11 +18,12 @@ fn missing(what: &str, packages: &str, cause: &dyn std::fmt::Display) -> ! {
 const DROPPED_FLAGS: [&str; 4] = ["-D_GNU_SOURCE", "-include", "rte_config.h", "-march=corei7"];
 
 /// Functions that are called from Rust; the types and constants they need follow by themselves.
-const FUNCTIONS: [&str; 56] = [
+const FUNCTIONS: [&str; 52] = [
     // EAL, lcores, logging
     "dpdk_errno",
     "fopencookie",
     "rte_eal_cleanup",
+    "rte_eal_get_runtime_dir",
     "rte_eal_init",
     "rte_eal_remote_launch",
     "rte_eal_wait_lcore",
@@ -46,7 +47,6 @@ const FUNCTIONS: [&str; 56] = [
     "rte_mempool_free",
     "rte_mempool_generic_get",
     "rte_mempool_generic_put",
-    "rte_pktmbuf_alloc",
     "rte_pktmbuf_chain",
     "rte_pktmbuf_clone",
     "rte_pktmbuf_free",
@@ -54,13 +54,11 @@ const FUNCTIONS: [&str; 56] = [
     "rte_pktmbuf_prefree_seg",
     // ports
     "rte_eth_add_rx_callback",
-    "rte_eth_allmulticast_enable",
     "rte_eth_call_rx_callbacks",
     "rte_eth_call_tx_callbacks",
     "rte_eth_dev_adjust_nb_rx_tx_desc",
     "rte_eth_dev_close",
     "rte_eth_dev_configure",
-    "rte_eth_dev_get_mtu",
     "rte_eth_dev_info_get",
     "rte_eth_dev_rx_intr_ctl_q",
     "rte_eth_dev_rx_intr_ctl_q_get_fd",
@@ -74,10 +72,8 @@ const FUNCTIONS: [&str; 56] = [
     "rte_eth_macaddr_get",
     "rte_eth_promiscuous_disable",
     "rte_eth_remove_rx_callback",
-    "rte_eth_rx_burst",
     "rte_eth_rx_queue_setup",
     "rte_eth_stats_get",
-    "rte_eth_tx_burst",
     "rte_eth_tx_queue_setup",
 ];
 

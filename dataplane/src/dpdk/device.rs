@@ -4,9 +4,8 @@
 //! [`Device`] is shared by the [`super::Port`] that opened it and the queues that workers hold: it stops and closes
 //! when the last of them is gone, so no queue ever touches a closed port.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ffi::{CStr, CString};
-use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -15,7 +14,7 @@ use dpdk_sys::{rte_device, rte_eth_dev_info};
 use super::eal::{Eal, Running};
 use super::mempool::Mempool;
 use super::port::PortError;
-use super::{error_text, log_stream, packet_socket, stale_socket};
+use super::{error_text, log_stream, stale_socket};
 
 /// Names of the devices that are open; also serialises plugging in and out, which EAL wants from one thread at a time.
 static OPEN: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
@@ -30,8 +29,6 @@ pub(super) struct Device {
     port: u16,
     handle: *mut rte_device,
     started: AtomicBool,
-    /// net_af_packet's sockets in the order of its queues; empty for other drivers, or where they were not all found.
-    sockets: Vec<RawFd>,
     /// The port's descriptors hold mbufs of it.
     _mempool: Mempool,
     _running: Arc<Running>,
@@ -53,11 +50,9 @@ impl Device {
         if open.contains(&name) {
             return Err(PortError::InUse { device: name });
         }
-        let mut sockets_before = BTreeMap::new();
         let (port, info) = match find_port(&name) {
             Some(found) => found,
             None => {
-                sockets_before = packet_socket::all();
                 stale_socket::remove_for(device);
                 // SAFETY: EAL runs (`eal` is the proof), and the string is terminated and copied.
                 let (status, lines) = log_stream::capture(|| unsafe { dpdk_sys::rte_dev_probe(arguments.as_ptr()) });
@@ -68,15 +63,12 @@ impl Device {
                 find_port(&name).ok_or_else(|| error("it is no network device".into()))?
             }
         };
-        let sockets =
-            if driver_name(&info) == "net_af_packet" { sockets_of(&info, &sockets_before) } else { Vec::new() };
         open.insert(name.clone());
         Ok(Device {
             name,
             port,
             handle: info.device,
             started: AtomicBool::new(false),
-            sockets,
             _mempool: mempool.clone(),
             _running: Arc::clone(&eal.running),
         })
@@ -90,11 +82,6 @@ impl Device {
     /// DPDK's port id.
     pub(super) fn port(&self) -> u16 {
         self.port
-    }
-
-    /// The socket that receive queue `queue` reads from, for net_af_packet.
-    pub(super) fn socket(&self, queue: u16) -> Option<RawFd> {
-        self.sockets.get(usize::from(queue)).copied()
     }
 
     /// What the driver says of the port.
@@ -136,17 +123,6 @@ impl Drop for Device {
         }
         open.remove(&self.name);
     }
-}
-
-/// The sockets that net_af_packet opened since `before`: one per queue pair, in that order, which is the order of their
-/// numbers unless another thread closed a descriptor in just that moment. None where they are not as many as its queues.
-fn sockets_of(info: &rte_eth_dev_info, before: &BTreeMap<RawFd, u32>) -> Vec<RawFd> {
-    let sockets: Vec<RawFd> = packet_socket::all()
-        .into_iter()
-        .filter(|(socket, interface)| *interface == info.if_index && !before.contains_key(socket))
-        .map(|(socket, _)| socket)
-        .collect();
-    if sockets.len() == usize::from(info.max_rx_queues) { sockets } else { Vec::new() }
 }
 
 /// The driver's name, empty where it has none.

@@ -5,7 +5,8 @@
 //! threads, one per configured core.
 
 use std::collections::BTreeSet;
-use std::ffi::{CString, c_char, c_int};
+use std::ffi::{CStr, CString, OsStr, c_char, c_int};
+use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
@@ -96,6 +97,8 @@ impl Eal {
             arguments.extend(["-a".into(), address.clone()]);
         }
         arguments.extend(["-m".into(), options.memory_mb.to_string()]);
+        // It warns at every start that an interface which this version dropped is not served.
+        arguments.push("--log-level=lib.telemetry:error".into());
         arguments.extend(["--file-prefix".into(), options.file_prefix.clone()]);
         // The main lcore runs nothing: its thread ends when EAL is up. It is placed beside the workers where possible.
         let free: Vec<usize> = allowed.iter().copied().filter(|cpu| !options.cores.contains(cpu)).collect();
@@ -160,9 +163,20 @@ pub fn test_eal() -> &'static Eal {
         if let Err(error) = start(arguments) {
             panic!("{error}");
         }
+        remove_runtime_directory();
         let workers = (1..=WORKERS).map(|id| Lcore::new(id, None)).collect();
         Eal { running: Arc::new(Running), launching: Mutex::new(()), workers, memory }
     })
+}
+
+/// Removes EAL's directory for shared files, if it put none there: nobody does when a test ends.
+fn remove_runtime_directory() {
+    // SAFETY: EAL runs; the path is a static buffer of its own that it does not change any more.
+    let path = unsafe { dpdk_sys::rte_eal_get_runtime_dir() };
+    // SAFETY: a terminated string, as above.
+    let path = unsafe { CStr::from_ptr(path) };
+    // A directory with something in it stays, as does one that is not ours.
+    let _ = std::fs::remove_dir(OsStr::from_bytes(path.to_bytes()));
 }
 
 /// CPUs this process may run on.

@@ -541,7 +541,7 @@ mod tests {
             ("pool_room", 15, HEADROOM),
             ("pool_huge_room", 15, 65536),
             ("pool_with_a_name_that_is_far_too_long", 15, 2048),
-            ("pool_too_big", 10_000_000, 2048),
+            ("pool_too_big", 600_000_000, 2048),
         ] {
             let error = Mempool::create(test_eal(), name, count, room).expect_err(name);
             assert!(error.to_string().contains(name), "{error}");

@@ -15,6 +15,7 @@ use dpdk_sys::{rte_eth_fp_ops, rte_mbuf};
 use super::device::Device;
 use super::mbuf::Mbuf;
 use super::nic::{BURST, Nic, TX_BUFFER};
+use super::{log_stream, packet_socket};
 
 /// How a worker can learn, while it sleeps, that a receive queue has packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +25,17 @@ pub(super) enum RxEvent {
     /// The driver has receive interrupts.
     Interrupt,
     /// Not at all: the queue must be polled.
+    None,
+}
+
+/// Where a port's receive events may come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RxSource {
+    /// It is net_af_packet's, on this interface of the kernel's: from the sockets of its queues.
+    PacketSocket { interface: u32 },
+    /// It was started with receive interrupts; its driver may not have any all the same.
+    Interrupts,
+    /// From nowhere.
     None,
 }
 
@@ -42,12 +54,35 @@ unsafe impl Send for PortQueue {}
 
 impl PortQueue {
     /// `device` is started with these queues, each given to one `PortQueue` only.
-    pub(super) fn new(device: Arc<Device>, rx: Option<(u16, RxEvent)>, tx: u16) -> PortQueue {
+    pub(super) fn new(device: Arc<Device>, rx: Option<u16>, tx: u16, source: RxSource) -> PortQueue {
         let table = (&raw mut dpdk_sys::rte_eth_fp_ops).cast::<rte_eth_fp_ops>();
         let entry = table.wrapping_add(usize::from(device.port()));
         // SAFETY: a static table with an entry for every port number.
         let functions = unsafe { NonNull::new_unchecked(entry) };
-        PortQueue { device, functions, rx, tx }
+        let mut queue = PortQueue { device, functions, rx: None, tx };
+        queue.rx = rx.map(|rx| (rx, queue.event(rx, source)));
+        queue
+    }
+
+    /// How a worker learns that a receive queue has packets.
+    fn event(&self, rx: u16, source: RxSource) -> RxEvent {
+        match source {
+            RxSource::PacketSocket { interface } => {
+                // SAFETY: the port is started with this queue.
+                let data = unsafe { queue_data(self.functions().rxq.data, rx) };
+                let Some(data) = NonNull::new(data) else { return RxEvent::None };
+                // SAFETY: this source is given for net_af_packet's ports only.
+                unsafe { packet_socket::of_queue(data, interface) }.map_or(RxEvent::None, RxEvent::Socket)
+            }
+            RxSource::Interrupts => {
+                let (descriptor, _) = log_stream::capture(|| {
+                    // SAFETY: the port is started with this queue.
+                    unsafe { dpdk_sys::rte_eth_dev_rx_intr_ctl_q_get_fd(self.port(), rx) }
+                });
+                if descriptor >= 0 { RxEvent::Interrupt } else { RxEvent::None }
+            }
+            RxSource::None => RxEvent::None,
+        }
     }
 
     /// DPDK's number of the port.

@@ -231,3 +231,236 @@ impl Drop for Waiter {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+    use std::thread;
+    use std::time::Instant;
+
+    use arrayvec::ArrayVec;
+    use nix::sched::{CloneFlags, unshare};
+
+    use super::super::{BURST, HEADROOM, Mbuf, Mempool, Nic, Port, PortError, PortOptions, TX_BUFFER, test_eal};
+    use super::*;
+
+    /// Long enough never to be reached, short enough to fail in.
+    const LONG: Duration = Duration::from_secs(20);
+
+    fn pool(name: &str) -> Mempool {
+        Mempool::create(test_eal(), name, 1023, 2048 + HEADROOM).expect("the test's EAL has room for a small pool")
+    }
+
+    fn options(queues: u16) -> PortOptions {
+        PortOptions { rx_queues: queues, tx_queues: queues, ..PortOptions::default() }
+    }
+
+    fn ip(arguments: &str) {
+        let status = Command::new("ip").args(arguments.split_whitespace()).status().expect("iproute2 is installed");
+        assert!(status.success(), "ip {arguments}");
+    }
+
+    /// Runs `test` on a thread with a network of its own, which goes when the thread ends, or says why it does not.
+    fn in_own_network(test: impl FnOnce() + Send) {
+        if !nix::unistd::geteuid().is_root() {
+            eprintln!("skipped: network interfaces can only be made as root");
+            return;
+        }
+        // EAL's own threads stay in the network they started in.
+        test_eal();
+        let run = || {
+            unshare(CloneFlags::CLONE_NEWNET).expect("root may have a network namespace");
+            test();
+        };
+        let outcome = thread::scope(|scope| scope.spawn(run).join());
+        if let Err(panic) = outcome {
+            std::panic::resume_unwind(panic);
+        }
+    }
+
+    /// Two interfaces joined to each other, up, without traffic of the kernel's own.
+    fn veth(one: &str, other: &str) {
+        ip(&format!("link add {one} type veth peer name {other}"));
+        for name in [one, other] {
+            ip(&format!("link set {name} addrgenmode none arp off up"));
+        }
+    }
+
+    fn af_packet(number: u32, interface: &str, queues: u16, pool: &Mempool) -> Result<Port, PortError> {
+        let device = format!("net_af_packet{number},iface={interface},qpairs={queues}");
+        Port::open(test_eal(), &device, &options(queues), pool)
+    }
+
+    fn send(queue: &mut PortQueue, pool: &Mempool, bytes: &[u8]) {
+        let mut mbuf = pool.cache().alloc().expect("the pool is not empty");
+        mbuf.append(bytes.len()).expect("it fits").copy_from_slice(bytes);
+        let mut packets = ArrayVec::<Mbuf, TX_BUFFER>::from_iter([mbuf]);
+        assert_eq!(queue.tx_burst(&mut packets), 1);
+    }
+
+    /// An Ethernet frame to everybody.
+    fn frame(number: u8) -> Vec<u8> {
+        let mut frame = vec![0xff; 6];
+        frame.extend([2, 0, 0, 0, 0, number, 0x88, 0xb5]);
+        frame.resize(60, number);
+        frame
+    }
+
+    #[test]
+    fn a_queue_without_any_event_must_be_polled_but_the_handle_and_the_time_still_end_a_wait() {
+        let pool = pool("wake_null");
+        let mut port = Port::open(test_eal(), "net_null8", &options(1), &pool).expect("net_null works everywhere");
+        let queues = port.take_queues();
+        let (mut waiter, handle) = Waiter::new(&[&queues[0]]).expect("descriptors are not short");
+        assert!(!waiter.can_block());
+        assert_eq!(waiter.arm().wait(Some(Duration::from_millis(1))), Woken::Timeout);
+        handle.wake();
+        handle.clone().wake();
+        assert_eq!(waiter.arm().wait(Some(LONG)), Woken::Handle);
+        assert_eq!(waiter.arm().wait(Some(Duration::ZERO)), Woken::Timeout, "two wakes are one");
+        thread::scope(|scope| {
+            scope.spawn(|| handle.wake());
+            assert_eq!(waiter.arm().wait(None), Woken::Handle);
+        });
+    }
+
+    #[test]
+    fn a_worker_without_queues_waits_for_its_handle() {
+        let (mut waiter, handle) = Waiter::new(&[]).expect("descriptors are not short");
+        assert!(waiter.can_block());
+        handle.wake();
+        assert_eq!(waiter.arm().wait(None), Woken::Handle);
+    }
+
+    #[test]
+    fn a_packet_on_an_af_packet_port_ends_the_wait_until_it_is_received() {
+        in_own_network(|| {
+            let pool = pool("wake_af_packet");
+            veth("veth-a", "veth-b");
+            let mut near = af_packet(0, "veth-a", 1, &pool).expect("the interface is there");
+            let mut far = af_packet(1, "veth-b", 1, &pool).expect("the interface is there");
+            assert!(near.link().up);
+            let mut near_queue = near.take_queues().pop().expect("one queue was asked for");
+            let mut far_queue = far.take_queues().pop().expect("one queue was asked for");
+            let (mut waiter, _handle) = Waiter::new(&[&near_queue]).expect("descriptors are not short");
+            assert!(waiter.can_block());
+            assert_eq!(waiter.arm().wait(Some(Duration::from_millis(5))), Woken::Timeout, "nothing was sent yet");
+            let mut received = ArrayVec::<Mbuf, BURST>::new();
+            for number in 0..50 {
+                send(&mut far_queue, &pool, &frame(number));
+                assert_eq!(waiter.arm().wait(Some(LONG)), Woken::Packets);
+                assert_eq!(waiter.arm().wait(Some(LONG)), Woken::Packets, "it was not received yet");
+                assert_eq!(near_queue.rx_burst(&mut received), 1);
+                assert_eq!(received.pop().map(|mbuf| mbuf.bytes().to_vec()), Some(frame(number)));
+                assert_eq!(waiter.arm().wait(Some(Duration::ZERO)), Woken::Timeout, "all was received");
+            }
+            // What we send ourselves is nothing to wake up for.
+            send(&mut near_queue, &pool, &frame(99));
+            assert_eq!(waiter.arm().wait(Some(Duration::from_millis(5))), Woken::Timeout);
+            assert_eq!((near.stats().rx_packets, near.stats().tx_packets), (50, 1));
+            drop((waiter, near_queue, far_queue, near, far));
+            assert_eq!(pool.in_use(), 0);
+        });
+    }
+
+    #[test]
+    fn an_interface_that_goes_down_does_not_keep_the_worker_awake_and_works_when_it_is_back() {
+        in_own_network(|| {
+            let pool = pool("wake_down");
+            veth("veth-a", "veth-b");
+            let mut near = af_packet(2, "veth-a", 1, &pool).expect("the interface is there");
+            let mut far = af_packet(3, "veth-b", 1, &pool).expect("the interface is there");
+            let mut near_queue = near.take_queues().pop().expect("one queue was asked for");
+            let mut far_queue = far.take_queues().pop().expect("one queue was asked for");
+            let (mut waiter, _handle) = Waiter::new(&[&near_queue]).expect("descriptors are not short");
+            ip("link set veth-a down");
+            assert_eq!(waiter.arm().wait(Some(LONG)), Woken::Packets, "the socket reports it once");
+            assert_eq!(waiter.arm().wait(Some(Duration::from_millis(5))), Woken::Timeout);
+            assert!(!near.link().up);
+            ip("link set veth-a up");
+            send(&mut far_queue, &pool, &frame(1));
+            assert_eq!(waiter.arm().wait(Some(LONG)), Woken::Packets);
+            let mut received = ArrayVec::<Mbuf, BURST>::new();
+            assert_eq!(near_queue.rx_burst(&mut received), 1);
+        });
+    }
+
+    #[test]
+    fn each_queue_of_an_af_packet_port_has_its_own_socket_and_none_may_go_unread() {
+        in_own_network(|| {
+            let pool = pool("wake_queues");
+            veth("veth-a", "veth-b");
+            let mut near = af_packet(4, "veth-a", 2, &pool).expect("the interface is there");
+            let mut far = af_packet(5, "veth-b", 1, &pool).expect("the interface is there");
+            let mut queues = near.take_queues();
+            let mut far_queue = far.take_queues().pop().expect("one queue was asked for");
+            let mut waiters: Vec<Waiter> =
+                queues.iter().map(|queue| Waiter::new(&[queue]).expect("descriptors are not short").0).collect();
+            assert!(waiters.iter().all(Waiter::can_block));
+            let mut seen = [0; 2];
+            for number in 0..64 {
+                // Different flows, so that the kernel uses both sockets.
+                let mut flow = frame(number);
+                flow[12..14].copy_from_slice(&[0x08, 0x00]);
+                flow[14..34]
+                    .copy_from_slice(&[0x45, 0, 0, 46, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, number, 10, 0, 1, number]);
+                send(&mut far_queue, &pool, &flow);
+                let start = Instant::now();
+                let awake = loop {
+                    let mut woken = waiters.iter_mut().map(|waiter| waiter.arm().wait(Some(Duration::ZERO)));
+                    if let Some(awake) = woken.position(|woken| woken == Woken::Packets) {
+                        break awake;
+                    }
+                    assert!(start.elapsed() < LONG, "the packet woke nobody");
+                };
+                let mut received = ArrayVec::<Mbuf, BURST>::new();
+                assert_eq!(queues[awake].rx_burst(&mut received), 1, "the queue whose socket was readable has it");
+                seen[awake] += 1;
+            }
+            assert!(seen.iter().all(|&count| count > 0), "{seen:?}");
+            drop((waiters, queues, near));
+
+            let device = "net_af_packet6,iface=veth-a,qpairs=2";
+            let error = Port::open(test_eal(), device, &options(1), &pool).err().expect("one queue would go unread");
+            assert!(error.to_string().contains("qpairs=N"), "{error}");
+            let device = "net_af_packet6,iface=veth-a";
+            let error = Port::open(test_eal(), device, &options(2), &pool).err().expect("there is one queue only");
+            assert!(error.to_string().contains("qpairs=N"), "{error}");
+        });
+    }
+
+    #[test]
+    fn a_tap_port_wakes_by_receive_interrupt() {
+        in_own_network(|| {
+            let pool = pool("wake_tap");
+            let device = "net_tap0,iface=tap-a";
+            // The driver takes an mbuf for each receive descriptor when it starts.
+            let few = PortOptions { rx_descriptors: 128, ..options(1) };
+            let mut port = Port::open(test_eal(), device, &few, &pool).expect("root may make tap interfaces");
+            let mut queue = port.take_queues().pop().expect("one queue was asked for");
+            ip("link set tap-a addrgenmode none up");
+            let (mut waiter, _handle) = Waiter::new(&[&queue]).expect("descriptors are not short");
+            assert!(waiter.can_block());
+            let mut received = ArrayVec::<Mbuf, BURST>::new();
+            ip("address add 192.0.2.1/24 dev tap-a");
+            ip("neighbor add 192.0.2.2 lladdr 02:00:00:00:00:02 dev tap-a");
+            let socket = std::net::UdpSocket::bind("192.0.2.1:0").expect("the address is there");
+            for round in 0..20 {
+                while queue.rx_burst(&mut received) > 0 {
+                    received.clear();
+                }
+                let armed = waiter.arm();
+                socket.send_to(&[round; 30], "192.0.2.2:9").expect("the interface is up");
+                assert_eq!(armed.wait(Some(LONG)), Woken::Packets, "round {round}");
+                let start = Instant::now();
+                while received.is_empty() {
+                    queue.rx_burst(&mut received);
+                    assert!(start.elapsed() < LONG, "no packet after waking: {:?}", port.stats());
+                }
+                received.clear();
+            }
+            drop((waiter, queue, port));
+            assert_eq!(pool.in_use(), 0);
+        });
+    }
+}

@@ -10,24 +10,29 @@ use super::open_pools::{Generations, PoolReference, Slot};
 /// One cache line.
 const WAYS: usize = 8;
 
-#[derive(Clone, Copy)]
-struct Resident {
-    hash: u32,
-    slot: u16,
-    /// Even: never refers to an open pool.
-    generation: u16,
-}
-
-impl Resident {
-    #[inline(always)]
-    fn reference(self) -> PoolReference {
-        PoolReference { slot: Slot::from_number(self.slot), generation: self.generation }
-    }
-}
-
+/// Hashes and the pools that go with them, apart so that all hashes are compared at once.
 #[derive(Clone, Copy)]
 #[repr(align(64))]
-struct Set([Resident; WAYS]);
+struct Set {
+    hashes: [u32; WAYS],
+    pools: [PoolReference; WAYS],
+}
+
+impl Set {
+    /// The pools recorded for `hash`, open or not.
+    #[inline(always)]
+    fn pools_of(&self, hash: u32) -> impl Iterator<Item = PoolReference> + '_ {
+        let mut equal = 0u32;
+        for (way, &other) in self.hashes.iter().enumerate() {
+            equal |= u32::from(other == hash) << way;
+        }
+        std::iter::from_fn(move || {
+            let pool = self.pools.get(equal.trailing_zeros() as usize).copied();
+            equal &= equal.wrapping_sub(1);
+            pool
+        })
+    }
+}
 
 /// Flows, by hash, and the open pools they have packets in.
 pub(super) struct FlowOrder {
@@ -42,19 +47,15 @@ impl FlowOrder {
     /// A table for some `residents` flows, rounded up to a power of two and a full set.
     pub(super) fn new(residents: usize) -> FlowOrder {
         let sets = residents.div_ceil(WAYS).clamp(1, 1 << 24).next_power_of_two();
-        let nobody = Resident { hash: 0, slot: 0, generation: 0 };
-        FlowOrder { sets: vec![Set([nobody; WAYS]); sets].into(), shift: 32 - sets.trailing_zeros(), turn: 0 }
+        let nobody = Set { hashes: [0; WAYS], pools: [PoolReference::NONE; WAYS] };
+        FlowOrder { sets: vec![nobody; sets].into(), shift: 32 - sets.trailing_zeros(), turn: 0 }
     }
 
     /// An open pool other than `own` that has, or could have, packets of the flow.
     #[inline]
     pub(super) fn resident(&self, hash: u32, own: Option<Slot>, open: &Generations) -> Option<Slot> {
         let set = self.sets.get(self.set_of(hash))?;
-        set.0
-            .iter()
-            .filter(|entry| entry.hash == hash && open.is_open(entry.reference()))
-            .map(|entry| Slot::from_number(entry.slot))
-            .find(|&slot| Some(slot) != own)
+        set.pools_of(hash).find(|&pool| Some(pool.slot) != own && open.is_open(pool)).map(|pool| pool.slot)
     }
 
     /// Remembers that the flow has packets in `pool`, which is open. Returns a pool that is no longer known for one of its
@@ -64,25 +65,17 @@ impl FlowOrder {
     pub(super) fn record(&mut self, hash: u32, pool: PoolReference, open: &Generations) -> Option<Slot> {
         let at = self.set_of(hash);
         let set = self.sets.get_mut(at)?;
-        let resident = Resident { hash, slot: pool.slot.number(), generation: pool.generation };
-        let mut vacant = None;
-        for entry in &mut set.0 {
-            if entry.hash == hash && entry.reference() == pool {
-                return None;
-            }
-            if vacant.is_none() && !open.is_open(entry.reference()) {
-                vacant = Some(entry);
-            }
-        }
-        if let Some(entry) = vacant {
-            *entry = resident;
+        if set.pools_of(hash).any(|known| known == pool) {
             return None;
         }
-        self.turn = (self.turn + 1) % WAYS;
-        let displaced = set.0.get_mut(self.turn)?;
-        let slot = Slot::from_number(displaced.slot);
-        *displaced = resident;
-        Some(slot)
+        let vacant = set.pools.iter().position(|&other| !open.is_open(other));
+        let way = vacant.unwrap_or_else(|| {
+            self.turn = (self.turn + 1) % WAYS;
+            self.turn
+        });
+        *set.hashes.get_mut(way)? = hash;
+        let displaced = std::mem::replace(set.pools.get_mut(way)?, pool);
+        vacant.is_none().then_some(displaced.slot)
     }
 
     #[inline(always)]

@@ -1,6 +1,5 @@
 //! Pooling: who shares a ride, how a pooled packet is formed, and how its passengers get out again.
 
-mod checksum;
 mod flow_order;
 pub mod hello;
 mod open_pools;

@@ -102,6 +102,11 @@ pub(super) struct PoolReference {
     pub(super) generation: u16,
 }
 
+impl PoolReference {
+    /// A reference to a pool that is never open.
+    pub(super) const NONE: PoolReference = PoolReference { slot: Slot(0), generation: 0 };
+}
+
 /// The generation of each slot: odd while a pool is open in it, so that no reference to an open pool ever fits a closed
 /// one. After 32768 pools in a slot an old reference can be taken for a new one: whoever keeps references must bear
 /// that.

@@ -20,7 +20,7 @@ use crate::packet::{Buffer, BufferSource};
 pub struct PoolerLimits {
     /// Which worker this is, from 0: chooses the UDP source ports.
     pub worker: u16,
-    /// Pools open at one time, at most 65535.
+    /// Pools open at one time, at most 65534.
     pub pools: u16,
     /// Flows, and pairs of addresses, that can have packets waiting at one time; more only cost early flushes.
     pub flows: usize,
@@ -40,7 +40,7 @@ impl Default for PoolerLimits {
         PoolerLimits {
             worker: 0,
             pools: 4096,
-            flows: 32768,
+            flows: 16384,
             peers: 1024,
             buckets: 1,
             link_headroom: 32,

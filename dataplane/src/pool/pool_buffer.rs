@@ -4,12 +4,15 @@
 //! the start of that room as packets join; when the pool is flushed, they move up to the data, the headers go in front of
 //! them, and what is left of the room is cut off.
 
-use super::checksum::{at_odd_offset, copy_and_sum};
+use std::net::Ipv4Addr;
+
 use super::open_pools::PoolKey;
-use super::outer_header::{OUTER_LENGTH, OuterHeader, ROW_IPV4, ROW_LENGTH};
+use super::outer_header::{OUTER_LENGTH, OuterHeader};
 use super::ride::Ride;
+use super::wire::{ROW_LEN, Row, RowType};
 use crate::arch::Tick;
-use crate::packet::{Buffer, BufferSource};
+use crate::packet::checksum::copy_and_sum;
+use crate::packet::{Buffer, BufferSource, Sum};
 
 /// The shortest packet there is: an IPv4 header.
 const SHORTEST: usize = 20;
@@ -28,13 +31,13 @@ impl PoolSize {
     /// None where not even two of the shortest packets would fit.
     pub(super) fn new(mtu: u16, max_count: u8, room: u16) -> Option<PoolSize> {
         let longest = usize::from(mtu.min(room));
-        let most_rows = longest.checked_sub(OUTER_LENGTH)? / (ROW_LENGTH + SHORTEST);
+        let most_rows = longest.checked_sub(OUTER_LENGTH)? / (ROW_LEN + SHORTEST);
         let rows = most_rows.min(usize::from(max_count));
         if rows < 2 {
             return None;
         }
         // While a pool is open its rows' room is taken in full, so a buffer holds that much less data.
-        let reserved = (rows - 2) * ROW_LENGTH;
+        let reserved = (rows - 2) * ROW_LEN;
         let limit = longest.min(usize::from(room) - reserved);
         Some(PoolSize { limit: limit as u16, rows: rows as u8 })
     }
@@ -42,7 +45,7 @@ impl PoolSize {
     /// Whether a packet of `length` bytes leaves room for another one.
     #[inline]
     pub(super) fn can_share(self, length: usize) -> bool {
-        length >= SHORTEST && OUTER_LENGTH + 2 * ROW_LENGTH + length + SHORTEST <= usize::from(self.limit)
+        length >= SHORTEST && OUTER_LENGTH + 2 * ROW_LEN + length + SHORTEST <= usize::from(self.limit)
     }
 }
 
@@ -96,8 +99,8 @@ pub(super) struct PoolBuffer<B> {
     size: PoolSize,
     key: PoolKey,
     opened: Tick,
-    source: u32,
-    destination: u32,
+    source: Ipv4Addr,
+    destination: Ipv4Addr,
     source_port: u16,
     destination_port: u16,
 }
@@ -107,8 +110,8 @@ pub(super) struct PoolBuffer<B> {
 struct Content {
     rows: u8,
     data_length: u16,
-    /// Partial sum of rows and data.
-    sum: u64,
+    /// Sum of rows and data.
+    sum: Sum,
 }
 
 impl<B: Buffer> PoolBuffer<B> {
@@ -124,8 +127,8 @@ impl<B: Buffer> PoolBuffer<B> {
             size: PoolSize { limit: 0, rows: 0 },
             key: PoolKey::default(),
             opened: Tick(0),
-            source: 0,
-            destination: 0,
+            source: Ipv4Addr::UNSPECIFIED,
+            destination: Ipv4Addr::UNSPECIFIED,
             source_port: 0,
             destination_port: 0,
         }
@@ -137,15 +140,15 @@ impl<B: Buffer> PoolBuffer<B> {
         PoolBuffer {
             buffer: Some(packet),
             is_shared: false,
-            content: Content { rows: 1, data_length, sum: 0 },
+            content: Content { rows: 1, data_length, sum: Sum::ZERO },
             first_ttl: ride.peer.index_ttl,
             outer_ttl: ride.peer.outer_ttl,
             with_checksum: ride.peer.checksum,
             size,
             key: ride.key,
             opened: now,
-            source: ride.peer.source.to_bits(),
-            destination: ride.peer.addressee.to_bits(),
+            source: ride.peer.source,
+            destination: ride.peer.addressee,
             source_port: ride.peer.source_port_base.wrapping_add(port_offset),
             destination_port: ride.peer.destination_port,
         }
@@ -172,7 +175,7 @@ impl<B: Buffer> PoolBuffer<B> {
     /// Bytes of IP length the pooled packet would have now.
     #[inline(always)]
     pub(super) fn length(&self) -> usize {
-        OUTER_LENGTH + ROW_LENGTH * usize::from(self.content.rows) + usize::from(self.content.data_length)
+        OUTER_LENGTH + ROW_LEN * usize::from(self.content.rows) + usize::from(self.content.data_length)
     }
 
     /// How much it can come to hold.
@@ -184,7 +187,7 @@ impl<B: Buffer> PoolBuffer<B> {
     /// Whether one more packet of `length` bytes keeps the pooled packet within its limit.
     #[inline(always)]
     pub(super) fn fits(&self, length: usize) -> bool {
-        self.length() + ROW_LENGTH + length <= usize::from(self.size.limit)
+        self.length() + ROW_LEN + length <= usize::from(self.size.limit)
     }
 
     /// Whether the pool has to wait for more at all.
@@ -224,7 +227,7 @@ impl<B: Buffer> PoolBuffer<B> {
             return Err((packet, Refused::NoBuffer));
         };
         let mut content = Content::default();
-        let reserved = OUTER_LENGTH + ROW_LENGTH * usize::from(self.size.rows);
+        let reserved = OUTER_LENGTH + ROW_LEN * usize::from(self.size.rows);
         let joined = shared
             .append(reserved)
             .is_some()
@@ -268,8 +271,8 @@ impl<B: Buffer> PoolBuffer<B> {
     /// Moves the rows to the data and writes the headers in front of them.
     fn complete(&self, packet: &mut B, sequence: u32) -> Option<()> {
         let Content { rows, data_length, sum } = self.content;
-        let index_length = ROW_LENGTH * usize::from(rows);
-        let unused = ROW_LENGTH * usize::from(self.size.rows.checked_sub(rows)?);
+        let index_length = ROW_LEN * usize::from(rows);
+        let unused = ROW_LEN * usize::from(self.size.rows.checked_sub(rows)?);
         let header = OuterHeader {
             source: self.source,
             destination: self.destination,
@@ -284,7 +287,7 @@ impl<B: Buffer> PoolBuffer<B> {
         };
         let front = packet.bytes_mut().get_mut(..OUTER_LENGTH + unused + index_length)?;
         front.copy_within(OUTER_LENGTH..OUTER_LENGTH + index_length, OUTER_LENGTH + unused);
-        *front.get_mut(unused..)?.first_chunk_mut()? = header.bytes();
+        header.write(front.get_mut(unused..)?.first_chunk_mut()?)?;
         packet.trim_front(unused).then_some(())
     }
 }
@@ -297,15 +300,13 @@ impl Content {
         let length = u16::try_from(packet.len()).ok()?;
         let data_length = self.data_length.checked_add(length)?;
         let rows = self.rows.checked_add(1)?;
-        let row_at = OUTER_LENGTH + ROW_LENGTH * usize::from(self.rows);
-        let row = buffer.bytes_mut().get_mut(row_at..)?.first_chunk_mut::<ROW_LENGTH>()?;
-        let [s0, s1] = self.data_length.to_be_bytes();
-        let [l0, l1] = length.to_be_bytes();
-        *row = [s0, s1, l0, l1, ttl, ROW_IPV4];
-        let row_sum = u64::from(self.data_length) + u64::from(length) + (u64::from(ttl) << 8 | u64::from(ROW_IPV4));
+        let row_at = OUTER_LENGTH + ROW_LEN * usize::from(self.rows);
+        let row = buffer.bytes_mut().get_mut(row_at..)?.first_chunk_mut::<ROW_LEN>()?;
+        Row { start: self.data_length, length, ttl, row_type: RowType::WholeIpv4 }.write(row);
+        let row_sum = Sum::of(row);
         let packet_sum = copy_and_sum(packet, buffer.append(packet.len())?);
-        let is_odd = self.data_length % 2 == 1;
-        self.sum += row_sum + if is_odd { at_odd_offset(packet_sum) } else { packet_sum };
+        // Index and headers are of even length: where the data is in the words depends on the data alone.
+        self.sum = self.sum.add(row_sum).add(Sum::ZERO.then(usize::from(self.data_length), packet_sum));
         self.data_length = data_length;
         self.rows = rows;
         Some(())

@@ -112,7 +112,7 @@ impl<N: Nic> Worker<N> {
         // 6. Pools whose window has ended.
         packets += stages.flush_due(moment);
         // 7. Everything that is to leave, leaves.
-        stages.out.flush();
+        stages.out.flush(now);
 
         // 8. Bookkeeping at a quiescent point.
         stages.answer_samples(moment);
@@ -144,7 +144,7 @@ impl<N: Nic> Worker<N> {
                 stages.flush_for_shutdown(moment);
                 stages.abandon_waiting();
             }
-            stages.out.flush();
+            stages.out.flush(time);
             if stages.held() == 0 {
                 break;
             }

@@ -5,9 +5,11 @@
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrayvec::ArrayVec;
 
+use crate::arch::{Tick, TickRate, TickSpan};
 use crate::dpdk::{Mbuf, Nic, TX_BUFFER};
 use crate::fib::{Adjacency, PortIndex};
 use crate::packet::ethernet::{EtherType, EthernetHeader, HEADER_LEN, MacAddr};
@@ -19,6 +21,9 @@ use super::moment::Moment;
 use super::neighbour_queue::{Held, NeighbourQueue};
 use super::shared::WorkerShared;
 
+/// How long frames wait for a port that takes none.
+const PATIENCE: Duration = Duration::from_millis(100);
+
 /// One port's queues and what waits for them.
 pub(super) struct PortOutput<N> {
     /// Which port.
@@ -27,6 +32,8 @@ pub(super) struct PortOutput<N> {
     pub nic: N,
     /// Frames for it, in order.
     buffer: ArrayVec<Mbuf, TX_BUFFER>,
+    /// Since when it has taken none of them.
+    stalled: Option<Tick>,
 }
 
 /// Everything behind the decision where a packet goes.
@@ -40,24 +47,30 @@ pub(super) struct Output<N> {
     /// What is counted.
     pub counters: Counters,
     shared: Arc<WorkerShared>,
+    /// How long frames wait for a port that takes none, such as one without a link.
+    patience: TickSpan,
     /// There are events the control thread was not told of.
     events_pending: bool,
 }
 
 impl<N: Nic> Output<N> {
     /// The way out by these ports.
-    pub fn new(queues: Vec<(PortIndex, N)>, shared: Arc<WorkerShared>) -> Output<N> {
+    pub fn new(queues: Vec<(PortIndex, N)>, rate: TickRate, shared: Arc<WorkerShared>) -> Output<N> {
         let slots = queues.iter().map(|(port, _)| port.index() + 1).max().unwrap_or(0);
         let mut position = vec![None; slots];
         for (at, (port, _)) in queues.iter().enumerate() {
             position[port.index()] = Some(at);
         }
         Output {
-            ports: queues.into_iter().map(|(port, nic)| PortOutput { port, nic, buffer: ArrayVec::new() }).collect(),
+            ports: queues
+                .into_iter()
+                .map(|(port, nic)| PortOutput { port, nic, buffer: ArrayVec::new(), stalled: None })
+                .collect(),
             position,
             waiting: NeighbourQueue::new(),
             counters: Counters::default(),
             shared,
+            patience: rate.ticks(PATIENCE),
             events_pending: false,
         }
     }
@@ -153,13 +166,21 @@ impl<N: Nic> Output<N> {
         }
     }
 
-    /// Hands the queued frames to the ports. What a port does not take now stays queued, in order.
+    /// Hands the queued frames to the ports. What a port does not take now stays queued, in order, but not for ever.
     #[inline]
-    pub fn flush(&mut self) {
+    pub fn flush(&mut self, now: Tick) {
         for output in &mut self.ports {
-            if !output.buffer.is_empty() {
-                let sent = output.nic.tx_burst(&mut output.buffer);
-                self.counters.add(Counter::Out, sent as u64);
+            if output.buffer.is_empty() {
+                continue;
+            }
+            let sent = output.nic.tx_burst(&mut output.buffer);
+            self.counters.add(Counter::Out, sent as u64);
+            if sent > 0 || output.buffer.is_empty() {
+                output.stalled = None;
+            } else if now.since(*output.stalled.get_or_insert(now)) > self.patience {
+                output.stalled = None;
+                self.counters.dropped(Drop::TxFull, output.buffer.len() as u64);
+                output.buffer.clear();
             }
         }
     }

@@ -66,7 +66,7 @@ impl<N: Nic> Stages<N> {
             buffer_room: options.buffer_room - HEADER_LEN as u16,
         };
         Stages {
-            out: Output::new(queues, Arc::clone(&shared)),
+            out: Output::new(queues, options.rate, Arc::clone(&shared)),
             pooler: PacketPooler::new(limits),
             reentry: Reentry::new(),
             peers: PeerTraffic::new(MAX_PEERS),

@@ -229,6 +229,24 @@ fn a_fragment_flushes_all_pools_with_packets_between_its_addresses_and_no_other(
 }
 
 #[test]
+fn no_fragment_overtakes_where_more_pairs_wait_than_the_order_table_holds() {
+    // As many flows and pairs as there are places, so that some sets of either table overflow and others do not.
+    let mut bench = Bench::with(PoolerLimits { pools: 64, flows: 64, peers: 4, ..PoolerLimits::default() });
+    let flow = |number: u8| Flow { source: number, tos: number << 2, ..VOICE };
+    for number in 0..64 {
+        assert_eq!(bench.stage(flow(number), 60, &rule(1000, 10), 0), Staged::Taken);
+    }
+    let mut left: Vec<String> = bench.sent().split(' ').map(str::to_owned).collect();
+    assert!((1..40).contains(&left.len()), "{left:?}");
+    for number in 0..64u8 {
+        let pair = fields(&fragment(flow(number), 0, 600)).pair;
+        bench.pooler.pass_fragment(pair, Tick(1), &mut bench.memory);
+        left.extend(bench.sent().split(' ').map(str::to_owned));
+        assert!(left.contains(&(u32::from(number) + 1).to_string()), "a fragment overtakes packet {}", number + 1);
+    }
+}
+
+#[test]
 fn a_packet_too_large_to_ever_share_leaves_strangers_in_their_pool() {
     let mut bench = Bench::new();
     let other = Flow { source: 9, ..VOICE };

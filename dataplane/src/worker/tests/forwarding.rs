@@ -251,6 +251,21 @@ fn a_neighbour_that_never_answers_costs_few_packets_of_memory_and_others_nothing
 }
 
 #[test]
+fn frames_for_a_port_that_takes_none_wait_a_while_and_are_then_dropped_by_name() {
+    let mut bench = Bench::new();
+    let full = WIRE + 10;
+    for tag in 0..full {
+        bench.west_sends(&udp(WEST_HOST, UNPOOLED, (1, 2), 60, tag as u8));
+        bench.run();
+    }
+    assert_eq!((bench.counters().get(Counter::Held), bench.counters().drops_total()), (10, 0));
+    bench.wait(Duration::from_millis(101));
+    bench.run();
+    assert_eq!(bench.east_gets().len(), WIRE);
+    assert_eq!(bench.end().drops(Drop::TxFull), 10);
+}
+
+#[test]
 fn what_the_control_thread_hands_down_is_sent() {
     let mut bench = Bench::new();
     let hello = udp(OWN_EAST, PEER, (POOL_PORT, POOL_PORT), 60, 9);

@@ -22,6 +22,8 @@ use crate::worker::{
 };
 
 pub(super) const POOL_PORT: u16 = 7665;
+/// Packets that the wire to the east holds.
+pub(super) const WIRE: usize = 1000;
 
 /// Entries that every router here has.
 pub(super) const LOCAL: EntryId = EntryId(1);
@@ -71,7 +73,7 @@ impl Bench {
     pub fn new() -> Bench {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let name = format!("bench{}", NUMBER.fetch_add(1, Ordering::Relaxed));
-        let mempool = Mempool::create(test_eal(), &name, 2047, 2048 + HEADROOM).expect("memory for a bench");
+        let mempool = Mempool::create(test_eal(), &name, 4095, 2048 + HEADROOM).expect("memory for a bench");
         let domain = Domain::new(1);
         let (mut routes, table) = lpm4(&domain, 256);
         for (prefix, entry) in [
@@ -124,7 +126,7 @@ impl Bench {
         };
         let (publisher, published) = publish(&domain, state.clone());
         let shared = WorkerShared::new(Bell::new().expect("a descriptor"));
-        let ((west, west_port), (east, east_port)) = (wire_pair(4096), wire_pair(4096));
+        let ((west, west_port), (east, east_port)) = (wire_pair(4 * WIRE), wire_pair(WIRE));
         let options = WorkerOptions {
             index: 0,
             rate: TickRate::NANOSECONDS,

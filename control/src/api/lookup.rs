@@ -1,0 +1,47 @@
+//! What the router would do with a packet to an address.
+
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+use serde::{Deserialize, Serialize};
+
+use super::route::{AdjacencyKind, Source};
+use super::text::MacAddress;
+
+/// `lookup`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lookup {
+    /// The destination.
+    pub address: Ipv4Addr,
+}
+
+/// Reply to `lookup`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LookupResult {
+    /// The destination.
+    pub address: Ipv4Addr,
+    /// What is done with packets to it.
+    pub adjacency: AdjacencyKind,
+    /// The longest prefix that covers it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<Ipv4Net>,
+    /// Who put the route there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<Source>,
+    /// The next router.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub via: Option<Ipv4Addr>,
+    /// The port packets leave by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<String>,
+    /// The Ethernet address packets are sent to; missing while it is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mac: Option<MacAddress>,
+    /// The peer that stream packets to it are pooled to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer: Option<String>,
+    /// The hops of its path, where one is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<Vec<Ipv4Addr>>,
+}

@@ -1,0 +1,53 @@
+//! Peers: the routers that pooled packets are exchanged with.
+
+use std::net::Ipv4Addr;
+
+use serde::{Deserialize, Serialize};
+
+/// `peer_show`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PeerShow {}
+
+/// Whether a peer lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PeerState {
+    /// Its hellos arrive.
+    Up,
+    /// They do not: traffic goes on unpooled.
+    Down,
+    /// Configured to be taken for alive without hellos.
+    Assumed,
+}
+
+/// A peer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerEntry {
+    /// Its name.
+    pub name: String,
+    /// Where pooled packets to it are addressed.
+    pub address: Ipv4Addr,
+    /// The address of ours that it knows us by; missing where no route leads to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<Ipv4Addr>,
+    /// Whether it lives.
+    pub state: PeerState,
+    /// Why it is down, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Hops to it, routers that just forward counted.
+    pub hops: u8,
+    /// The largest pooled packet to it, in bytes of IP length.
+    pub path_mtu: u16,
+    /// Time since its last hello, in milliseconds; missing where there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_hello_ms: Option<u64>,
+}
+
+/// Reply to `peer_show`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerList {
+    /// The peers, in the order of the configuration.
+    pub peers: Vec<PeerEntry>,
+}

@@ -1,0 +1,181 @@
+//! Pools: what was pooled since the router started, and what is open now.
+
+use carpool_dataplane::worker::{Counter, Counters};
+use serde::{Deserialize, Serialize};
+
+use super::text::CodePoint;
+
+/// The most open pools in a reply.
+pub const OPEN_POOLS_MAX: usize = 10_000;
+
+/// `pool_show`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PoolShow {}
+
+/// Reply to `pool_show`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PoolReport {
+    /// Counts since the router started, all workers together.
+    pub totals: PoolTotals,
+    /// The pools that are open now, at most [`OPEN_POOLS_MAX`].
+    pub open: Vec<OpenPool>,
+}
+
+/// Counts since the router started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PoolTotals {
+    /// Stream packets handed to the pooler.
+    pub staged: u64,
+    /// Stream packets that left as themselves because no company came within the window.
+    pub lone: u64,
+    /// Pooled packets sent.
+    pub pooled_packets: u64,
+    /// Stream packets sent inside them.
+    pub rows: u64,
+    /// Stream packets per pooled packet sent; 0 where none was sent.
+    pub ratio: f64,
+    /// Bytes of the stream packets sent inside pooled packets.
+    pub bytes_in: u64,
+    /// Bytes of the pooled packets sent, from the outer IP header on.
+    pub bytes_out: u64,
+    /// Why pools were flushed.
+    pub flush: FlushCounts,
+    /// Packets that a rule was for and that were not pooled, by reason.
+    pub unpooled: UnpooledCounts,
+    /// What arrived.
+    pub received: PoolReceived,
+    /// The longest that a pool was open, from its first packet to its flush, in microseconds.
+    pub longest_us: u64,
+}
+
+impl PoolTotals {
+    /// The totals of the workers whose counters were merged.
+    pub fn of(counters: &Counters) -> PoolTotals {
+        let get = |counter| counters.get(counter);
+        let (pooled_packets, rows) = (get(Counter::PoolSent), get(Counter::PoolRowsSent));
+        PoolTotals {
+            staged: get(Counter::PoolStaged),
+            lone: get(Counter::PoolLone),
+            pooled_packets,
+            rows,
+            ratio: if pooled_packets == 0 { 0.0 } else { rows as f64 / pooled_packets as f64 },
+            bytes_in: get(Counter::PoolBytesIn),
+            bytes_out: get(Counter::PoolBytesOut),
+            flush: FlushCounts {
+                window: get(Counter::FlushWindow),
+                full: get(Counter::FlushFull),
+                count: get(Counter::FlushCount),
+                order: get(Counter::FlushOrder),
+                no_buffer: get(Counter::FlushNoBuffer),
+                reconfigured: get(Counter::FlushReconfigured),
+                shutdown: get(Counter::FlushShutdown),
+            },
+            unpooled: UnpooledCounts {
+                too_large: get(Counter::PoolTooLarge),
+                cannot_share: get(Counter::PoolCannotShare),
+                table_full: get(Counter::PoolTableFull),
+                no_buffer: get(Counter::PoolNoBuffer),
+            },
+            received: PoolReceived { packets: get(Counter::PoolReceived), rows: get(Counter::PoolRowsReceived) },
+            longest_us: get(Counter::PoolLongestNs).div_ceil(1000),
+        }
+    }
+}
+
+/// Pools flushed, by reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlushCounts {
+    /// The window had ended.
+    pub window: u64,
+    /// The next packet would have exceeded the path MTU.
+    pub full: u64,
+    /// The rule's largest count was reached.
+    pub count: u64,
+    /// So that a packet of one of its flows did not overtake it.
+    pub order: u64,
+    /// There was no memory for a pooled packet.
+    pub no_buffer: u64,
+    /// Routes, rules or peers changed.
+    pub reconfigured: u64,
+    /// The router stopped.
+    pub shutdown: u64,
+}
+
+/// Packets that a rule was for and that were not pooled, by reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnpooledCounts {
+    /// Larger than the rule pools.
+    pub too_large: u64,
+    /// So long that no other could ever share a pooled packet with them.
+    pub cannot_share: u64,
+    /// Too many pools were open.
+    pub table_full: u64,
+    /// There was no memory for a pooled packet.
+    pub no_buffer: u64,
+}
+
+/// Pooled packets that arrived here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolReceived {
+    /// Pooled packets received and taken apart.
+    pub packets: u64,
+    /// Packets taken out of them.
+    pub rows: u64,
+}
+
+/// A pool that is open.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenPool {
+    /// The worker that holds it.
+    pub worker: u32,
+    /// The name of the peer it goes to.
+    pub peer: String,
+    /// The name of its rule.
+    pub rule: String,
+    /// The class of its packets.
+    pub dscp: CodePoint,
+    /// Whether they are ECN-capable.
+    pub ecn_capable: bool,
+    /// Packets in it.
+    pub packets: u32,
+    /// Their bytes.
+    pub bytes: u32,
+    /// How long it has been open, in microseconds.
+    pub age_us: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+
+    /// The names of the workers' counters and the keys of the reply are the same words.
+    #[test]
+    fn every_reason_to_flush_that_is_counted_is_told() {
+        let mut counters = Counters::default();
+        for (value, counter) in (1..).zip(Counter::ALL) {
+            counters.set(*counter, value);
+        }
+        let totals = serde_json::to_value(PoolTotals::of(&counters)).expect("serializable");
+        let reasons =
+            Counter::ALL.iter().filter_map(|counter| Some((counter.name().strip_prefix("flush_")?, *counter)));
+        let mut count = 0;
+        for (reason, counter) in reasons {
+            assert_eq!(totals["flush"][reason], Value::from(counters.get(counter)), "flush {reason}");
+            count += 1;
+        }
+        assert_eq!(totals["flush"].as_object().map(|flush| flush.len()), Some(count));
+    }
+
+    #[test]
+    fn the_ratio_is_zero_before_anything_was_pooled() {
+        assert_eq!(PoolTotals::of(&Counters::default()), PoolTotals::default());
+        let mut counters = Counters::default();
+        counters.add(Counter::PoolSent, 2);
+        counters.add(Counter::PoolRowsSent, 9);
+        counters.set(Counter::PoolLongestNs, 1001);
+        let totals = PoolTotals::of(&counters);
+        assert_eq!((totals.ratio, totals.longest_us), (4.5, 2));
+    }
+}

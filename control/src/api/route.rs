@@ -1,0 +1,202 @@
+//! Routes: add, delete, show, and the step that commits a whole table at once.
+
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::text::{deserialize_optional_prefix, deserialize_prefix};
+
+/// The most routes in one reply to `route_show`.
+pub const ROUTE_PAGE_MAX: u32 = 10_000;
+
+/// Where a configured route leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RouteTarget {
+    /// To the router with this address, which must be on a connected link.
+    Via(Ipv4Addr),
+    /// Nowhere, silently.
+    Blackhole,
+    /// Nowhere, and the source is told so.
+    Unreachable,
+}
+
+/// A route as an operator gives it: `{"prefix": P, "via": A}`, `{"prefix": P, "blackhole": true}` or
+/// `{"prefix": P, "unreachable": true}`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "RouteKeys", into = "RouteKeys")]
+pub struct Route {
+    /// The destinations.
+    pub prefix: Ipv4Net,
+    /// Where they lead.
+    pub target: RouteTarget,
+}
+
+/// The keys of a [`Route`].
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RouteKeys {
+    #[serde(deserialize_with = "deserialize_prefix")]
+    prefix: Ipv4Net,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    via: Option<Ipv4Addr>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    blackhole: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    unreachable: bool,
+}
+
+impl TryFrom<RouteKeys> for Route {
+    type Error = String;
+
+    fn try_from(keys: RouteKeys) -> Result<Route, String> {
+        let target = match (keys.via, keys.blackhole, keys.unreachable) {
+            (Some(gateway), false, false) => RouteTarget::Via(gateway),
+            (None, true, false) => RouteTarget::Blackhole,
+            (None, false, true) => RouteTarget::Unreachable,
+            _ => return Err(format!("route {}: expected exactly one of via, blackhole, unreachable", keys.prefix)),
+        };
+        Ok(Route { prefix: keys.prefix, target })
+    }
+}
+
+impl From<Route> for RouteKeys {
+    fn from(route: Route) -> RouteKeys {
+        RouteKeys {
+            prefix: route.prefix,
+            via: match route.target {
+                RouteTarget::Via(gateway) => Some(gateway),
+                _ => None,
+            },
+            blackhole: route.target == RouteTarget::Blackhole,
+            unreachable: route.target == RouteTarget::Unreachable,
+        }
+    }
+}
+
+/// `route_add`: adds a route; one to the same prefix is replaced.
+pub type RouteAdd = Route;
+
+/// Reply to `route_add`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteChanged {
+    /// Whether a route to this prefix was there before.
+    pub replaced: bool,
+}
+
+/// `route_del`: deletes the route to exactly this prefix. Connected and local routes cannot be deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RouteDel {
+    /// The prefix.
+    #[serde(deserialize_with = "deserialize_prefix")]
+    pub prefix: Ipv4Net,
+}
+
+/// `route_show`: the routes in order of prefix, a page at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RouteShow {
+    /// Only routes to this prefix or to a part of it.
+    #[serde(default, deserialize_with = "deserialize_optional_prefix", skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<Ipv4Net>,
+    /// How many routes to skip.
+    #[serde(default)]
+    pub offset: u32,
+    /// The most routes to return, 1 to [`ROUTE_PAGE_MAX`]: what is outside is taken for the nearest bound.
+    #[serde(default = "default_limit", deserialize_with = "deserialize_limit")]
+    pub limit: u32,
+}
+
+fn default_limit() -> u32 {
+    1000
+}
+
+fn deserialize_limit<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    u32::deserialize(deserializer).map(|limit| limit.clamp(1, ROUTE_PAGE_MAX))
+}
+
+/// Who put something there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// An address of this router.
+    Local,
+    /// The subnet of a port.
+    Connected,
+    /// The configuration file.
+    Config,
+    /// The control socket.
+    Socket,
+}
+
+/// What is done with packets to a destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AdjacencyKind {
+    /// Nothing is known: network unreachable.
+    NoRoute,
+    /// An address of this router.
+    Local,
+    /// A host on a port's link.
+    Connected,
+    /// By a router on a port's link.
+    Via,
+    /// A subnet's broadcast or network address: never forwarded.
+    Broadcast,
+    /// Dropped, and the source is told so.
+    Unreachable,
+    /// Dropped silently.
+    Blackhole,
+}
+
+/// A route as the router has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteEntry {
+    /// The destinations.
+    pub prefix: Ipv4Net,
+    /// What is done with packets to them.
+    pub adjacency: AdjacencyKind,
+    /// The next router, for `via`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub via: Option<Ipv4Addr>,
+    /// The port's name, for `via` and `connected`; missing where no port leads to the next router.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<String>,
+    /// The peer that stream packets to these destinations are pooled to, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer: Option<String>,
+    /// Who put it there.
+    pub source: Source,
+}
+
+/// Reply to `route_show`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteList {
+    /// How many routes there are to show, all pages together.
+    pub total: u64,
+    /// How many were skipped.
+    pub offset: u32,
+    /// The page.
+    pub routes: Vec<RouteEntry>,
+}
+
+/// What `route_load_commit` makes of the routes that its connection loaded: all of them or none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteLoad {
+    /// The routes, each as for `route_add`. Where a prefix is there twice the later one holds.
+    pub routes: Vec<Route>,
+    /// Whether routes that came over the socket before, and are not among these, go.
+    pub replace: bool,
+}
+
+/// Reply to `route_load_commit`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RouteLoaded {
+    /// Routes that were loaded.
+    pub routes: u64,
+    /// Routes that were added, changed or deleted by it.
+    pub changed: u64,
+    /// How long it took the router, in seconds.
+    pub seconds: f64,
+}

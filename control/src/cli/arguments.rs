@@ -1,0 +1,289 @@
+//! What can be typed: objects, verbs, options. Verbs can be shortened as with ip(8), and left out where they are `show`.
+
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+use ipnet::Ipv4Net;
+
+use crate::api::text::parse_prefix;
+use crate::api::{DEFAULT_SOCKET, SOCKET_VARIABLE};
+
+const EXAMPLES: &str = "\
+Examples:
+  carpool route add 203.0.113.0/24 via 192.0.2.2
+  carpool rule add voice match udp port 16384-32767 max-size 300B window 2ms
+  carpool lookup 203.0.113.9
+  carpool pool show --watch 1
+  carpool stats --drops --json
+
+Exit codes: 0 done, 1 refused by the router, 2 wrong usage, 3 no router answers.";
+
+/// Ask and configure a running carpool router.
+///
+/// Objects and verbs can be shortened: carpool r s, carpool neigh sh.
+#[derive(Debug, Parser)]
+#[command(name = "carpool", version, infer_subcommands = true, disable_help_subcommand = true, after_help = EXAMPLES)]
+pub(super) struct Arguments {
+    /// The router's control socket
+    #[arg(long, global = true, value_name = "PATH", env = SOCKET_VARIABLE, default_value = DEFAULT_SOCKET)]
+    pub socket: PathBuf,
+    /// Print the answer as one line of JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Show it again every SECONDS
+    #[arg(long, global = true, value_name = "SECONDS", value_parser = seconds)]
+    pub watch: Option<Duration>,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    text.parse()
+        .ok()
+        .filter(|seconds| (0.1..=86_400.0).contains(seconds))
+        .map(Duration::from_secs_f64)
+        .ok_or_else(|| "expected a number from 0.1 to 86400".to_owned())
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Routes
+    #[command(infer_subcommands = true, disable_help_subcommand = true, alias = "r", alias = "ro")]
+    Route {
+        #[command(subcommand)]
+        verb: Option<Route>,
+    },
+    /// What becomes of packets to an address
+    Lookup {
+        #[arg(value_name = "ADDRESS")]
+        address: Ipv4Addr,
+    },
+    /// Ports, their addresses and counters
+    #[command(infer_subcommands = true, disable_help_subcommand = true)]
+    Port {
+        #[command(subcommand)]
+        verb: Option<Port>,
+    },
+    /// Hosts and routers on our links
+    #[command(infer_subcommands = true, disable_help_subcommand = true, visible_alias = "neighbour")]
+    Neighbor {
+        #[command(subcommand)]
+        verb: Option<Neighbor>,
+    },
+    /// Pooling rules
+    #[command(infer_subcommands = true, disable_help_subcommand = true)]
+    Rule {
+        #[command(subcommand)]
+        verb: Option<Rule>,
+    },
+    /// The routers behind a route, as far as they are known
+    #[command(infer_subcommands = true, disable_help_subcommand = true)]
+    Path {
+        #[command(subcommand)]
+        verb: Option<Path>,
+    },
+    /// Routers that pooled packets are exchanged with
+    #[command(infer_subcommands = true, disable_help_subcommand = true)]
+    Peer {
+        #[command(subcommand)]
+        verb: Option<Peer>,
+    },
+    /// What was pooled, and which pools are open
+    #[command(infer_subcommands = true, disable_help_subcommand = true)]
+    Pool {
+        #[command(subcommand)]
+        verb: Option<Pool>,
+    },
+    /// What became of all packets
+    #[command(alias = "s", alias = "st", alias = "sta", alias = "stat")]
+    Stats {
+        /// Why packets were dropped
+        #[arg(long)]
+        drops: bool,
+        /// What is zero, too
+        #[arg(short, long)]
+        all: bool,
+    },
+    /// What is running
+    Status,
+    /// The versions of the router and of this program
+    Version,
+}
+
+impl Command {
+    /// Whether it changes nothing, and can be repeated.
+    pub(super) fn only_shows(&self) -> bool {
+        !matches!(
+            self,
+            Command::Route { verb: Some(Route::Add { .. } | Route::Del { .. } | Route::Load { .. }) }
+                | Command::Neighbor { verb: Some(Neighbor::Add { .. } | Neighbor::Del { .. }) }
+                | Command::Rule { verb: Some(Rule::Add { .. } | Rule::Del { .. }) }
+        )
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Route {
+    /// Add a route, or replace the one to the same prefix
+    #[command(override_usage = "carpool route add PREFIX via ADDRESS\n       \
+        carpool route add blackhole PREFIX\n       \
+        carpool route add unreachable PREFIX")]
+    Add {
+        /// PREFIX via ADDRESS, blackhole PREFIX or unreachable PREFIX; PREFIX may be `default`
+        #[arg(required = true, value_name = "ROUTE")]
+        words: Vec<String>,
+    },
+    /// Delete a route
+    #[command(alias = "delete")]
+    Del {
+        #[arg(value_name = "PREFIX", value_parser = parse_prefix)]
+        prefix: Ipv4Net,
+    },
+    /// List routes, all or those to PREFIX and its parts
+    #[command(alias = "list", alias = "ls")]
+    Show {
+        #[arg(value_name = "PREFIX", value_parser = parse_prefix)]
+        prefix: Option<Ipv4Net>,
+    },
+    /// Load a whole table at once: all of FILE or nothing
+    ///
+    /// A line of FILE is PREFIX via ADDRESS, blackhole PREFIX or unreachable PREFIX; # begins a comment.
+    Load {
+        /// The file; - is standard input
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// Delete routes that were added before, by this command or `route add`, and are not in FILE
+        #[arg(long)]
+        replace: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Neighbor {
+    /// Add a neighbour that needs no resolution and does not age
+    #[command(override_usage = "carpool neighbor add ADDRESS lladdr MAC [dev PORT]")]
+    Add {
+        /// ADDRESS lladdr MAC [dev PORT]; the port is found by the address where it is not given
+        #[arg(required = true, value_name = "NEIGHBOR")]
+        words: Vec<String>,
+    },
+    /// Forget a neighbour
+    #[command(alias = "delete", override_usage = "carpool neighbor del ADDRESS [dev PORT]")]
+    Del {
+        /// ADDRESS [dev PORT]
+        #[arg(required = true, value_name = "NEIGHBOR")]
+        words: Vec<String>,
+    },
+    /// List neighbours
+    #[command(alias = "list", alias = "ls")]
+    Show,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Rule {
+    /// Add a pooling rule
+    #[command(
+        override_usage = "carpool rule add NAME [match MATCH] max-size SIZE window TIME [max-count N] [position N]\n\n\
+        MATCH, all of it must fit: [udp | tcp | protocol P] [port P[-P]] [source-port P[-P]] [dscp D] [from PREFIX] \
+        [to PREFIX]",
+        after_help = "Example:\n  carpool rule add voice match udp port 16384-32767 dscp ef max-size 300B window 2ms"
+    )]
+    Add {
+        /// What stands above, after the name in any order
+        #[arg(required = true, value_name = "RULE")]
+        words: Vec<String>,
+    },
+    /// Delete a pooling rule
+    #[command(alias = "delete")]
+    Del {
+        #[arg(value_name = "NAME")]
+        name: String,
+    },
+    /// List pooling rules
+    #[command(alias = "list", alias = "ls")]
+    Show,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Port {
+    /// List ports
+    #[command(alias = "list", alias = "ls")]
+    Show,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Path {
+    /// List paths
+    #[command(alias = "list", alias = "ls")]
+    Show,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Peer {
+    /// List peers
+    #[command(alias = "list", alias = "ls")]
+    Show,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Pool {
+    /// Tell what was pooled, and list the open pools
+    #[command(alias = "list", alias = "ls")]
+    Show,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn parse(line: &str) -> Command {
+        Arguments::try_parse_from(line.split_whitespace()).unwrap_or_else(|error| panic!("{line}: {error}")).command
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn objects_and_verbs_can_be_shortened() {
+        assert!(matches!(parse("carpool r s"), Command::Route { verb: Some(Route::Show { prefix: None }) }));
+        assert!(matches!(
+            parse("carpool route sh 10.0.0.0/8"),
+            Command::Route { verb: Some(Route::Show { prefix: Some(_) }) }
+        ));
+        assert!(matches!(parse("carpool neigh"), Command::Neighbor { verb: None }));
+        assert!(matches!(parse("carpool n sh"), Command::Neighbor { verb: Some(Neighbor::Show) }));
+        assert!(matches!(parse("carpool ru d voice"), Command::Rule { verb: Some(Rule::Del { .. }) }));
+        assert!(matches!(parse("carpool s"), Command::Stats { drops: false, all: false }));
+        assert!(matches!(parse("carpool statu"), Command::Status));
+        assert!(matches!(parse("carpool l 203.0.113.9"), Command::Lookup { .. }));
+    }
+
+    #[test]
+    fn options_stand_anywhere() {
+        let arguments = ["carpool", "route", "add", "10.0.0.0/8", "via", "192.0.2.1", "--json", "--socket", "/tmp/s"];
+        let arguments = Arguments::try_parse_from(arguments).expect("sound arguments");
+        assert!(arguments.json);
+        assert_eq!(arguments.socket, PathBuf::from("/tmp/s"));
+        let Command::Route { verb: Some(Route::Add { words }) } = arguments.command else {
+            panic!("not route add: {arguments:?}")
+        };
+        assert_eq!(words, ["10.0.0.0/8", "via", "192.0.2.1"]);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let wrong = |line: &str| {
+            let error = Arguments::try_parse_from(line.split_whitespace()).expect_err("wrong usage was accepted");
+            error.to_string()
+        };
+        assert!(wrong("carpool route del 10.0.0.1/8").contains("10.0.0.0/8 was meant?"));
+        assert!(wrong("carpool lookup nowhere").contains("nowhere"));
+        assert!(wrong("carpool stats --watch 0").contains("from 0.1 to 86400"));
+        assert!(wrong("carpool p").contains("'p'"), "port, path, peer or pool?");
+    }
+}

@@ -1,0 +1,153 @@
+//! What was pooled, why pools were flushed, and which are open.
+
+use super::show;
+use crate::api::pool::{OpenPool, PoolReport, PoolTotals};
+use crate::api::quantity::format_microseconds;
+use crate::cli::table::{Align, Table};
+
+show!(PoolReport, |report| totals(&report.totals) + &open(&report.open));
+
+fn totals(totals: &PoolTotals) -> String {
+    let (flush, unpooled) = (&totals.flush, &totals.unpooled);
+    let figures = [
+        ("stream packets staged", totals.staged, ""),
+        ("  left alone", totals.lone, "no company within the window"),
+        ("  sent in pooled packets", totals.rows, ""),
+        ("pooled packets sent", totals.pooled_packets, ""),
+        ("bytes of stream packets", totals.bytes_in, "sent in pooled packets"),
+        ("bytes of pooled packets", totals.bytes_out, "sent, outer IP header counted"),
+        ("pools flushed: window", flush.window, "the window had ended"),
+        ("pools flushed: full", flush.full, "no room for the next packet"),
+        ("pools flushed: count", flush.count, "the rule's largest count"),
+        ("pools flushed: order", flush.order, "kept a flow in order"),
+        ("pools flushed: no_buffer", flush.no_buffer, "no memory for a pooled packet"),
+        ("pools flushed: reconfigured", flush.reconfigured, "routes, rules or peers changed"),
+        ("pools flushed: shutdown", flush.shutdown, "the router stopped"),
+        ("not pooled: too_large", unpooled.too_large, "larger than the rule pools"),
+        ("not pooled: cannot_share", unpooled.cannot_share, "no room for another beside it"),
+        ("not pooled: table_full", unpooled.table_full, "too many pools were open"),
+        ("not pooled: no_buffer", unpooled.no_buffer, "no memory for a pooled packet"),
+        ("pooled packets received", totals.received.packets, ""),
+        ("  packets taken out", totals.received.rows, ""),
+    ];
+    let width = figures.iter().map(|(_, value, _)| value.to_string().len()).max().unwrap_or(0);
+    let mut text: String = figures
+        .iter()
+        .map(|(name, value, note)| {
+            let line = format!("{name:<28}  {value:>width$}  {note}");
+            line.trim_end().to_owned() + "\n"
+        })
+        .collect();
+    let longest = format_microseconds(totals.longest_us);
+    text.push_str(&format!("ratio: {:.2} stream packets in a pooled packet sent\n", totals.ratio));
+    text.push_str(&format!("longest time a pool was open: {longest}\n"));
+    text
+}
+
+fn open(pools: &[OpenPool]) -> String {
+    if pools.is_empty() {
+        return "\nno pool is open\n".to_owned();
+    }
+    let mut table = Table::new(&[
+        ("worker", Align::Right),
+        ("peer", Align::Left),
+        ("rule", Align::Left),
+        ("dscp", Align::Left),
+        ("ecn", Align::Left),
+        ("packets", Align::Right),
+        ("bytes", Align::Right),
+        ("open for", Align::Right),
+    ]);
+    for pool in pools {
+        table.row([
+            pool.worker.to_string(),
+            pool.peer.clone(),
+            pool.rule.clone(),
+            pool.dscp.to_string(),
+            if pool.ecn_capable { "capable" } else { "no" }.to_owned(),
+            pool.packets.to_string(),
+            pool.bytes.to_string(),
+            format!("{} us", pool.age_us),
+        ]);
+    }
+    format!("\nopen pools: {}\n{}", pools.len(), table.text())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::pool::{FlushCounts, PoolReceived, UnpooledCounts};
+    use crate::api::text::CodePoint;
+    use crate::cli::show::Show;
+
+    #[test]
+    fn pools_show_with_their_ratio_and_their_flushes() {
+        let totals = PoolTotals {
+            staged: 1000,
+            lone: 12,
+            pooled_packets: 247,
+            rows: 988,
+            ratio: 4.0,
+            bytes_in: 276_640,
+            bytes_out: 291_460,
+            flush: FlushCounts {
+                window: 200,
+                full: 40,
+                count: 3,
+                order: 1,
+                no_buffer: 1,
+                reconfigured: 1,
+                shutdown: 1,
+            },
+            unpooled: UnpooledCounts { too_large: 5, cannot_share: 6, table_full: 7, no_buffer: 8 },
+            received: PoolReceived { packets: 7, rows: 28 },
+            longest_us: 5013,
+        };
+        let open = OpenPool {
+            worker: 0,
+            peer: "east".to_owned(),
+            rule: "voice".to_owned(),
+            dscp: CodePoint::new(46).expect("a code point"),
+            ecn_capable: false,
+            packets: 2,
+            bytes: 560,
+            age_us: 1830,
+        };
+        assert_eq!(
+            PoolReport { totals, open: vec![open] }.text(),
+            "\
+stream packets staged           1000
+  left alone                      12  no company within the window
+  sent in pooled packets         988
+pooled packets sent              247
+bytes of stream packets       276640  sent in pooled packets
+bytes of pooled packets       291460  sent, outer IP header counted
+pools flushed: window            200  the window had ended
+pools flushed: full               40  no room for the next packet
+pools flushed: count               3  the rule's largest count
+pools flushed: order               1  kept a flow in order
+pools flushed: no_buffer           1  no memory for a pooled packet
+pools flushed: reconfigured        1  routes, rules or peers changed
+pools flushed: shutdown            1  the router stopped
+not pooled: too_large              5  larger than the rule pools
+not pooled: cannot_share           6  no room for another beside it
+not pooled: table_full             7  too many pools were open
+not pooled: no_buffer              8  no memory for a pooled packet
+pooled packets received            7
+  packets taken out               28
+ratio: 4.00 stream packets in a pooled packet sent
+longest time a pool was open: 5013us
+
+open pools: 1
+worker  peer  rule   dscp  ecn  packets  bytes  open for
+     0  east  voice  ef    no         2    560   1830 us
+"
+        );
+    }
+
+    #[test]
+    fn no_open_pool_is_said_in_words() {
+        let report = PoolReport { totals: PoolTotals::default(), open: vec![] };
+        assert!(report.text().ends_with("\n\nno pool is open\n"));
+    }
+}

@@ -1,0 +1,64 @@
+//! What is running.
+
+use super::{short_time, show};
+use crate::api::status::{Status, Version};
+
+show!(Version, |version| {
+    let client = env!("CARGO_PKG_VERSION");
+    format!("carpool {client}\nrouter  {}\nDPDK    {}\n", version.version, version.dpdk)
+});
+
+show!(Status, |status| {
+    let cores: Vec<String> = status.cores.iter().map(u32::to_string).collect();
+    format!(
+        "carpoold {}, process {}, up for {}\n  config     {}\n  workers    {} on cores {}, idle {}\n  \
+         routes     {}\n  neighbors  {}\n  rules      {}\n  peers      {} of {} up\n",
+        status.version,
+        status.pid,
+        short_time(status.uptime_ms),
+        status.config,
+        status.cores.len(),
+        cores.join(", "),
+        status.idle,
+        status.routes,
+        status.neighbors,
+        status.rules,
+        status.peers_up,
+        status.peers,
+    )
+});
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::show::Show;
+
+    #[test]
+    fn the_status_fits_on_a_screen() {
+        let status = Status {
+            version: "0.1.0".to_owned(),
+            pid: 7,
+            uptime_ms: 3_700_000,
+            config: "/etc/carpool/carpool.toml".to_owned(),
+            cores: vec![2, 3],
+            idle: "adaptive".to_owned(),
+            routes: 10,
+            neighbors: 3,
+            rules: 1,
+            peers_up: 1,
+            peers: 2,
+        };
+        assert_eq!(
+            status.text(),
+            "\
+carpoold 0.1.0, process 7, up for 1 h
+  config     /etc/carpool/carpool.toml
+  workers    2 on cores 2, 3, idle adaptive
+  routes     10
+  neighbors  3
+  rules      1
+  peers      1 of 2 up
+"
+        );
+    }
+}

@@ -1,0 +1,220 @@
+//! What follows a verb, word by word: routes, neighbours and rules as ip(8) writes them.
+//!
+//! Errors are one sentence that says what stood there and what was expected.
+
+use std::net::Ipv4Addr;
+
+use crate::api::neighbor::{NeighborAdd, NeighborDel};
+use crate::api::quantity::{parse_bytes, parse_microseconds};
+use crate::api::route::{Route, RouteTarget};
+use crate::api::rule::{RuleAdd, RuleMatch};
+use crate::api::text::{Protocol, parse_prefix};
+
+/// Words yet to be read.
+struct Words<'a, W> {
+    rest: &'a [W],
+}
+
+impl<'a, W: AsRef<str>> Words<'a, W> {
+    fn next(&mut self) -> Option<&'a str> {
+        let (word, rest) = self.rest.split_first()?;
+        self.rest = rest;
+        Some(word.as_ref())
+    }
+
+    /// The next word, which is `what`.
+    fn expect(&mut self, what: &str) -> Result<&'a str, String> {
+        self.next().ok_or_else(|| format!("expected {what} at the end"))
+    }
+
+    fn end(&mut self) -> Result<(), String> {
+        match self.next() {
+            None => Ok(()),
+            Some(word) => Err(format!("{word:?}: nothing more was expected")),
+        }
+    }
+}
+
+/// Reads `PREFIX via ADDRESS`, `blackhole PREFIX` or `unreachable PREFIX`.
+pub(super) fn route<W: AsRef<str>>(words: &[W]) -> Result<Route, String> {
+    let mut words = Words { rest: words };
+    let nowhere = |words: &mut Words<'_, W>, target| {
+        let prefix = parse_prefix(words.expect("a prefix")?)?;
+        Ok(Route { prefix, target })
+    };
+    let route = match words.expect("a prefix, blackhole or unreachable")? {
+        "blackhole" => nowhere(&mut words, RouteTarget::Blackhole),
+        "unreachable" => nowhere(&mut words, RouteTarget::Unreachable),
+        prefix => {
+            let prefix = parse_prefix(prefix)?;
+            match words.expect("via ADDRESS")? {
+                "via" => {}
+                word => return Err(format!("{word:?}: expected via ADDRESS")),
+            }
+            Ok(Route { prefix, target: RouteTarget::Via(address(words.expect("an address")?)?) })
+        }
+    };
+    words.end()?;
+    route
+}
+
+/// Reads `ADDRESS lladdr MAC [dev PORT]`.
+pub(super) fn neighbor_add<W: AsRef<str>>(words: &[W]) -> Result<NeighborAdd, String> {
+    let mut words = Words { rest: words };
+    let address = address(words.expect("an address")?)?;
+    let (mut mac, mut port) = (None, None);
+    while let Some(word) = words.next() {
+        match word {
+            "lladdr" => once(&mut mac, word, words.expect("an Ethernet address")?.parse()?)?,
+            "dev" | "port" => once(&mut port, word, words.expect("a port's name")?.to_owned())?,
+            _ => return Err(format!("{word:?}: expected lladdr MAC or dev PORT")),
+        }
+    }
+    Ok(NeighborAdd { address, mac: mac.ok_or("expected lladdr MAC")?, port })
+}
+
+/// Reads `ADDRESS [dev PORT]`.
+pub(super) fn neighbor_del<W: AsRef<str>>(words: &[W]) -> Result<NeighborDel, String> {
+    let mut words = Words { rest: words };
+    let address = address(words.expect("an address")?)?;
+    let mut port = None;
+    while let Some(word) = words.next() {
+        match word {
+            "dev" | "port" => once(&mut port, word, words.expect("a port's name")?.to_owned())?,
+            _ => return Err(format!("{word:?}: expected dev PORT")),
+        }
+    }
+    Ok(NeighborDel { address, port })
+}
+
+/// Reads `NAME [match MATCH] max-size SIZE window TIME [max-count N] [position N]`, what follows the name in any order.
+pub(super) fn rule<W: AsRef<str>>(words: &[W]) -> Result<RuleAdd, String> {
+    let mut words = Words { rest: words };
+    let name = words.expect("the rule's name")?.to_owned();
+    let mut matches = RuleMatch::default();
+    let (mut max_size, mut window, mut max_count, mut position) = (None, None, None, None);
+    while let Some(word) = words.next() {
+        match word {
+            "match" => {}
+            "protocol" => once(&mut matches.protocol, word, words.expect("a protocol")?.parse()?)?,
+            "port" | "ports" => once(&mut matches.ports, word, words.expect("ports")?.parse()?)?,
+            "source-port" | "source-ports" => once(&mut matches.source_ports, word, words.expect("ports")?.parse()?)?,
+            "dscp" => once(&mut matches.dscp, word, words.expect("a DSCP")?.parse()?)?,
+            "from" => once(&mut matches.from, word, parse_prefix(words.expect("a prefix")?)?)?,
+            "to" => once(&mut matches.to, word, parse_prefix(words.expect("a prefix")?)?)?,
+            "max-size" => {
+                let text = words.expect("a size")?;
+                let size =
+                    parse_bytes(text)?.try_into().map_err(|_| format!("max-size {text}: at most 65535 bytes"))?;
+                once(&mut max_size, word, size)?;
+            }
+            "window" => once(&mut window, word, parse_microseconds(words.expect("a time")?)?)?,
+            "max-count" => {
+                let text = words.expect("a number")?;
+                let count = text.parse().ok().filter(|count| *count >= 2);
+                let count = count.ok_or_else(|| format!("max-count {text}: expected a number from 2 to 255"))?;
+                once(&mut max_count, word, count)?;
+            }
+            "position" => {
+                let text = words.expect("a number")?;
+                let place = text.parse().map_err(|_| format!("position {text}: expected a number, 0 for the first"))?;
+                once(&mut position, word, place)?;
+            }
+            word => match word.parse::<Protocol>() {
+                Ok(protocol) if word.parse::<u8>().is_err() => once(&mut matches.protocol, "protocol", protocol)?,
+                _ => {
+                    return Err(format!(
+                        "{word:?}: expected udp, tcp, protocol, port, source-port, dscp, from, to, max-size, window, \
+                         max-count or position"
+                    ));
+                }
+            },
+        }
+    }
+    let max_size_bytes = max_size.ok_or("expected max-size, such as max-size 300B")?;
+    let window_us = window.ok_or("expected window, such as window 2ms")?;
+    Ok(RuleAdd { name, matches, max_size_bytes, window_us, max_count, position })
+}
+
+fn address(text: &str) -> Result<Ipv4Addr, String> {
+    text.parse().map_err(|_| format!("{text:?}: expected an IPv4 address"))
+}
+
+/// Takes the value of a word that may stand there once.
+fn once<T>(place: &mut Option<T>, word: &str, value: T) -> Result<(), String> {
+    match place.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(format!("{word} is there twice")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn split(line: &str) -> Vec<&str> {
+        line.split_whitespace().collect()
+    }
+
+    #[test]
+    fn a_route_leads_via_an_address_or_nowhere() {
+        let route = |line| serde_json::to_value(super::route(&split(line)).expect("a sound route")).expect("JSON");
+        assert_eq!(route("10.0.0.0/8 via 192.0.2.1"), json!({"prefix": "10.0.0.0/8", "via": "192.0.2.1"}));
+        assert_eq!(route("default via 192.0.2.1"), json!({"prefix": "0.0.0.0/0", "via": "192.0.2.1"}));
+        assert_eq!(route("blackhole 10.0.0.0/8"), json!({"prefix": "10.0.0.0/8", "blackhole": true}));
+        assert_eq!(route("unreachable 10.1.2.3"), json!({"prefix": "10.1.2.3/32", "unreachable": true}));
+    }
+
+    #[test]
+    fn what_is_no_route_is_told_what_was_expected() {
+        let wrong = |line| route(&split(line)).expect_err("a broken route was accepted");
+        assert_eq!(wrong("10.0.0.0/8"), "expected via ADDRESS at the end");
+        assert_eq!(wrong("10.0.0.0/8 dev p0"), "\"dev\": expected via ADDRESS");
+        assert_eq!(wrong("10.0.0.0/8 via nowhere"), "\"nowhere\": expected an IPv4 address");
+        assert_eq!(wrong("10.0.0.0/8 via 192.0.2.1 dev p0"), "\"dev\": nothing more was expected");
+        assert_eq!(wrong("blackhole"), "expected a prefix at the end");
+        assert_eq!(
+            wrong("10.0.0.1/8 via 192.0.2.1"),
+            "10.0.0.1/8 has bits set beyond its length; 10.0.0.0/8 was meant?"
+        );
+    }
+
+    #[test]
+    fn a_neighbor_has_an_address_and_perhaps_a_port() {
+        let words = split("192.0.2.9 lladdr 02:00:00:00:00:09 dev p0");
+        let neighbor = serde_json::to_value(neighbor_add(&words).expect("a sound neighbour")).expect("JSON");
+        assert_eq!(neighbor, json!({"address": "192.0.2.9", "mac": "02:00:00:00:00:09", "port": "p0"}));
+        assert_eq!(neighbor_add(&split("192.0.2.9")), Err("expected lladdr MAC".to_owned()));
+        assert_eq!(neighbor_del(&split("192.0.2.9")).map(|neighbor| neighbor.port), Ok(None));
+        assert!(neighbor_del(&split("192.0.2.9 lladdr x")).is_err());
+    }
+
+    #[test]
+    fn a_rule_is_read_in_any_order() {
+        let expected = json!({
+            "name": "voice",
+            "match": {"protocol": "udp", "ports": "16384-32767", "dscp": "ef", "from": "10.0.0.0/8", "to": "10.1.0.0/16"},
+            "max_size_bytes": 300, "window_us": 2000, "max_count": 7,
+        });
+        for line in [
+            "voice match udp port 16384-32767 dscp ef from 10.0.0.0/8 to 10.1.0.0/16 max-size 300B window 2ms max-count 7",
+            "voice max-count 7 window 2000us max-size 300 match to 10.1.0.0/16 dscp 46 from 10.0.0.0/8 port 16384-32767 protocol 17",
+        ] {
+            let rule = serde_json::to_value(rule(&split(line)).expect("a sound rule")).expect("JSON");
+            assert_eq!(rule, expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_rule_is_told_what_was_expected() {
+        let wrong = |line| rule(&split(line)).expect_err("a broken rule was accepted");
+        assert_eq!(wrong("voice match udp window 2ms"), "expected max-size, such as max-size 300B");
+        assert_eq!(wrong("voice match udp max-size 300B"), "expected window, such as window 2ms");
+        assert_eq!(wrong("voice match udp tcp"), "protocol is there twice");
+        assert_eq!(wrong("voice window 2"), "\"2\": a time needs its unit: us, ms or s");
+        assert_eq!(wrong("voice max-size 70kB"), "max-size 70kB: at most 65535 bytes");
+        assert_eq!(wrong("voice max-count 1"), "max-count 1: expected a number from 2 to 255");
+        assert!(wrong("voice match 17").starts_with("\"17\": expected udp, tcp, protocol"));
+    }
+}

@@ -1,0 +1,293 @@
+//! Whether the tables of a configuration agree with each other.
+
+use std::net::Ipv4Addr;
+
+use carpool_dataplane::packet::ipv4::{DestinationClass, destination_class};
+use hashbrown::{HashMap, HashSet};
+use ipnet::Ipv4Net;
+
+use super::document::Document;
+use super::{Config, DEFAULT_PEER_MTU, POOL_OVERHEAD};
+use crate::api::route::RouteTarget;
+use crate::rib::MAX_RECURSION;
+
+/// Notes everything that does not agree.
+pub(super) fn check(document: &Document<'_>, config: &Config) {
+    let check = Check { document, config };
+    check.cores();
+    check.ports();
+    check.router();
+    check.neighbors();
+    check.routes();
+    check.peers();
+    check.paths();
+    check.rules();
+}
+
+/// Whether a packet can be addressed to one host with this address.
+fn is_host(address: Ipv4Addr) -> bool {
+    destination_class(address) == DestinationClass::Unicast
+}
+
+/// Whether an address names all hosts of a subnet, or none: its broadcast or network address. Subnets of two addresses
+/// have neither (RFC 3021).
+fn names_no_host(net: &Ipv4Net, address: Ipv4Addr) -> bool {
+    net.prefix_len() <= 30 && (address == net.network() || address == net.broadcast())
+}
+
+struct Check<'d, 't> {
+    document: &'d Document<'t>,
+    config: &'d Config,
+}
+
+impl Check<'_, '_> {
+    fn error(&self, path: &str, message: impl Into<String>) {
+        self.document.error(path, message);
+    }
+
+    /// Notes the second and later of equal values.
+    fn unique<T: std::hash::Hash + Eq>(&self, values: impl IntoIterator<Item = (String, T)>, what: &str) {
+        let mut seen = HashSet::new();
+        for (path, value) in values {
+            if !seen.insert(value) {
+                self.error(&path, format!("{what} is there twice"));
+            }
+        }
+    }
+
+    /// All addresses of the router's ports, with their port.
+    fn links(&self) -> impl Iterator<Item = (usize, Ipv4Net)> {
+        let ports = self.config.ports.iter().enumerate();
+        ports.flat_map(|(index, port)| port.addresses.iter().map(move |net| (index, *net)))
+    }
+
+    /// The port on whose link an address is.
+    fn link_of(&self, address: Ipv4Addr) -> Option<(usize, Ipv4Net)> {
+        self.links().find(|(_, net)| net.contains(&address))
+    }
+
+    fn is_own(&self, address: Ipv4Addr) -> bool {
+        self.links().any(|(_, net)| net.addr() == address) || self.config.addresses.contains(&address)
+    }
+
+    fn cores(&self) {
+        let dataplane = &self.config.dataplane;
+        for (key, cores) in [("cores", &dataplane.cores), ("control_cores", &dataplane.control_cores)] {
+            let path = |position: usize| format!("dataplane.{key}[{position}]");
+            self.unique(cores.iter().enumerate().map(|(i, core)| (path(i), core)), "this core");
+        }
+    }
+
+    fn ports(&self) {
+        let ports = &self.config.ports;
+        self.unique(ports.iter().enumerate().map(|(i, p)| (format!("port[{i}].name"), &p.name)), "a port of this name");
+        let devices = ports.iter().enumerate().map(|(i, p)| {
+            // The driver's arguments do not make it another device.
+            (format!("port[{i}].device"), p.device.split(',').next().unwrap_or(""))
+        });
+        self.unique(devices, "this device");
+        let mut before: Vec<(usize, Ipv4Net)> = Vec::new();
+        for (index, port) in ports.iter().enumerate() {
+            for (position, net) in port.addresses.iter().enumerate() {
+                let path = format!("port[{index}].address[{position}]");
+                if !is_host(net.addr()) {
+                    self.error(&path, "expected the address of a host: no loopback, multicast or reserved address");
+                } else if names_no_host(net, net.addr()) {
+                    let what = if net.addr() == net.network() { "network" } else { "broadcast" };
+                    self.error(
+                        &path,
+                        format!("expected the address of a host: this is the {what} address of the subnet"),
+                    );
+                } else if let Some((other, taken)) = before.iter().find(|(_, taken)| taken.addr() == net.addr()) {
+                    let name = ports.get(*other).map_or("", |port| &port.name);
+                    self.error(&path, format!("this address is there twice: {taken} of port {name:?}"));
+                } else if let Some((other, taken)) =
+                    before.iter().find(|(other, taken)| overlap(index, net, *other, taken))
+                {
+                    let name = ports.get(*other).map_or("", |port| &port.name);
+                    self.error(&path, format!("its subnet overlaps with {taken} of port {name:?}"));
+                }
+                before.push((index, *net));
+            }
+        }
+    }
+
+    fn router(&self) {
+        let own = self.config.addresses.iter().enumerate();
+        for (position, address) in own.clone() {
+            let path = format!("router.address[{position}]");
+            if !is_host(*address) {
+                self.error(&path, "expected the address of a host: no loopback, multicast or reserved address");
+            } else if let Some((_, net)) = self.link_of(*address) {
+                self.error(
+                    &path,
+                    format!("expected an address outside of the ports' subnets, this one is in {}", net.trunc()),
+                );
+            }
+        }
+        self.unique(own.map(|(i, address)| (format!("router.address[{i}]"), address)), "this address");
+        if self.config.router_id.is_unspecified() {
+            self.error("router.id", "expected an identity other than 0.0.0.0");
+        }
+    }
+
+    fn neighbors(&self) {
+        let neighbors = self.config.neighbors.iter().enumerate();
+        for (index, neighbor) in neighbors.clone() {
+            let path = format!("neighbor[{index}].address");
+            let port = self.config.ports.get(usize::from(neighbor.port));
+            let on_link = port.and_then(|port| port.addresses.iter().find(|net| net.contains(&neighbor.address)));
+            match on_link {
+                None => self.error(
+                    &path,
+                    format!("expected an address on the link of port {:?}", port.map_or("", |port| port.name.as_str())),
+                ),
+                Some(net) if names_no_host(net, neighbor.address) || self.is_own(neighbor.address) => {
+                    self.error(&path, "expected the address of another host on the link");
+                }
+                Some(_) => {}
+            }
+        }
+        self.unique(neighbors.map(|(i, n)| (format!("neighbor[{i}].address"), n.address)), "this neighbour");
+    }
+
+    fn routes(&self) {
+        let routes = self.config.routes.iter().enumerate();
+        self.unique(routes.clone().map(|(i, r)| (format!("route[{i}].prefix"), r.prefix)), "a route to this prefix");
+        let mut by_prefix: prefix_trie::PrefixMap<Ipv4Net, RouteTarget> = prefix_trie::PrefixMap::new();
+        for (_, route) in routes.clone() {
+            by_prefix.insert(route.prefix, route.target);
+        }
+        // Many routes have few gateways.
+        let mut verdicts: HashMap<Ipv4Addr, Option<String>> = HashMap::new();
+        for (index, route) in routes {
+            let path = |key| format!("route[{index}].{key}");
+            if self.links().any(|(_, net)| net.trunc() == route.prefix) {
+                self.error(&path("prefix"), "this is the subnet of a port: there is a route to it already");
+            }
+            if let RouteTarget::Via(gateway) = route.target
+                && let Some(wrong) =
+                    verdicts.entry(gateway).or_insert_with(|| self.wrong_with_gateway(gateway, &by_prefix))
+            {
+                self.error(&path("via"), wrong.as_str());
+            }
+        }
+    }
+
+    /// Why packets cannot be handed to a gateway.
+    fn wrong_with_gateway(
+        &self,
+        gateway: Ipv4Addr,
+        routes: &prefix_trie::PrefixMap<Ipv4Net, RouteTarget>,
+    ) -> Option<String> {
+        let mut address = gateway;
+        for _ in 0..=MAX_RECURSION {
+            if self.is_own(address) {
+                return Some("expected the address of another router, this one is our own".into());
+            }
+            if let Some((_, net)) = self.link_of(address) {
+                let wrong = names_no_host(&net, address);
+                return wrong
+                    .then(|| format!("expected the address of a router: this one names no host of {}", net.trunc()));
+            }
+            match routes.get_lpm(&Ipv4Net::from(address)) {
+                Some((_, RouteTarget::Via(next))) => address = *next,
+                Some((prefix, _)) => return Some(format!("the route to it, {prefix}, leads nowhere")),
+                None => {
+                    return Some(
+                        "expected the address of a router on the link of a port, or one that a route leads to".into(),
+                    );
+                }
+            }
+        }
+        Some(format!("its route leads over more than {MAX_RECURSION} further routes, or in a circle"))
+    }
+
+    fn peers(&self) {
+        let peers = self.config.peers.iter().enumerate();
+        self.unique(peers.clone().map(|(i, p)| (format!("peer[{i}].name"), &p.name)), "a peer of this name");
+        self.unique(peers.clone().map(|(i, p)| (format!("peer[{i}].address"), p.address)), "a peer with this address");
+        let widest = self.config.ports.iter().map(|port| port.mtu).max().unwrap_or(0);
+        for (index, peer) in peers {
+            let path = |key| format!("peer[{index}].{key}");
+            if !is_host(peer.address) {
+                self.error(
+                    &path("address"),
+                    "expected the address of a host: no loopback, multicast or reserved address",
+                );
+            } else if self.is_own(peer.address) {
+                self.error(&path("address"), "expected the address of another router, this one is our own");
+            }
+            if peer.source.is_some_and(|source| !self.is_own(source)) {
+                self.error(&path("source"), "expected one of the router's own addresses");
+            }
+            if peer.mtu.is_some_and(|mtu| mtu > widest) {
+                self.error(&path("mtu"), format!("expected at most {widest}, the largest MTU of a port"));
+            }
+        }
+    }
+
+    fn paths(&self) {
+        let paths = self.config.paths.iter().enumerate();
+        self.unique(paths.clone().map(|(i, p)| (format!("path[{i}].prefix"), p.prefix)), "a path to this prefix");
+        let is_peer = |hop| self.config.peers.iter().any(|peer| peer.address == hop);
+        let mut distances: HashMap<Ipv4Addr, (u8, Ipv4Net)> = HashMap::new();
+        for (index, route) in paths {
+            let hops = format!("path[{index}].hops");
+            self.unique(route.hops.iter().enumerate().map(|(i, hop)| (format!("{hops}[{i}]"), hop)), "this hop");
+            if let Some(position) = route.hops.iter().position(|hop| self.is_own(*hop)) {
+                self.error(&format!("{hops}[{position}]"), "expected another router, this address is our own");
+            } else if let Some(first) = route.hops.first()
+                && self.link_of(*first).is_none_or(|(_, net)| names_no_host(&net, *first))
+            {
+                self.error(&format!("{hops}[0]"), "expected the next hop: a router on the link of a port");
+            }
+            let Some((peer, distance)) = route.addressee(is_peer) else {
+                self.error(&hops, "expected at least one hop that is the address of a [[peer]]");
+                continue;
+            };
+            match distances.get(&peer) {
+                Some((other, prefix)) if *other != distance => self.error(
+                    &hops,
+                    format!(
+                        "peer {peer} is hop {distance} here, but hop {other} of the path to {prefix}; expected the same"
+                    ),
+                ),
+                Some(_) => {}
+                None => {
+                    distances.insert(peer, (distance, route.prefix));
+                }
+            }
+        }
+    }
+
+    fn rules(&self) {
+        let rules = self.config.rules.iter().enumerate();
+        self.unique(rules.clone().map(|(i, r)| (format!("rule[{i}].name"), &r.name)), "a rule of this name");
+        let widest = self.config.ports.iter().map(|port| port.mtu).max().unwrap_or(0);
+        let mtus = self.config.peers.iter().map(|peer| peer.mtu.unwrap_or(DEFAULT_PEER_MTU));
+        let mtu = mtus.max().unwrap_or(DEFAULT_PEER_MTU).min(widest);
+        for (index, rule) in rules {
+            let path = |key| format!("rule[{index}].{key}");
+            let most = mtu.saturating_sub(POOL_OVERHEAD);
+            if rule.max_size.is_some_and(|size| size > most) {
+                let message =
+                    format!("expected at most \"{most}B\": a path MTU of {mtu} less {POOL_OVERHEAD} bytes of headers");
+                self.error(&path("max_size"), message);
+            }
+            let ports = rule.matcher.source_ports.is_some() || rule.matcher.destination_ports.is_some();
+            if ports && rule.matcher.protocol.is_none_or(|protocol| !HAVE_PORTS.contains(&protocol)) {
+                self.error(&path("match"), "expected protocol = \"udp\", \"tcp\" or another one that has ports");
+            }
+        }
+    }
+}
+
+/// Protocols with ports in the first four bytes behind the IP header: TCP, UDP, DCCP, SCTP, UDP-Lite.
+const HAVE_PORTS: [u8; 5] = [6, 17, 33, 132, 136];
+
+/// Whether two subnets get in each other's way: they share addresses and are not the same one of the same port.
+fn overlap(port: usize, net: &Ipv4Net, other_port: usize, other: &Ipv4Net) -> bool {
+    let shared = net.contains(&other.network()) || other.contains(&net.network());
+    shared && !(port == other_port && net.trunc() == other.trunc())
+}

@@ -1,0 +1,187 @@
+//! The configuration: `carpool.toml` in, a [`Config`] whose parts agree with each other out, or what is wrong and where.
+//!
+//! Parsing is pure. [`parse`] first reads every table by itself (`sections`), then asks whether they make sense
+//! together (`check`); it reports all errors of the first kind, or else all of the second. carpoold calls it at start,
+//! for `--check` and on SIGHUP. Every key is described in docs/configuration.md.
+
+mod check;
+mod document;
+mod error;
+mod sections;
+
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use carpool_dataplane::pool::Match;
+use ipnet::Ipv4Net;
+
+pub use error::{ConfigError, ConfigErrors};
+pub use sections::{PEER_MTU, RULE_COUNT, RULE_SIZE, RULE_WINDOW, is_name};
+
+use crate::api::route::Route;
+
+/// The UDP port of pooled packets unless configured otherwise.
+pub const DEFAULT_POOL_PORT: u16 = 7665;
+/// The path MTU to a peer unless configured otherwise, in bytes; never more than that of the port it leaves by.
+pub const DEFAULT_PEER_MTU: u16 = 1500;
+/// What a pooled packet with one row has in front of its data, in bytes: IPv4, UDP, the header of pooled packets, a row.
+pub const POOL_OVERHEAD: u16 = 20 + 8 + 8 + 6;
+/// The most routers in a path.
+pub const MAX_HOPS: usize = 16;
+
+/// A whole configuration whose parts agree with each other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The router's identity in hellos: configured, or the first of its addresses.
+    pub router_id: Ipv4Addr,
+    /// Addresses of the router beside those of its ports.
+    pub addresses: Vec<Ipv4Addr>,
+    /// Cores and memory.
+    pub dataplane: Dataplane,
+    /// Where the control socket is.
+    pub socket: PathBuf,
+    /// The ports, in the order of their index. At least one.
+    pub ports: Vec<Port>,
+    /// Neighbours that are not asked for.
+    pub neighbors: Vec<Neighbor>,
+    /// Static routes, one for a prefix.
+    pub routes: Vec<Route>,
+    /// Nodes that pooled packets are exchanged with.
+    pub peers: Vec<Peer>,
+    /// UDP destination port of pooled packets.
+    pub pool_port: u16,
+    /// Static paths, one for a prefix.
+    pub paths: Vec<Path>,
+    /// Pooling rules; the first that matches decides.
+    pub rules: Vec<Rule>,
+}
+
+/// `[dataplane]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dataplane {
+    /// The CPUs with a worker each. Empty: the last one that the process may use.
+    pub cores: Vec<u16>,
+    /// The CPUs that everything else runs on. Empty: all but those of the workers.
+    pub control_cores: Vec<u16>,
+    /// What a worker does when there is nothing to do.
+    pub idle: Idle,
+    /// Where packet memory comes from.
+    pub memory: Memory,
+    /// How much of it, in MiB. None: what the packet buffers need.
+    pub memory_mb: Option<u32>,
+    /// Packet buffers. None: computed from ports, queues and pools.
+    pub mbufs: Option<u32>,
+}
+
+/// What a worker does when there is nothing to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Idle {
+    /// It blocks until a packet comes.
+    Adaptive,
+    /// It goes on looking, and uses its core whole.
+    Spin,
+}
+
+/// Where packet memory comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Memory {
+    /// Hugepages where there are enough, else ordinary pages.
+    Auto,
+    /// Hugepages, or the router does not start.
+    Hugepages,
+    /// Ordinary pages.
+    NoHuge,
+}
+
+/// `[[port]]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Port {
+    /// What the operator calls it.
+    pub name: String,
+    /// PCI address or DPDK virtual device with its arguments.
+    pub device: String,
+    /// The router's addresses on its link, host bits included. At least one.
+    pub addresses: Vec<Ipv4Net>,
+    /// The largest IP packet on its link, in bytes.
+    pub mtu: u16,
+    /// Descriptors of each receive queue.
+    pub rx_descriptors: u16,
+    /// Descriptors of each transmit queue.
+    pub tx_descriptors: u16,
+}
+
+/// `[[neighbor]]`: an Ethernet address that is not asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Neighbor {
+    /// Its address, on the link of the port.
+    pub address: Ipv4Addr,
+    /// Its Ethernet address.
+    pub mac: [u8; 6],
+    /// Position of its port.
+    pub port: u16,
+}
+
+/// `[[peer]]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// What the operator calls it.
+    pub name: String,
+    /// Where pooled packets to it are addressed and those from it come from.
+    pub address: Ipv4Addr,
+    /// The address of ours that it knows us by. None: that of the port towards it.
+    pub source: Option<Ipv4Addr>,
+    /// The largest pooled packet on the way to it, in bytes, outer IP header included. None: [`DEFAULT_PEER_MTU`].
+    pub mtu: Option<u16>,
+    /// It is taken to be alive without hellos.
+    pub assume: bool,
+    /// The time between hellos to it.
+    pub hello_interval: Duration,
+}
+
+/// `[[path]]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Path {
+    /// The destinations; no host bits.
+    pub prefix: Ipv4Net,
+    /// The routers on the way, from the next hop on. One to [`MAX_HOPS`].
+    pub hops: Vec<Ipv4Addr>,
+}
+
+impl Path {
+    /// The last hop that is one of `peers`, and its distance in hops: pooled packets of this path go there.
+    pub fn addressee(&self, is_peer: impl Fn(Ipv4Addr) -> bool) -> Option<(Ipv4Addr, u8)> {
+        (1u8..).zip(&self.hops).filter(|(_, hop)| is_peer(**hop)).last().map(|(distance, hop)| (*hop, distance))
+    }
+}
+
+/// `[[rule]]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// What the operator calls it.
+    pub name: String,
+    /// The packets it is for.
+    pub matcher: Match,
+    /// The longest packet it pools, in bytes of IP length. None: as long as the path takes.
+    pub max_size: Option<u16>,
+    /// The longest time a packet waits for company.
+    pub window: Duration,
+    /// The most packets in one pooled packet. None: as many as fit.
+    pub max_count: Option<u8>,
+}
+
+/// Reads a configuration. `file` is what errors call it.
+///
+/// # Errors
+/// All that is wrong with the tables by themselves; where nothing is, all that is wrong between them.
+pub fn parse(text: &str, file: &str) -> Result<Config, ConfigErrors> {
+    let document = document::Document::new(file, text);
+    let config = document.root().and_then(|root| sections::read(&document, root.get_ref()));
+    if let (Some(config), true) = (&config, document.is_sound()) {
+        check::check(&document, config);
+    }
+    document.finish(config)
+}
+
+#[cfg(test)]
+mod tests;

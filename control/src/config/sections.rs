@@ -1,0 +1,323 @@
+//! Each table of the configuration by itself: which keys it has, what their values may be.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use carpool_dataplane::pool::{Dscp, Match};
+use ipnet::{IpNet, Ipv4Net};
+use toml::de::{DeTable, DeValue};
+
+use super::document::{Document, Table, integer};
+use super::{Config, DEFAULT_POOL_PORT, Dataplane, Idle, MAX_HOPS, Memory, Neighbor, Path, Peer, Port, Route, Rule};
+use crate::api::DEFAULT_SOCKET;
+use crate::api::quantity::{parse_bytes, parse_microseconds};
+use crate::api::route::RouteTarget;
+use crate::api::text::{CodePoint, MacAddress, PortRange, Protocol, parse_prefix};
+
+/// Path MTU to a peer, in bytes.
+pub const PEER_MTU: RangeInclusive<u16> = 128..=9000;
+/// Largest stream packet of a rule, in bytes.
+pub const RULE_SIZE: RangeInclusive<u16> = 20..=9000;
+/// Pooling window of a rule.
+pub const RULE_WINDOW: RangeInclusive<Duration> = Duration::from_micros(1)..=Duration::from_secs(10);
+/// Most packets of a pooled packet of a rule.
+pub const RULE_COUNT: RangeInclusive<u8> = 2..=255;
+
+const PORT_MTU: RangeInclusive<u32> = 576..=9000;
+const PORT_MTU_DEFAULT: u16 = 1500;
+const DESCRIPTORS_DEFAULT: u16 = 1024;
+const HELLO_INTERVAL: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(60);
+const HELLO_INTERVAL_DEFAULT: Duration = Duration::from_millis(200);
+const HIGHEST_CORE: u32 = 1023;
+
+const ADDRESS: &str = "an IPv4 address such as \"192.0.2.1\"";
+const PREFIX: &str = "an IPv4 prefix without host bits, such as \"203.0.113.0/24\"";
+const NAME: &str = "a name of 1 to 32 letters, digits, '-', '_' or '.'";
+
+/// Whether a text can be the name of a port, peer or rule.
+pub fn is_name(text: &str) -> bool {
+    (1..=32).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+}
+
+/// The whole document. None where something that must be there is not, or not readable; the document then has errors.
+pub(super) fn read<'t>(document: &Document<'t>, root: &DeTable<'t>) -> Option<Config> {
+    let root = Table::new(document, String::new(), root);
+    let (router_id, addresses) = root.table("router").map_or((None, Vec::new()), router);
+    let dataplane = root.table("dataplane").map_or_else(Dataplane::default, dataplane);
+    let socket = root.table("control").and_then(control).unwrap_or_else(|| DEFAULT_SOCKET.into());
+    let pool_port = root.table("pool").and_then(pool).unwrap_or(DEFAULT_POOL_PORT);
+    let ports = all(root.tables("port"), |table| port(document, table));
+    let neighbor = |table: &Table<'_, '_>| neighbor(table, ports.as_deref().unwrap_or(&[]));
+    let neighbors = all(root.tables("neighbor"), neighbor);
+    let routes = all(root.tables("route"), route);
+    let peers = all(root.tables("peer"), peer);
+    let paths = all(root.tables("path"), path);
+    let rules = all(root.tables("rule"), rule);
+    if ports.as_ref().is_some_and(Vec::is_empty) {
+        document.error("port", "missing; expected at least one [[port]]");
+    }
+    root.finish();
+    let ports = ports?;
+    let router_id = router_id.or_else(|| ports.first()?.addresses.first().map(Ipv4Net::addr));
+    Some(Config {
+        router_id: router_id?,
+        addresses,
+        dataplane,
+        socket,
+        ports,
+        neighbors: neighbors?,
+        routes: routes?,
+        peers: peers?,
+        pool_port,
+        paths: paths?,
+        rules: rules?,
+    })
+}
+
+/// Reads every table, so that all errors are found; None where one could not be read.
+fn all<'d, 't, T>(tables: Vec<Table<'d, 't>>, read: impl Fn(&Table<'d, 't>) -> Option<T>) -> Option<Vec<T>> {
+    let values: Vec<_> = tables
+        .into_iter()
+        .map(|table| {
+            let value = read(&table);
+            table.finish();
+            value
+        })
+        .collect();
+    values.into_iter().collect()
+}
+
+fn address(text: &str) -> Option<Ipv4Addr> {
+    text.parse().ok()
+}
+
+fn prefix(text: &str) -> Option<Ipv4Net> {
+    parse_prefix(text).ok()
+}
+
+fn duration(text: &str) -> Option<Duration> {
+    parse_microseconds(text).ok().map(Duration::from_micros)
+}
+
+fn router(table: Table<'_, '_>) -> (Option<Ipv4Addr>, Vec<Ipv4Addr>) {
+    let id = table.text("id", ADDRESS, address);
+    let addresses = table.texts("address", ADDRESS, address);
+    table.finish();
+    (id, addresses)
+}
+
+impl Default for Dataplane {
+    fn default() -> Self {
+        Dataplane {
+            cores: Vec::new(),
+            control_cores: Vec::new(),
+            idle: Idle::Adaptive,
+            memory: Memory::Auto,
+            memory_mb: None,
+            mbufs: None,
+        }
+    }
+}
+
+fn dataplane(table: Table<'_, '_>) -> Dataplane {
+    let cores = |key| {
+        let expected = format!("a CPU number from 0 to {HIGHEST_CORE}");
+        table.list(key, &expected, |value| {
+            integer(value).filter(|core| *core <= HIGHEST_CORE).and_then(|core| u16::try_from(core).ok())
+        })
+    };
+    let idle = table.text("idle", "\"adaptive\" or \"spin\"", |text| match text {
+        "adaptive" => Some(Idle::Adaptive),
+        "spin" => Some(Idle::Spin),
+        _ => None,
+    });
+    let memory = table.text("memory", "\"auto\", \"hugepages\" or \"no-huge\"", |text| match text {
+        "auto" => Some(Memory::Auto),
+        "hugepages" => Some(Memory::Hugepages),
+        "no-huge" => Some(Memory::NoHuge),
+        _ => None,
+    });
+    let dataplane = Dataplane {
+        cores: cores("cores"),
+        control_cores: cores("control_cores"),
+        idle: idle.unwrap_or(Idle::Adaptive),
+        memory: memory.unwrap_or(Memory::Auto),
+        memory_mb: table.integer("memory_mb", 16..=1_048_576),
+        mbufs: table.integer("mbufs", 1024..=16_777_215),
+    };
+    table.finish();
+    dataplane
+}
+
+fn control(table: Table<'_, '_>) -> Option<PathBuf> {
+    // The length is that of sun_path in sockaddr_un, its final NUL not counted.
+    let socket = table.text("socket", "an absolute path of at most 107 bytes", |text| {
+        (text.starts_with('/') && text.len() <= 107 && !text.contains('\0')).then(|| text.into())
+    });
+    table.finish();
+    socket
+}
+
+fn pool(table: Table<'_, '_>) -> Option<u16> {
+    let port = table.integer("port", 1..=65535).and_then(|port| u16::try_from(port).ok());
+    table.finish();
+    port
+}
+
+fn port(document: &Document<'_>, table: &Table<'_, '_>) -> Option<Port> {
+    let name = table.required_text("name", NAME, |text| is_name(text).then(|| text.to_owned()));
+    let device = table.required_text(
+        "device",
+        "a PCI address such as \"0000:3b:00.0\" or a DPDK device such as \"net_af_packet0,iface=eth1\"",
+        |text| (!text.is_empty() && !text.contains(char::is_whitespace)).then(|| text.to_owned()),
+    );
+    if table.value("address").is_none() {
+        table.error("address", "missing; expected a list of addresses such as [\"192.0.2.1/24\"]");
+    }
+    let expected = "an IPv4 address with the length of its subnet's prefix, such as \"192.0.2.1/24\"";
+    let addresses = table.texts("address", expected, |text| match text.parse::<IpNet>() {
+        // IPv6 is told apart below, with a sentence of its own.
+        Ok(net) => Some(net),
+        Err(_) => text.parse::<Ipv6Addr>().ok().map(|v6| IpNet::from(IpAddr::V6(v6))),
+    });
+    let mut v4 = Vec::new();
+    for (position, net) in addresses.iter().enumerate() {
+        match net {
+            IpNet::V4(net) => v4.push(*net),
+            IpNet::V6(_) => document.error(
+                &format!("{}[{position}]", table.key("address")),
+                "this version routes IPv4 only; expected an IPv4 address such as \"192.0.2.1/24\"",
+            ),
+        }
+    }
+    if addresses.is_empty() {
+        table.error("address", "expected at least one address such as \"192.0.2.1/24\"");
+    }
+    let descriptors = |key| {
+        let expected = "a power of two from 64 to 4096";
+        table
+            .optional(key, expected, |value| {
+                integer(value).filter(|count| count.is_power_of_two() && (64..=4096).contains(count))
+            })
+            .and_then(|count| u16::try_from(count).ok())
+            .unwrap_or(DESCRIPTORS_DEFAULT)
+    };
+    let mtu = table.integer("mtu", PORT_MTU).and_then(|mtu| u16::try_from(mtu).ok()).unwrap_or(PORT_MTU_DEFAULT);
+    let (rx_descriptors, tx_descriptors) = (descriptors("rx_descriptors"), descriptors("tx_descriptors"));
+    Some(Port { name: name?, device: device?, addresses: v4, mtu, rx_descriptors, tx_descriptors })
+}
+
+fn neighbor(table: &Table<'_, '_>, ports: &[Port]) -> Option<Neighbor> {
+    let address = table.required_text("address", ADDRESS, address);
+    let mac = table.required_text("mac", "an Ethernet address of a station, such as \"02:00:00:00:00:01\"", |text| {
+        text.parse::<MacAddress>().ok().filter(|mac| !mac.is_multicast()).map(|mac| mac.0).filter(|mac| *mac != [0; 6])
+    });
+    let names = ports.iter().map(|port| format!("{:?}", port.name)).collect::<Vec<_>>().join(", ");
+    let port = table.required_text("port", &format!("the name of a [[port]]: {names}"), |text| {
+        ports.iter().position(|port| port.name == text).and_then(|position| u16::try_from(position).ok())
+    });
+    Some(Neighbor { address: address?, mac: mac?, port: port? })
+}
+
+fn route(table: &Table<'_, '_>) -> Option<Route> {
+    let prefix = table.required_text("prefix", PREFIX, prefix);
+    let via = table.text("via", ADDRESS, address);
+    let yes = |key| table.optional(key, "true", |value| value.as_bool().filter(|yes| *yes));
+    let (blackhole, unreachable) = (yes("blackhole"), yes("unreachable"));
+    let said = ["via", "blackhole", "unreachable"].into_iter().filter(|key| table.value(key).is_some());
+    if said.count() != 1 {
+        table.error("prefix", "expected exactly one of via, blackhole = true and unreachable = true beside it");
+        return None;
+    }
+    let target = match (via, blackhole, unreachable) {
+        (Some(gateway), None, None) => RouteTarget::Via(gateway),
+        (None, Some(_), None) => RouteTarget::Blackhole,
+        (None, None, Some(_)) => RouteTarget::Unreachable,
+        _ => return None,
+    };
+    Some(Route { prefix: prefix?, target })
+}
+
+fn peer(table: &Table<'_, '_>) -> Option<Peer> {
+    let name = table.required_text("name", NAME, |text| is_name(text).then(|| text.to_owned()));
+    let peer_address = table.required_text("address", ADDRESS, address);
+    let source = table.text("source", ADDRESS, address);
+    let mtu = table.integer("mtu", u32::from(*PEER_MTU.start())..=u32::from(*PEER_MTU.end()));
+    let assume = table.optional("assume", "true or false", DeValue::as_bool).unwrap_or(false);
+    let interval = table.text("hello_interval", "a time from \"10ms\" to \"60s\"", |text| {
+        duration(text).filter(|interval| HELLO_INTERVAL.contains(interval))
+    });
+    Some(Peer {
+        name: name?,
+        address: peer_address?,
+        source,
+        mtu: mtu.and_then(|mtu| u16::try_from(mtu).ok()),
+        assume,
+        hello_interval: interval.unwrap_or(HELLO_INTERVAL_DEFAULT),
+    })
+}
+
+fn path(table: &Table<'_, '_>) -> Option<Path> {
+    let prefix = table.required_text("prefix", PREFIX, prefix);
+    let hops = table.texts("hops", ADDRESS, address);
+    if !(1..=MAX_HOPS).contains(&hops.len()) {
+        let message = format!("expected the addresses of 1 to {MAX_HOPS} routers, the next hop first");
+        table.error("hops", message);
+        return None;
+    }
+    Some(Path { prefix: prefix?, hops })
+}
+
+fn rule(table: &Table<'_, '_>) -> Option<Rule> {
+    let name = table.required_text("name", NAME, |text| is_name(text).then(|| text.to_owned()));
+    if table.value("match").is_none() {
+        table.error("match", "missing; expected a table such as { protocol = \"udp\", ports = \"5004\" }");
+    }
+    let matcher = table.table("match").map(matcher);
+    let max_size = table.text("max_size", "a size from \"20B\" to \"9000B\"", |text| {
+        parse_bytes(text).ok().and_then(|size| u16::try_from(size).ok()).filter(|size| RULE_SIZE.contains(size))
+    });
+    let window = table.required_text("window", "a time from \"1us\" to \"10s\"", |text| {
+        duration(text).filter(|window| RULE_WINDOW.contains(window))
+    });
+    let max_count = table.integer("max_count", u32::from(*RULE_COUNT.start())..=u32::from(*RULE_COUNT.end()));
+    Some(Rule {
+        name: name?,
+        matcher: matcher?,
+        max_size,
+        window: window?,
+        max_count: max_count.and_then(|count| u8::try_from(count).ok()),
+    })
+}
+
+fn matcher(table: Table<'_, '_>) -> Match {
+    let ports = |key| {
+        table.text(key, "a port such as \"5060\" or a range such as \"16384-32767\"", |text| {
+            Some(text.parse::<PortRange>().ok()?.range())
+        })
+    };
+    // Numbers may be written as such.
+    let named = |key, expected: &str, read: fn(&str) -> Option<u8>| {
+        table.optional(key, expected, |value| match value.as_str() {
+            Some(text) => read(text),
+            None => integer(value).and_then(|number| read(&number.to_string())),
+        })
+    };
+    let matcher = Match {
+        protocol: named("protocol", "\"udp\", \"tcp\" or an IP protocol number from 0 to 255", |text| {
+            Some(text.parse::<Protocol>().ok()?.0)
+        }),
+        source_ports: ports("source_ports"),
+        destination_ports: ports("ports"),
+        source: table.text("source", PREFIX, prefix),
+        destination: table.text("destination", PREFIX, prefix),
+        dscp: named("dscp", "a code point such as \"ef\", or its number from 0 to 63", |text| {
+            Some(text.parse::<CodePoint>().ok()?.value())
+        })
+        .and_then(Dscp::new),
+    };
+    table.finish();
+    matcher
+}

@@ -1,0 +1,539 @@
+use super::*;
+use proptest::prelude::*;
+
+/// A configuration with every table in it.
+const WHOLE: &str = r#"
+[router]
+id = "198.51.100.1"
+address = ["198.51.100.1"]
+
+[dataplane]
+cores = [2, 3]
+control_cores = [0]
+idle = "spin"
+memory = "no-huge"
+memory_mb = 256
+mbufs = 16384
+
+[control]
+socket = "/tmp/carpool.sock"
+
+[[port]]
+name = "p0"
+device = "0000:3b:00.0"
+address = ["192.0.2.1/24"]
+
+[[port]]
+name = "p1"
+device = "net_af_packet0,iface=veth0"
+address = ["10.0.0.1/30", "10.1.0.1/31"]
+mtu = 9000
+rx_descriptors = 512
+tx_descriptors = 2048
+
+[[neighbor]]
+address = "10.0.0.2"
+mac = "02:00:00:00:00:02"
+port = "p1"
+
+[[route]]
+prefix = "203.0.113.0/24"
+via = "192.0.2.2"
+
+[[route]]
+prefix = "10.9.0.0/16"
+blackhole = true
+
+[[route]]
+prefix = "10.8.0.0/16"
+unreachable = true
+
+[[peer]]
+name = "east"
+address = "198.51.100.7"
+source = "192.0.2.1"
+mtu = 1400
+hello_interval = "50ms"
+
+[[peer]]
+name = "west"
+address = "10.0.0.2"
+assume = true
+
+[pool]
+port = 7666
+
+[[path]]
+prefix = "203.0.113.0/24"
+hops = ["192.0.2.2", "198.51.100.7"]
+
+[[rule]]
+name = "voice"
+match = { protocol = "udp", ports = "16384-32767", source = "10.0.0.0/8", destination = "203.0.113.0/24", dscp = "ef" }
+max_size = "300B"
+window = "2ms"
+max_count = 5
+
+[[rule]]
+name = "rest"
+match = { protocol = 6, source_ports = "5060", dscp = 46 }
+window = "500µs"
+"#;
+
+/// The least that is a configuration, 5 lines of it.
+const LEAST: &str = r#"
+[[port]]
+name = "p0"
+device = "net_null0"
+address = ["192.0.2.1/24"]
+"#;
+
+fn net(text: &str) -> Ipv4Net {
+    text.parse().expect("a prefix")
+}
+
+fn address(text: &str) -> Ipv4Addr {
+    text.parse().expect("an address")
+}
+
+/// What is wrong with the least configuration and `more` behind it. The first line of `more` is line 6.
+fn wrong(more: &str) -> String {
+    wrong_with(&format!("{LEAST}{more}"))
+}
+
+fn wrong_with(text: &str) -> String {
+    parse(text, "c.toml").expect_err("something is wrong with it").to_string()
+}
+
+#[test]
+fn every_key_is_read() {
+    let config = parse(WHOLE, "c.toml").expect("a whole configuration");
+    assert_eq!(config.router_id, address("198.51.100.1"));
+    assert_eq!(config.addresses, [address("198.51.100.1")]);
+    let dataplane = Dataplane {
+        cores: vec![2, 3],
+        control_cores: vec![0],
+        idle: Idle::Spin,
+        memory: Memory::NoHuge,
+        memory_mb: Some(256),
+        mbufs: Some(16384),
+    };
+    assert_eq!(config.dataplane, dataplane);
+    assert_eq!(config.socket, PathBuf::from("/tmp/carpool.sock"));
+    let port = Port {
+        name: "p1".into(),
+        device: "net_af_packet0,iface=veth0".into(),
+        addresses: vec![net("10.0.0.1/30"), net("10.1.0.1/31")],
+        mtu: 9000,
+        rx_descriptors: 512,
+        tx_descriptors: 2048,
+    };
+    assert_eq!(config.ports.get(1), Some(&port));
+    assert_eq!(config.neighbors, [Neighbor { address: address("10.0.0.2"), mac: [2, 0, 0, 0, 0, 2], port: 1 }]);
+    use crate::api::route::RouteTarget::{Blackhole, Unreachable, Via};
+    let routes: Vec<_> = config.routes.iter().map(|route| (route.prefix, route.target)).collect();
+    let expected =
+        [("203.0.113.0/24", Via(address("192.0.2.2"))), ("10.9.0.0/16", Blackhole), ("10.8.0.0/16", Unreachable)];
+    assert_eq!(routes, expected.map(|(prefix, target)| (net(prefix), target)));
+    let east = Peer {
+        name: "east".into(),
+        address: address("198.51.100.7"),
+        source: Some(address("192.0.2.1")),
+        mtu: Some(1400),
+        assume: false,
+        hello_interval: Duration::from_millis(50),
+    };
+    let west = Peer {
+        name: "west".into(),
+        address: address("10.0.0.2"),
+        source: None,
+        mtu: None,
+        assume: true,
+        hello_interval: Duration::from_millis(200),
+    };
+    assert_eq!(config.peers, [east, west]);
+    assert_eq!(config.pool_port, 7666);
+    let path = Path { prefix: net("203.0.113.0/24"), hops: vec![address("192.0.2.2"), address("198.51.100.7")] };
+    assert_eq!(config.paths, [path]);
+    let ef = carpool_dataplane::pool::Dscp::new(46);
+    let voice = Match {
+        protocol: Some(17),
+        source_ports: None,
+        destination_ports: Some(16384..=32767),
+        source: Some(net("10.0.0.0/8")),
+        destination: Some(net("203.0.113.0/24")),
+        dscp: ef,
+    };
+    let rest = Match { protocol: Some(6), source_ports: Some(5060..=5060), dscp: ef, ..Match::default() };
+    let rules = [
+        Rule {
+            name: "voice".into(),
+            matcher: voice,
+            max_size: Some(300),
+            window: Duration::from_millis(2),
+            max_count: Some(5),
+        },
+        Rule {
+            name: "rest".into(),
+            matcher: rest,
+            max_size: None,
+            window: Duration::from_micros(500),
+            max_count: None,
+        },
+    ];
+    assert_eq!(config.rules, rules);
+}
+
+#[test]
+fn a_port_is_all_that_is_needed() {
+    let config = parse(LEAST, "c.toml").expect("the least configuration");
+    assert_eq!(config.router_id, address("192.0.2.1"), "the first address identifies the router");
+    assert_eq!(config.dataplane, Dataplane::default());
+    assert_eq!(config.socket, PathBuf::from("/run/carpool/control.sock"));
+    assert_eq!(config.pool_port, 7665);
+    let port = config.ports.first().expect("the port");
+    assert_eq!((port.mtu, port.rx_descriptors, port.tx_descriptors), (1500, 1024, 1024));
+}
+
+#[test]
+fn a_router_without_ports_is_none() {
+    assert_eq!(wrong_with(""), "c.toml:1:1: port: missing; expected at least one [[port]]");
+    assert_eq!(wrong_with("port = []\n"), "c.toml:1:8: port: missing; expected at least one [[port]]");
+}
+
+#[test]
+fn what_is_not_toml_is_told_with_its_place() {
+    assert_eq!(wrong("[[route]\n"), "c.toml:6:9: unclosed array table, expected `]`");
+    assert_eq!(wrong("[[rule]]\nname = \"a\"\nname = \"b\"\n"), "c.toml:8:1: duplicate key");
+}
+
+#[test]
+fn unknown_keys_and_tables_are_told_with_the_known_ones() {
+    let table = "c.toml:6:2: pools: unknown key; expected one of \
+                 control, dataplane, neighbor, path, peer, pool, port, route, router, rule";
+    assert_eq!(wrong("[pools]\n"), table);
+    let key = "c.toml:7:1: dataplane.core: unknown key; expected one of \
+               control_cores, cores, idle, mbufs, memory, memory_mb";
+    assert_eq!(wrong("[dataplane]\ncore = [1]\n"), key);
+}
+
+#[test]
+fn a_value_of_the_wrong_kind_is_told_with_what_was_expected() {
+    let cases = [
+        (
+            "[dataplane]\ncores = 2\n",
+            "c.toml:7:9: dataplane.cores = 2: expected a list, each a CPU number from 0 to 1023",
+        ),
+        ("[dataplane]\ncores = [1, -1]\n", "c.toml:7:13: dataplane.cores = -1: expected a CPU number from 0 to 1023"),
+        ("[dataplane]\nidle = \"lazy\"\n", "c.toml:7:8: dataplane.idle = \"lazy\": expected \"adaptive\" or \"spin\""),
+        (
+            "[dataplane]\nmemory_mb = 1\n",
+            "c.toml:7:13: dataplane.memory_mb = 1: expected a whole number from 16 to 1048576",
+        ),
+        (
+            "[control]\nsocket = \"c.sock\"\n",
+            "c.toml:7:10: control.socket = \"c.sock\": expected an absolute path of at most 107 bytes",
+        ),
+        ("[pool]\nport = 0\n", "c.toml:7:8: pool.port = 0: expected a whole number from 1 to 65535"),
+        ("mtu = 68\n", "c.toml:6:7: port.mtu = 68: expected a whole number from 576 to 9000"),
+        ("rx_descriptors = 1000\n", "c.toml:6:18: port.rx_descriptors = 1000: expected a power of two from 64 to 4096"),
+        ("[rule]\n", "c.toml:6:1: rule: expected tables, each begun with [[rule]]"),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(wrong(text), expected);
+    }
+}
+
+#[test]
+fn an_ipv6_address_is_refused_with_a_sentence_of_its_own() {
+    let text = LEAST.replace("[\"192.0.2.1/24\"]", "[\"192.0.2.1/24\", \"2001:db8::1/64\"]");
+    assert_eq!(
+        wrong_with(&text),
+        "c.toml:5:28: port.address = \"2001:db8::1/64\": \
+         this version routes IPv4 only; expected an IPv4 address such as \"192.0.2.1/24\""
+    );
+}
+
+#[test]
+fn all_errors_are_told_in_the_order_of_the_file() {
+    let told = wrong("mtu = 1\n[[rule]]\nname = \"a b\"\nmatch = {}\nwindow = \"0ms\"\n");
+    let expected = "c.toml:6:7: port.mtu = 1: expected a whole number from 576 to 9000\n\
+                    c.toml:8:8: rule.name = \"a b\": expected a name of 1 to 32 letters, digits, '-', '_' or '.'\n\
+                    c.toml:10:10: rule.window = \"0ms\": expected a time from \"1us\" to \"10s\"";
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn ports_must_not_get_in_each_others_way() {
+    let port = |name: &str, device: &str, address: &str| {
+        format!("[[port]]\nname = {name:?}\ndevice = {device:?}\naddress = [{address:?}]\n")
+    };
+    let cases = [
+        (port("p0", "net_null1", "10.0.0.1/8"), "c.toml:7:8: port.name = \"p0\": a port of this name is there twice"),
+        (
+            port("p1", "net_null0,size=64", "10.0.0.1/8"),
+            "c.toml:8:10: port.device = \"net_null0,size=64\": this device is there twice",
+        ),
+        (
+            port("p1", "net_null1", "192.0.2.129/25"),
+            "c.toml:9:12: port.address = \"192.0.2.129/25\": its subnet overlaps with 192.0.2.1/24 of port \"p0\"",
+        ),
+        (
+            port("p1", "net_null1", "192.0.2.1/32"),
+            "c.toml:9:12: port.address = \"192.0.2.1/32\": this address is there twice: 192.0.2.1/24 of port \"p0\"",
+        ),
+        (
+            port("p1", "net_null1", "10.0.0.255/24"),
+            "c.toml:9:12: port.address = \"10.0.0.255/24\": expected the address of a host: this is the broadcast address of the subnet",
+        ),
+        (
+            port("p1", "net_null1", "127.0.0.1/8"),
+            "c.toml:9:12: port.address = \"127.0.0.1/8\": expected the address of a host: no loopback, multicast or reserved address",
+        ),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(wrong(&text), expected);
+    }
+    let second = LEAST.replace("[\"192.0.2.1/24\"]", "[\"192.0.2.1/24\", \"192.0.2.9/24\"]");
+    assert!(parse(&second, "c.toml").is_ok(), "a port may have two addresses in one subnet");
+}
+
+#[test]
+fn routes_need_a_gateway_that_can_be_reached() {
+    let route = |prefix: &str, to: &str| format!("[[route]]\nprefix = {prefix:?}\n{to}\n");
+    let via = |gateway: &str| route("10.0.0.0/8", &format!("via = {gateway:?}"));
+    let cases = [
+        (
+            route("10.0.0.1/8", "blackhole = true"),
+            "c.toml:7:10: route.prefix = \"10.0.0.1/8\": expected an IPv4 prefix without host bits, such as \"203.0.113.0/24\"",
+        ),
+        (
+            route("10.0.0.0/8", ""),
+            "c.toml:7:10: route.prefix = \"10.0.0.0/8\": expected exactly one of via, blackhole = true and unreachable = true beside it",
+        ),
+        (
+            route("10.0.0.0/8", "via = \"192.0.2.2\"\nblackhole = true"),
+            "c.toml:7:10: route.prefix = \"10.0.0.0/8\": expected exactly one of via, blackhole = true and unreachable = true beside it",
+        ),
+        (route("10.0.0.0/8", "blackhole = false"), "c.toml:8:13: route.blackhole = false: expected true"),
+        (
+            via("198.51.100.1"),
+            "c.toml:8:7: route.via = \"198.51.100.1\": expected the address of a router on the link of a port, or one that a route leads to",
+        ),
+        (
+            via("192.0.2.1"),
+            "c.toml:8:7: route.via = \"192.0.2.1\": expected the address of another router, this one is our own",
+        ),
+        (
+            via("192.0.2.255"),
+            "c.toml:8:7: route.via = \"192.0.2.255\": expected the address of a router: this one names no host of 192.0.2.0/24",
+        ),
+        (
+            via("10.1.1.1"),
+            "c.toml:8:7: route.via = \"10.1.1.1\": its route leads over more than 8 further routes, or in a circle",
+        ),
+        (
+            route("192.0.2.0/24", "via = \"192.0.2.2\""),
+            "c.toml:7:10: route.prefix = \"192.0.2.0/24\": this is the subnet of a port: there is a route to it already",
+        ),
+        (
+            via("192.0.2.2") + &via("192.0.2.3"),
+            "c.toml:10:10: route.prefix = \"10.0.0.0/8\": a route to this prefix is there twice",
+        ),
+        (
+            route("172.16.0.0/12", "blackhole = true") + &via("172.16.0.1"),
+            "c.toml:11:7: route.via = \"172.16.0.1\": the route to it, 172.16.0.0/12, leads nowhere",
+        ),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(wrong(&text), expected);
+    }
+    let behind = format!("{LEAST}{}{}", via("192.0.2.2"), route("172.16.0.0/12", "via = \"10.0.0.9\""));
+    assert!(parse(&behind, "c.toml").is_ok(), "a gateway may be behind another route");
+}
+
+#[test]
+fn neighbours_are_others_on_the_link() {
+    let neighbor = |address: &str, mac: &str, port: &str| {
+        format!("[[neighbor]]\naddress = {address:?}\nmac = {mac:?}\nport = {port:?}\n")
+    };
+    let mac = "02:00:00:00:00:02";
+    let cases = [
+        (
+            neighbor("10.0.0.1", mac, "p0"),
+            "c.toml:7:11: neighbor.address = \"10.0.0.1\": expected an address on the link of port \"p0\"",
+        ),
+        (
+            neighbor("192.0.2.1", mac, "p0"),
+            "c.toml:7:11: neighbor.address = \"192.0.2.1\": expected the address of another host on the link",
+        ),
+        (
+            neighbor("192.0.2.2", mac, "p1"),
+            "c.toml:9:8: neighbor.port = \"p1\": expected the name of a [[port]]: \"p0\"",
+        ),
+        (
+            neighbor("192.0.2.2", "03:00:00:00:00:02", "p0"),
+            "c.toml:8:7: neighbor.mac = \"03:00:00:00:00:02\": expected an Ethernet address of a station, such as \"02:00:00:00:00:01\"",
+        ),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(wrong(&text), expected);
+    }
+}
+
+#[test]
+fn peers_and_paths_fit_together() {
+    let peer =
+        |name: &str, address: &str, more: &str| format!("[[peer]]\nname = {name:?}\naddress = {address:?}\n{more}\n");
+    let path = |prefix: &str, hops: &str| format!("[[path]]\nprefix = {prefix:?}\nhops = [{hops}]\n");
+    let east = peer("east", "198.51.100.7", "");
+    let cases = [
+        (
+            peer("me", "192.0.2.1", ""),
+            "c.toml:8:11: peer.address = \"192.0.2.1\": expected the address of another router, this one is our own",
+        ),
+        (
+            east.clone() + &peer("east", "198.51.100.8", ""),
+            "c.toml:11:8: peer.name = \"east\": a peer of this name is there twice",
+        ),
+        (
+            peer("east", "198.51.100.7", "source = \"192.0.2.9\""),
+            "c.toml:9:10: peer.source = \"192.0.2.9\": expected one of the router's own addresses",
+        ),
+        (
+            peer("east", "198.51.100.7", "mtu = 1501"),
+            "c.toml:9:7: peer.mtu = 1501: expected at most 1500, the largest MTU of a port",
+        ),
+        (
+            peer("east", "198.51.100.7", "hello_interval = \"1ms\""),
+            "c.toml:9:18: peer.hello_interval = \"1ms\": expected a time from \"10ms\" to \"60s\"",
+        ),
+        (
+            path("10.0.0.0/8", "\"192.0.2.2\""),
+            "c.toml:8:8: path.hops: expected at least one hop that is the address of a [[peer]]",
+        ),
+        (
+            east.clone() + &path("10.0.0.0/8", "\"198.51.100.7\""),
+            "c.toml:12:9: path.hops = \"198.51.100.7\": expected the next hop: a router on the link of a port",
+        ),
+        (
+            east.clone() + &path("10.0.0.0/8", "\"192.0.2.2\", \"192.0.2.2\", \"198.51.100.7\""),
+            "c.toml:12:22: path.hops = \"192.0.2.2\": this hop is there twice",
+        ),
+        (
+            east.clone()
+                + &path("10.0.0.0/8", "\"192.0.2.2\", \"198.51.100.7\"")
+                + &path("172.16.0.0/12", "\"192.0.2.2\", \"192.0.2.3\", \"198.51.100.7\""),
+            "c.toml:15:8: path.hops: peer 198.51.100.7 is hop 3 here, but hop 2 of the path to 10.0.0.0/8; expected the same",
+        ),
+        (
+            path("10.0.0.0/8", ""),
+            "c.toml:8:8: path.hops: expected the addresses of 1 to 16 routers, the next hop first",
+        ),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(wrong(&text), expected);
+    }
+}
+
+#[test]
+fn rules_say_what_can_be_pooled() {
+    let rule = |more: &str| format!("[[rule]]\nname = \"a\"\n{more}\n");
+    let cases = [
+        (
+            rule("window = \"1ms\""),
+            "c.toml:6:1: rule.match: missing; expected a table such as { protocol = \"udp\", ports = \"5004\" }",
+        ),
+        (rule("match = {}"), "c.toml:6:1: rule.window: missing; expected a time from \"1us\" to \"10s\""),
+        (
+            rule("match = {}\nwindow = \"1ms\"\nmax_size = \"1459B\""),
+            "c.toml:10:12: rule.max_size = \"1459B\": expected at most \"1458B\": a path MTU of 1500 less 42 bytes of headers",
+        ),
+        (
+            rule("match = {}\nwindow = \"1ms\"\nmax_count = 1"),
+            "c.toml:10:13: rule.max_count = 1: expected a whole number from 2 to 255",
+        ),
+        (
+            rule("match = { ports = \"5004\" }\nwindow = \"1ms\""),
+            "c.toml:8:9: rule.match = { ports = \"5004\" }: expected protocol = \"udp\", \"tcp\" or another one that has ports",
+        ),
+        (
+            rule("match = { protocol = \"udp\", ports = \"9-1\" }\nwindow = \"1ms\""),
+            "c.toml:8:37: rule.match.ports = \"9-1\": expected a port such as \"5060\" or a range such as \"16384-32767\"",
+        ),
+        (
+            rule("match = { dscp = 64 }\nwindow = \"1ms\""),
+            "c.toml:8:18: rule.match.dscp = 64: expected a code point such as \"ef\", or its number from 0 to 63",
+        ),
+        (
+            rule("match = {}\nwindow = \"1ms\"") + &rule("match = {}\nwindow = \"1ms\""),
+            "c.toml:11:8: rule.name = \"a\": a rule of this name is there twice",
+        ),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(wrong(&text), expected);
+    }
+}
+
+/// A configuration with a few bytes of it changed, doubled, or swapped with what could stand there.
+fn mutated() -> impl Strategy<Value = String> {
+    let pieces = prop::sample::select(vec![
+        "",
+        "\"",
+        "[",
+        "]",
+        "[[",
+        "]]",
+        "{",
+        "}",
+        "=",
+        "\n",
+        "0",
+        "-1",
+        "99999999999999999999",
+        "true",
+        "\u{0}",
+        "µ",
+        "1e9",
+        "0x7f",
+        "1979-05-27",
+        "\"\"",
+        "[1]",
+        "''",
+        "nan",
+        "/33",
+        "255.255.255.255",
+        "0.0.0.0",
+    ]);
+    prop::collection::vec((any::<prop::sample::Index>(), 0usize..12, pieces), 0..6).prop_map(|changes| {
+        let mut text: Vec<char> = WHOLE.chars().collect();
+        for (place, length, piece) in changes {
+            let start = place.index(text.len() + 1);
+            let end = (start + length).min(text.len());
+            text.splice(start..end, piece.chars());
+        }
+        text.into_iter().collect()
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn no_text_panics_and_every_error_names_a_place(text in mutated()) {
+        if let Err(errors) = parse(&text, "c.toml") {
+            prop_assert!(!errors.0.is_empty());
+            let lines = text.split('\n').count();
+            for error in errors.0 {
+                prop_assert!((1..=lines).contains(&error.line), "{error}");
+                prop_assert!(error.column >= 1, "{error}");
+                prop_assert!(!error.message.is_empty());
+            }
+        }
+    }
+
+    #[test]
+    fn no_garbage_panics(text in "\\PC{0,200}") {
+        let _ = parse(&text, "c.toml");
+    }
+}

@@ -1,0 +1,383 @@
+//! From routes and paths to the forwarding table: which prefixes have a leaf, and what each leaf means.
+//!
+//! A prefix has a leaf where a usable route or a path names it. The leaf of a path that is more specific than the route
+//! to its destinations has the next hop of that route. What a leaf *means* is the next hop and the peer its stream
+//! packets could be pooled to; whether that peer lives is not part of it, so that a peer that comes or goes
+//! changes forwarding entries in place and no leaf.
+//!
+//! Changes are transactions. [`Forwarding::prepare`] works out all of one and changes only what workers do not see;
+//! the caller publishes the new entries and waits until every worker has them; [`Forwarding::commit`] then writes the
+//! leaves, or undoes what it wrote. An entry that no leaf names is used again only when every worker has passed on.
+
+mod entries;
+mod paths;
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use carpool_dataplane::fib::{Domain, Entry, EntryId, Lpm4Error, Lpm4Writer, PeerIndex, PortIndex};
+use hashbrown::HashMap;
+use ipnet::Ipv4Net;
+
+use crate::neighbors::Neighbors;
+use crate::rib::{OwnRoute, Rib, RouteTarget, Routes, Source, Target};
+use entries::Entries;
+pub use entries::{Hop, Meaning};
+pub use paths::{PathTable, Way};
+
+/// Why routes cannot be changed. Nothing was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ForwardingError {
+    #[error("route {prefix} via {gateway}: {gateway} is neither on the link of a port nor behind another route")]
+    Gateway { prefix: Ipv4Net, gateway: Ipv4Addr },
+    #[error("more than 65535 different next hops and paths are in use")]
+    Entries,
+    #[error(transparent)]
+    Table(#[from] Lpm4Error),
+}
+
+/// What is to change.
+#[derive(Debug, Default)]
+pub struct Change {
+    /// All that is told of these prefixes from now on.
+    pub routes: Vec<(Ipv4Net, Routes)>,
+    /// The paths from now on; None: they stay.
+    pub paths: Option<PathTable>,
+    /// Whether a route that comes over the socket must have a gateway that can be reached.
+    pub needs_gateways: bool,
+}
+
+/// A change that is worked out and not in force yet. Goes to [`Forwarding::commit`] or [`Forwarding::abort`].
+#[must_use]
+#[derive(Debug)]
+pub struct Prepared {
+    /// What was told of the changed prefixes before.
+    routes_before: Vec<(Ipv4Net, Routes)>,
+    paths_before: Option<PathTable>,
+    /// The leaves to write, each prefix once.
+    leaves: Vec<(Ipv4Net, Option<EntryId>)>,
+    /// Whether there are entries that workers do not know yet.
+    pub new_entries: bool,
+}
+
+/// What a change did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Committed {
+    /// Leaves that were written.
+    pub leaves: usize,
+    /// Whether destinations are among them whose packets were, or may now be, pooled.
+    pub pooled: bool,
+}
+
+/// A gateway that routes name.
+#[derive(Clone, Copy, Debug, Default)]
+struct Gateway {
+    routes: usize,
+    next_hop: Option<(PortIndex, Ipv4Addr)>,
+}
+
+/// The routes, the paths, and the forwarding table that they make.
+#[derive(Debug)]
+pub struct Forwarding {
+    domain: Arc<Domain>,
+    rib: Rib,
+    paths: PathTable,
+    gateways: HashMap<Ipv4Addr, Gateway>,
+    entries: Entries,
+    fib: Lpm4Writer,
+}
+
+impl Forwarding {
+    /// No routes yet. The table's readers are those of `domain`.
+    pub fn new(domain: Arc<Domain>, fib: Lpm4Writer) -> Forwarding {
+        let entries = Entries::default();
+        let gateways = HashMap::new();
+        Forwarding { domain, rib: Rib::default(), paths: PathTable::default(), gateways, entries, fib }
+    }
+
+    /// The routes.
+    pub fn rib(&self) -> &Rib {
+        &self.rib
+    }
+
+    /// The paths.
+    pub fn paths(&self) -> &PathTable {
+        &self.paths
+    }
+
+    /// Where packets to an address go, pooling left aside; None where no usable route leads there.
+    pub fn hop(&self, address: Ipv4Addr) -> Option<(Ipv4Net, Source, Hop)> {
+        self.route(address.into())
+    }
+
+    /// The router or host on one of our links that packets to an address are handed to.
+    pub fn next_hop(&self, address: Ipv4Addr) -> Option<(PortIndex, Ipv4Addr)> {
+        match self.hop(address)?.2 {
+            Hop::Connected(port) => Some((port, address)),
+            Hop::Via(port, gateway) => Some((port, gateway)),
+            _ => None,
+        }
+    }
+
+    /// What the leaf of exactly this prefix means.
+    pub fn leaf(&self, prefix: Ipv4Net) -> Option<Meaning> {
+        self.entries.meaning(self.fib.get(prefix)?)
+    }
+
+    /// The leaf that decides about an address, and what it means.
+    pub fn lookup(&self, address: Ipv4Addr) -> Option<(Ipv4Net, Meaning)> {
+        let (prefix, id) = self.fib.longest_match(address)?;
+        Some((prefix, self.entries.meaning(id)?))
+    }
+
+    /// The best usable route to exactly this prefix.
+    pub fn best(&self, routes: &Routes) -> Option<(Source, Hop)> {
+        routes.by_preference().find_map(|(target, source)| Some((source, self.usable(target)?)))
+    }
+
+    /// The entries for workers. `pools` says whether packets that leave by a gateway are pooled to a peer now.
+    pub fn entries(&self, pools: impl FnMut(PeerIndex, PortIndex, Ipv4Addr) -> bool) -> Vec<Entry> {
+        self.entries.published(pools)
+    }
+
+    /// Every worker has seen the entries that [`Forwarding::entries`] returned last.
+    pub fn entries_are_known(&mut self) {
+        self.entries.all_known();
+    }
+
+    /// Entries in use, for the log.
+    pub fn entry_count(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Works a change out. Workers see nothing of it yet.
+    ///
+    /// # Errors
+    /// Why it cannot be done; then nothing has changed.
+    pub fn prepare(&mut self, change: Change, neighbors: &mut Neighbors) -> Result<Prepared, ForwardingError> {
+        self.reclaim(neighbors);
+        let mut dirty = Vec::new();
+        let told: Vec<_> = change.routes.iter().map(|(prefix, _)| *prefix).collect();
+        let routes_before = self.put_all(change.routes);
+        let paths_before = change.paths.map(|paths| {
+            let before = std::mem::replace(&mut self.paths, paths);
+            for prefix in before.differences(&self.paths) {
+                dirty.push(prefix);
+                dirty.extend(self.rib.within(prefix).map(|(prefix, _)| prefix));
+            }
+            before
+        });
+        let mut prepared = Prepared { routes_before, paths_before, leaves: Vec::new(), new_entries: false };
+        self.mark_dirty(&told, &mut dirty);
+        if self.resolve_gateways() {
+            let affected: Vec<_> = self.rib.iter().filter(|(_, routes)| routes.gateways().next().is_some()).collect();
+            let affected: Vec<_> = affected.into_iter().map(|(prefix, _)| prefix).collect();
+            self.mark_dirty(&affected, &mut dirty);
+        }
+        if change.needs_gateways
+            && let Err(error) = self.check_gateways(&told)
+        {
+            self.abort(prepared, neighbors);
+            return Err(error);
+        }
+        dirty.sort_unstable();
+        dirty.dedup();
+        prepared.leaves.reserve(dirty.len());
+        for prefix in dirty {
+            let id = match self.meaning(prefix) {
+                None => None,
+                Some(meaning) => match self.entries.hold(meaning, neighbors) {
+                    Some((id, new)) => {
+                        prepared.new_entries |= new;
+                        Some(id)
+                    }
+                    None => {
+                        self.abort(prepared, neighbors);
+                        return Err(ForwardingError::Entries);
+                    }
+                },
+            };
+            if id.is_some() || self.fib.get(prefix).is_some() {
+                prepared.leaves.push((prefix, id));
+            }
+        }
+        Ok(prepared)
+    }
+
+    /// Writes the leaves of a change whose entries every worker knows.
+    ///
+    /// # Errors
+    /// Where the table has no room; then nothing has changed.
+    pub fn commit(&mut self, prepared: Prepared, neighbors: &mut Neighbors) -> Result<Committed, ForwardingError> {
+        let mut committed = Committed::default();
+        let mut written = Vec::new();
+        // Additions first: only they can fail.
+        for (prefix, id) in &prepared.leaves {
+            let Some(id) = id else { continue };
+            let before = self.fib.get(*prefix);
+            if before == Some(*id) {
+                continue;
+            }
+            if let Err(full) = self.fib.insert(*prefix, *id) {
+                for (prefix, before) in written.into_iter().rev() {
+                    self.restore(prefix, before);
+                }
+                self.abort(prepared, neighbors);
+                return Err(full.into());
+            }
+            self.entries.named(*id);
+            written.push((*prefix, before));
+        }
+        for (prefix, id) in &prepared.leaves {
+            if id.is_none() {
+                let before = self.fib.get(*prefix);
+                self.fib.remove(*prefix);
+                written.push((*prefix, before));
+            }
+        }
+        for (prefix, before) in &written {
+            let after = self.fib.get(*prefix);
+            committed.pooled |= [*before, after].into_iter().flatten().any(|id| self.entries.pools(id));
+            if let Some(before) = before {
+                self.entries.unnamed(*before);
+            }
+        }
+        committed.leaves = written.len();
+        self.let_go(&prepared);
+        Ok(committed)
+    }
+
+    /// Takes back what [`Forwarding::prepare`] did.
+    pub fn abort(&mut self, prepared: Prepared, neighbors: &mut Neighbors) {
+        self.let_go(&prepared);
+        // In reverse: a prefix that was named twice gets back what was told of it first.
+        let undo: Vec<_> = prepared.routes_before.into_iter().rev().collect();
+        self.put_all(undo);
+        if let Some(paths) = prepared.paths_before {
+            self.paths = paths;
+        }
+        self.resolve_gateways();
+        self.reclaim(neighbors);
+    }
+
+    /// Makes entries usable again that every worker has passed by. Returns how many still wait for that.
+    pub fn reclaim(&mut self, neighbors: &mut Neighbors) -> usize {
+        self.entries.reclaim(&self.domain, neighbors)
+    }
+
+    /// Puts a leaf back as it was.
+    fn restore(&mut self, prefix: Ipv4Net, before: Option<EntryId>) {
+        if let Some(id) = self.fib.get(prefix) {
+            self.entries.unnamed(id);
+        }
+        match before {
+            // The nodes it needs are there: the prefix is.
+            Some(id) => {
+                let _ = self.fib.insert(prefix, id);
+            }
+            None => {
+                self.fib.remove(prefix);
+            }
+        }
+    }
+
+    /// The hold that `prepare` had on its entries ends: those that no leaf names wait for the workers.
+    fn let_go(&mut self, prepared: &Prepared) {
+        for (_, id) in &prepared.leaves {
+            if let Some(id) = id {
+                self.entries.release(*id);
+            }
+        }
+        self.entries.retire(&self.domain);
+    }
+
+    /// Tells the routes, and returns what was told before.
+    fn put_all(&mut self, routes: Vec<(Ipv4Net, Routes)>) -> Vec<(Ipv4Net, Routes)> {
+        let mut before_all = Vec::with_capacity(routes.len());
+        for (prefix, after) in routes {
+            let before = self.rib.put(prefix, after);
+            before_all.push((prefix, before));
+            for gateway in after.gateways() {
+                self.gateways.entry(gateway).or_default().routes += 1;
+            }
+            for gateway in before.gateways() {
+                if let Some(known) = self.gateways.get_mut(&gateway) {
+                    known.routes -= 1;
+                }
+            }
+        }
+        before_all
+    }
+
+    /// Looks every gateway up again; whether any is reached another way than before.
+    fn resolve_gateways(&mut self) -> bool {
+        self.gateways.retain(|_, gateway| gateway.routes > 0);
+        let mut changed = false;
+        for (address, gateway) in &mut self.gateways {
+            let next_hop = self.rib.resolve(*address);
+            changed |= gateway.next_hop != next_hop;
+            gateway.next_hop = next_hop;
+        }
+        changed
+    }
+
+    /// Notes that prefixes and the paths within them have to be looked at.
+    fn mark_dirty(&self, prefixes: &[Ipv4Net], dirty: &mut Vec<Ipv4Net>) {
+        dirty.extend_from_slice(prefixes);
+        if !self.paths.is_empty() {
+            for prefix in prefixes {
+                dirty.extend(self.paths.within(*prefix));
+            }
+        }
+    }
+
+    fn check_gateways(&self, told: &[Ipv4Net]) -> Result<(), ForwardingError> {
+        for prefix in told {
+            if let Some(RouteTarget::Via(gateway)) = self.rib.get(*prefix).socket
+                && self.gateways.get(&gateway).is_none_or(|known| known.next_hop.is_none())
+            {
+                return Err(ForwardingError::Gateway { prefix: *prefix, gateway });
+            }
+        }
+        Ok(())
+    }
+
+    /// What a route says to do, where it can be done.
+    fn usable(&self, target: Target) -> Option<Hop> {
+        match target {
+            Target::Own(OwnRoute::Local) => Some(Hop::Local),
+            Target::Own(OwnRoute::Broadcast) => Some(Hop::Broadcast),
+            Target::Own(OwnRoute::Connected(port)) => Some(Hop::Connected(port)),
+            Target::Told(RouteTarget::Blackhole) => Some(Hop::Blackhole),
+            Target::Told(RouteTarget::Unreachable) => Some(Hop::Unreachable),
+            Target::Told(RouteTarget::Via(gateway)) => {
+                let (port, next_hop) = self.gateways.get(&gateway)?.next_hop?;
+                Some(Hop::Via(port, next_hop))
+            }
+        }
+    }
+
+    /// The longest usable route to a prefix or one that covers it.
+    fn route(&self, prefix: Ipv4Net) -> Option<(Ipv4Net, Source, Hop)> {
+        self.rib.covering(prefix).find_map(|(covering, routes)| {
+            let (source, hop) = self.best(&routes)?;
+            Some((covering, source, hop))
+        })
+    }
+
+    /// What the leaf of a prefix has to mean; None where it has none.
+    fn meaning(&self, prefix: Ipv4Net) -> Option<Meaning> {
+        let (covering, _, hop) = self.route(prefix)?;
+        if covering != prefix && !self.paths.contains(prefix) {
+            return None;
+        }
+        let peer = match hop {
+            Hop::Via(_, gateway) => self.paths.way(prefix).filter(|way| way.next_hop == gateway).map(|way| way.peer),
+            _ => None,
+        };
+        Some(Meaning { hop, peer })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,307 @@
+use super::*;
+use carpool_dataplane::fib::{Adjacency, Lpm4, Reader, lpm4};
+use proptest::prelude::*;
+
+use crate::neighbors::Link;
+
+const PORT: PortIndex = PortIndex(0);
+const OTHER: PortIndex = PortIndex(1);
+const EAST: PeerIndex = PeerIndex(0);
+
+fn net(text: &str) -> Ipv4Net {
+    text.parse().expect("a prefix")
+}
+
+fn address(text: &str) -> Ipv4Addr {
+    text.parse().expect("an address")
+}
+
+/// A router on 192.0.2.1/24 and 10.0.0.1/24, with the table as a worker sees it.
+struct Bench {
+    forwarding: Forwarding,
+    neighbors: Neighbors,
+    table: Arc<Lpm4>,
+    reader: Reader,
+}
+
+impl Bench {
+    fn new(nodes: u32) -> Bench {
+        let domain = Domain::new(1);
+        let (writer, table) = lpm4(&domain, nodes);
+        let reader = domain.reader().expect("one slot");
+        let links = ["192.0.2.1/24", "10.0.0.1/24"].map(|own| Link { mac: [2; 6], addresses: vec![net(own)] });
+        let neighbors = Neighbors::new(links.to_vec(), 64);
+        let mut bench = Bench { forwarding: Forwarding::new(domain, writer), neighbors, table, reader };
+        let own = |own| Routes { own: Some(own), ..Routes::default() };
+        let routes = [
+            (net("192.0.2.0/24"), own(OwnRoute::Connected(PORT))),
+            (net("192.0.2.1/32"), own(OwnRoute::Local)),
+            (net("10.0.0.0/24"), own(OwnRoute::Connected(OTHER))),
+        ];
+        bench.change(routes.to_vec(), None).expect("own routes");
+        bench
+    }
+
+    fn change(
+        &mut self,
+        routes: Vec<(Ipv4Net, Routes)>,
+        paths: Option<PathTable>,
+    ) -> Result<Committed, ForwardingError> {
+        let change = Change { routes, paths, needs_gateways: true };
+        let prepared = self.forwarding.prepare(change, &mut self.neighbors)?;
+        self.reader.enter();
+        self.forwarding.entries_are_known();
+        let committed = self.forwarding.commit(prepared, &mut self.neighbors);
+        self.reader.enter();
+        committed
+    }
+
+    fn tell(&mut self, routes: &[(&str, Option<RouteTarget>)]) -> Result<Committed, ForwardingError> {
+        let routes = routes.iter().map(|(prefix, socket)| {
+            let before = self.forwarding.rib().get(net(prefix));
+            (net(prefix), Routes { socket: *socket, ..before })
+        });
+        let routes = routes.collect();
+        self.change(routes, None)
+    }
+
+    /// What a worker would do, by the table and the entries.
+    fn looks_up(&mut self, text: &str) -> Option<Hop> {
+        let id = self.table.lookup(self.reader.enter(), address(text));
+        let entries = self.forwarding.entries(|_, _, _| true);
+        let entry = entries.get(usize::from(id.0)).copied().expect("every leaf names an entry");
+        match entry.adjacency {
+            Adjacency::NoRoute => None,
+            Adjacency::Local => Some(Hop::Local),
+            Adjacency::Broadcast => Some(Hop::Broadcast),
+            Adjacency::Connected { port } => Some(Hop::Connected(port)),
+            Adjacency::Unreachable => Some(Hop::Unreachable),
+            Adjacency::Blackhole => Some(Hop::Blackhole),
+            Adjacency::Via { port, gateway } => {
+                let (at, address) = self.neighbors.gateway(gateway).expect("an entry's gateway is held");
+                assert_eq!(at, port);
+                Some(Hop::Via(port, address))
+            }
+        }
+    }
+}
+
+fn via(gateway: &str) -> Option<RouteTarget> {
+    Some(RouteTarget::Via(address(gateway)))
+}
+
+fn path(prefix: &str, next_hop: &str) -> (Ipv4Net, Way) {
+    (net(prefix), Way { next_hop: address(next_hop), peer: EAST })
+}
+
+#[test]
+fn a_route_leads_to_its_gateway_until_it_goes() {
+    let mut bench = Bench::new(64);
+    assert_eq!(bench.looks_up("203.0.113.9"), None);
+    bench.tell(&[("203.0.113.0/24", via("192.0.2.2"))]).expect("a gateway on the link");
+    assert_eq!(bench.looks_up("203.0.113.9"), Some(Hop::Via(PORT, address("192.0.2.2"))));
+    bench.tell(&[("203.0.113.0/24", Some(RouteTarget::Blackhole))]).expect("replaced");
+    assert_eq!(bench.looks_up("203.0.113.9"), Some(Hop::Blackhole));
+    bench.tell(&[("203.0.113.0/24", None)]).expect("deleted");
+    assert_eq!(bench.looks_up("203.0.113.9"), None);
+    bench.forwarding.reclaim(&mut bench.neighbors);
+    assert_eq!(bench.neighbors.gateway(carpool_dataplane::fib::NeighbourIndex(0)), None, "the gateway is let go");
+    assert_eq!(bench.looks_up("192.0.2.1"), Some(Hop::Local));
+    assert_eq!(bench.looks_up("192.0.2.77"), Some(Hop::Connected(PORT)));
+}
+
+#[test]
+fn routes_with_one_gateway_share_an_entry() {
+    let mut bench = Bench::new(64);
+    let before = bench.forwarding.entry_count();
+    let routes: Vec<_> = (0..200u8).map(|i| Ipv4Net::from(Ipv4Addr::new(203, 0, 113, i)).to_string()).collect();
+    let routes: Vec<_> = routes.iter().map(|prefix| (prefix.as_str(), via("192.0.2.2"))).collect();
+    bench.tell(&routes).expect("room");
+    assert_eq!(bench.forwarding.entry_count(), before + 1);
+}
+
+#[test]
+fn a_batch_with_one_bad_gateway_changes_nothing() {
+    let mut bench = Bench::new(64);
+    bench.tell(&[("203.0.113.0/24", via("192.0.2.2"))]).expect("good");
+    let batch = [("203.0.113.0/24", via("10.0.0.2")), ("198.51.100.0/24", via("172.16.0.1"))];
+    let error = bench.tell(&batch).expect_err("172.16.0.1 cannot be reached");
+    let (prefix, gateway) = (net("198.51.100.0/24"), address("172.16.0.1"));
+    assert_eq!(error, ForwardingError::Gateway { prefix, gateway });
+    assert_eq!(bench.looks_up("203.0.113.9"), Some(Hop::Via(PORT, address("192.0.2.2"))));
+    assert_eq!(bench.forwarding.rib().get(prefix), Routes::default());
+    assert_eq!(bench.forwarding.rib().get(net("203.0.113.0/24")).socket, via("192.0.2.2"));
+}
+
+#[test]
+fn a_batch_that_the_table_has_no_room_for_changes_nothing() {
+    let mut bench = Bench::new(5);
+    let full =
+        [("203.0.113.0/24", via("192.0.2.2")), ("10.1.0.0/24", via("192.0.2.2")), ("10.2.0.0/24", via("192.0.2.3"))];
+    let error = bench.tell(&full).expect_err("five nodes are not enough");
+    assert!(matches!(error, ForwardingError::Table(_)), "{error}");
+    for destination in ["203.0.113.1", "10.1.0.1", "10.2.0.1"] {
+        assert_eq!(bench.looks_up(destination), None);
+    }
+    assert_eq!(bench.looks_up("192.0.2.9"), Some(Hop::Connected(PORT)));
+    bench.reader.enter();
+    bench.forwarding.reclaim(&mut bench.neighbors);
+    let own = bench.forwarding.rib().iter().count();
+    assert_eq!(own, 3, "no route is remembered");
+    bench.tell(&[("203.0.113.0/24", via("192.0.2.2"))]).expect("one fits");
+}
+
+#[test]
+fn a_gateway_behind_a_route_follows_that_route() {
+    let mut bench = Bench::new(64);
+    bench.tell(&[("172.16.0.0/12", via("192.0.2.2")), ("203.0.113.0/24", via("172.16.0.1"))]).expect("in one batch");
+    assert_eq!(bench.looks_up("203.0.113.9"), Some(Hop::Via(PORT, address("192.0.2.2"))));
+    bench.tell(&[("172.16.0.0/16", via("10.0.0.2"))]).expect("a better way to the gateway");
+    assert_eq!(bench.looks_up("203.0.113.9"), Some(Hop::Via(OTHER, address("10.0.0.2"))));
+    bench.tell(&[("172.16.0.0/16", None), ("172.16.0.0/12", None)]).expect("both ways go");
+    assert_eq!(bench.looks_up("203.0.113.9"), None, "a route that cannot be used has no leaf");
+    bench.tell(&[("172.16.0.0/16", via("10.0.0.2"))]).expect("and back");
+    assert_eq!(bench.looks_up("203.0.113.9"), Some(Hop::Via(OTHER, address("10.0.0.2"))));
+}
+
+#[test]
+fn a_path_gives_its_destinations_a_peer_where_it_leaves_by_the_same_gateway() {
+    let mut bench = Bench::new(64);
+    bench.tell(&[("203.0.113.0/24", via("192.0.2.2")), ("198.51.100.0/24", via("192.0.2.3"))]).expect("routes");
+    let paths = PathTable::new([path("203.0.113.0/24", "192.0.2.2"), path("198.51.100.0/24", "192.0.2.2")]);
+    let committed = bench.change(Vec::new(), Some(paths)).expect("paths");
+    assert!(committed.pooled);
+    let peer = |bench: &Bench, prefix| bench.forwarding.leaf(net(prefix)).expect("a leaf").peer;
+    assert_eq!(peer(&bench, "203.0.113.0/24"), Some(EAST));
+    assert_eq!(peer(&bench, "198.51.100.0/24"), None, "its route leaves by another gateway");
+    bench.tell(&[("198.51.100.0/24", via("192.0.2.2"))]).expect("now by the same");
+    assert_eq!(peer(&bench, "198.51.100.0/24"), Some(EAST));
+    let unpooled = bench.tell(&[("10.9.0.0/16", via("192.0.2.2"))]).expect("no path leads there");
+    assert!(!unpooled.pooled, "open pools do not depend on it");
+    bench.change(Vec::new(), Some(PathTable::default())).expect("no paths");
+    assert_eq!(peer(&bench, "203.0.113.0/24"), None);
+}
+
+#[test]
+fn a_path_more_specific_than_its_route_has_a_leaf_with_the_routes_next_hop() {
+    let mut bench = Bench::new(64);
+    bench.tell(&[("203.0.112.0/20", via("192.0.2.2"))]).expect("a route");
+    let paths = PathTable::new([path("203.0.113.0/24", "192.0.2.2")]);
+    bench.change(Vec::new(), Some(paths)).expect("a path");
+    let meaning = Meaning { hop: Hop::Via(PORT, address("192.0.2.2")), peer: Some(EAST) };
+    assert_eq!(bench.forwarding.leaf(net("203.0.113.0/24")), Some(meaning));
+    assert_eq!(bench.forwarding.leaf(net("203.0.112.0/20")).expect("a leaf").peer, None);
+    bench.tell(&[("203.0.112.0/20", via("10.0.0.2"))]).expect("the route moves");
+    let meaning = Meaning { hop: Hop::Via(OTHER, address("10.0.0.2")), peer: None };
+    assert_eq!(bench.forwarding.leaf(net("203.0.113.0/24")), Some(meaning), "and the path's leaf with it");
+    bench.tell(&[("203.0.112.0/20", None)]).expect("the route goes");
+    assert_eq!(bench.forwarding.leaf(net("203.0.113.0/24")), None);
+}
+
+#[test]
+fn a_peer_that_dies_changes_entries_and_no_leaf() {
+    let mut bench = Bench::new(64);
+    bench.tell(&[("203.0.113.0/24", via("192.0.2.2"))]).expect("a route");
+    bench.change(Vec::new(), Some(PathTable::new([path("203.0.113.0/24", "192.0.2.2")]))).expect("a path");
+    let pooled = |entries: Vec<Entry>| entries.iter().filter(|entry| entry.pool_peer == Some(EAST)).count();
+    let alive = bench.forwarding.entries(|peer, port, gateway| {
+        assert_eq!((peer, port, gateway), (EAST, PORT, address("192.0.2.2")));
+        true
+    });
+    assert_eq!(pooled(alive), 1);
+    assert_eq!(pooled(bench.forwarding.entries(|_, _, _| false)), 0);
+}
+
+#[test]
+fn an_entry_is_not_used_again_before_every_worker_has_passed() {
+    let mut bench = Bench::new(64);
+    bench.tell(&[("203.0.113.0/24", via("192.0.2.2"))]).expect("a route");
+    let id = bench.table.lookup(bench.reader.enter(), address("203.0.113.9"));
+    let change = |socket| vec![(net("203.0.113.0/24"), Routes { socket, ..Routes::default() })];
+    // The reader stays where it is from here on.
+    for (step, target) in [(1, Some(RouteTarget::Blackhole)), (2, Some(RouteTarget::Unreachable))] {
+        let change = Change { routes: change(target), ..Change::default() };
+        let prepared = bench.forwarding.prepare(change, &mut bench.neighbors).expect("worked out");
+        bench.forwarding.commit(prepared, &mut bench.neighbors).expect("written");
+        let entries = bench.forwarding.entries(|_, _, _| true);
+        let entry = entries.get(usize::from(id.0)).expect("still there");
+        assert!(matches!(entry.adjacency, Adjacency::Via { .. }), "step {step}: a worker may still hold it");
+    }
+    bench.reader.enter();
+    assert_eq!(bench.forwarding.reclaim(&mut bench.neighbors), 0);
+    let entries = bench.forwarding.entries(|_, _, _| true);
+    assert_eq!(entries.get(usize::from(id.0)).expect("its place").adjacency, Adjacency::NoRoute);
+}
+
+#[test]
+fn an_entry_that_workers_never_saw_stays_new() {
+    let mut bench = Bench::new(64);
+    let change = || {
+        let routes = Routes { socket: via("192.0.2.2"), ..Routes::default() };
+        Change { routes: vec![(net("203.0.113.0/24"), routes)], ..Change::default() }
+    };
+    let prepared = bench.forwarding.prepare(change(), &mut bench.neighbors).expect("worked out");
+    assert!(prepared.new_entries);
+    bench.forwarding.abort(prepared, &mut bench.neighbors);
+    let again = bench.forwarding.prepare(change(), &mut bench.neighbors).expect("worked out");
+    assert!(again.new_entries, "its publication did not reach every worker");
+    bench.forwarding.abort(again, &mut bench.neighbors);
+}
+
+/// A prefix, and what the socket, the file and the paths say of it.
+type Told = (Ipv4Net, Option<RouteTarget>, Option<RouteTarget>, Option<Ipv4Addr>);
+
+fn told() -> impl Strategy<Value = Told> {
+    let gateways = ["192.0.2.2", "192.0.2.3", "10.0.0.2", "172.16.0.1", "172.16.1.1"].map(address);
+    let gateway = prop::sample::select(gateways.to_vec());
+    let target = prop_oneof![
+        4 => gateway.clone().prop_map(RouteTarget::Via),
+        1 => Just(RouteTarget::Blackhole),
+        1 => Just(RouteTarget::Unreachable),
+    ];
+    let prefixes = ["0.0.0.0/0", "172.16.0.0/12", "172.16.0.0/24", "172.16.1.1/32", "203.0.112.0/20", "203.0.113.0/24"];
+    let prefix = prop::sample::select(prefixes.map(net).to_vec());
+    (prefix, prop::option::of(target.clone()), prop::option::of(target), prop::option::of(gateway))
+}
+
+proptest! {
+    /// However it came about, the table is what the same routes and paths make of an empty one.
+    #[test]
+    fn any_sequence_of_changes_ends_where_one_change_would(steps in prop::collection::vec(told(), 1..20)) {
+        let mut bench = Bench::new(256);
+        let mut paths = std::collections::BTreeMap::new();
+        let mut routes = std::collections::BTreeMap::new();
+        for (prefix, socket, config, next_hop) in steps {
+            match next_hop {
+                Some(next_hop) => paths.insert(prefix, Way { next_hop, peer: EAST }),
+                None => paths.remove(&prefix),
+            };
+            let told = Routes { socket, config, ..Routes::default() };
+            routes.insert(prefix, told);
+            let change = Change {
+                routes: vec![(prefix, told)],
+                paths: Some(PathTable::new(paths.clone())),
+                needs_gateways: false,
+            };
+            let prepared = bench.forwarding.prepare(change, &mut bench.neighbors).expect("worked out");
+            bench.forwarding.entries_are_known();
+            bench.forwarding.commit(prepared, &mut bench.neighbors).expect("room");
+            bench.reader.enter();
+        }
+        let mut once = Bench::new(256);
+        let change = Change {
+            routes: routes.into_iter().collect(),
+            paths: Some(PathTable::new(paths)),
+            needs_gateways: false,
+        };
+        let prepared = once.forwarding.prepare(change, &mut once.neighbors).expect("worked out");
+        once.forwarding.commit(prepared, &mut once.neighbors).expect("room");
+        for probe in ["1.1.1.1", "172.16.0.1", "172.16.1.1", "172.17.0.0", "203.0.112.1", "203.0.113.1", "192.0.2.9"] {
+            prop_assert_eq!(bench.looks_up(probe), once.looks_up(probe), "{}", probe);
+            let peer = |bench: &Bench| bench.forwarding.lookup(address(probe)).and_then(|(_, meaning)| meaning.peer);
+            prop_assert_eq!(peer(&bench), peer(&once), "{}", probe);
+        }
+        bench.forwarding.reclaim(&mut bench.neighbors);
+        prop_assert_eq!(bench.forwarding.entry_count(), once.forwarding.entry_count(), "unused entries are given back");
+    }
+}

@@ -1,0 +1,373 @@
+//! Who is on our links: the neighbours' Ethernet addresses, found by ARP (RFC 826) and kept fresh.
+//!
+//! Workers answer requests and say whom they want or have seen; here the states are kept, requests are made, and the
+//! table that workers read is built. Gateways of routes keep their index in that table for as long as an entry refers to
+//! them; other hosts are appended. The number of neighbours is bounded, and those that never answered go first, so
+//! that a scan of a subnet takes neither memory nor the neighbours that do answer. Time is an argument.
+
+mod arp_request;
+mod reachability;
+
+use std::collections::VecDeque;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use carpool_dataplane::fib::{Neighbour, NeighbourIndex, NeighbourTable, PortIndex};
+use hashbrown::HashMap;
+use ipnet::Ipv4Net;
+
+pub use arp_request::ArpRequest;
+pub use reachability::{ASKED, Phase, RETRY};
+use reachability::{Known, Step};
+
+/// Neighbours that are kept unless told otherwise.
+pub const NEIGHBOR_LIMIT: usize = 4096;
+
+/// A port as far as ARP is concerned.
+#[derive(Clone, Debug)]
+pub struct Link {
+    /// Our Ethernet address.
+    pub mac: [u8; 6],
+    /// Our addresses on the link, host bits included.
+    pub addresses: Vec<Ipv4Net>,
+}
+
+impl Link {
+    /// Our address in the subnet of a neighbour; None where it can be no neighbour on this link.
+    pub fn source_for(&self, neighbor: Ipv4Addr) -> Option<Ipv4Addr> {
+        let own = self.addresses.iter().any(|net| net.addr() == neighbor);
+        let net = self.addresses.iter().find(|net| net.contains(&neighbor)).filter(|_| !own)?;
+        let names_no_host = net.prefix_len() <= 30 && (neighbor == net.network() || neighbor == net.broadcast());
+        (!names_no_host).then_some(net.addr())
+    }
+}
+
+/// A neighbour's place: the same address can be on several links.
+pub type Key = (PortIndex, Ipv4Addr);
+
+/// A gateway's place in the published table.
+#[derive(Clone, Copy, Debug)]
+struct Gateway {
+    key: Key,
+    /// Forwarding entries that refer to it.
+    users: u32,
+}
+
+/// A neighbour for people to look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NeighborView {
+    /// Its port.
+    pub port: PortIndex,
+    /// Its address.
+    pub address: Ipv4Addr,
+    /// Its Ethernet address, where it is known.
+    pub mac: Option<[u8; 6]>,
+    /// What is known of it.
+    pub phase: Phase,
+    /// When it was last heard of, or else first asked for.
+    pub since: Instant,
+}
+
+/// Why a neighbour cannot be added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NeighborError {
+    #[error("{0} is not the address of another host on the link")]
+    NotOnLink(Ipv4Addr),
+    #[error("the table of neighbours is full ({0} of them, none of which may go)")]
+    Full(usize),
+}
+
+/// All neighbours.
+#[derive(Debug)]
+pub struct Neighbors {
+    links: Vec<Link>,
+    limit: usize,
+    known: HashMap<Key, Known>,
+    /// Those that have not answered, the first asked for first; some have since.
+    unanswered: VecDeque<(Key, Instant)>,
+    gateways: Vec<Option<Gateway>>,
+    gateway_at: HashMap<Key, NeighbourIndex>,
+    table: Arc<NeighbourTable>,
+    /// Whether the table is older than what is known.
+    changed: bool,
+    requests: Vec<ArpRequest>,
+    /// No timer ends before this.
+    next_timer: Option<Instant>,
+}
+
+impl Neighbors {
+    /// Nobody yet, on these links; at most `limit` of them.
+    pub fn new(links: Vec<Link>, limit: usize) -> Neighbors {
+        Neighbors {
+            links,
+            limit,
+            known: HashMap::new(),
+            unanswered: VecDeque::new(),
+            gateways: Vec::new(),
+            gateway_at: HashMap::new(),
+            table: Arc::default(),
+            changed: false,
+            requests: Vec::new(),
+            next_timer: None,
+        }
+    }
+
+    /// The port on whose link an address can be a neighbour.
+    pub fn port_of(&self, address: Ipv4Addr) -> Option<PortIndex> {
+        let port = self.links.iter().position(|link| link.source_for(address).is_some())?;
+        u16::try_from(port).ok().map(PortIndex)
+    }
+
+    /// The links, by port.
+    pub fn links(&self) -> &[Link] {
+        &self.links
+    }
+
+    fn is_on_link(&self, (port, address): Key) -> bool {
+        self.links.get(port.index()).is_some_and(|link| link.source_for(address).is_some())
+    }
+
+    /// A packet waits for a neighbour: it is asked for, unless that is under way.
+    pub fn wanted(&mut self, key: Key, now: Instant) {
+        if !self.is_on_link(key) {
+            return;
+        }
+        if let Some(known) = self.known.get_mut(&key).filter(|known| known.phase != Phase::Failed) {
+            known.used = true;
+            return;
+        }
+        if !self.known.contains_key(&key) && !self.make_room() {
+            return;
+        }
+        self.known.insert(key, Known::asked_for(now));
+        self.unanswered.push_back((key, now));
+        self.ask(key, None);
+        self.wait_until(Some(now + RETRY));
+    }
+
+    /// A neighbour was heard of (RFC 826: a known one is updated by whatever it says; a new one is only learned from
+    /// what was addressed to us).
+    pub fn seen(&mut self, key: Key, mac: [u8; 6], addressed_to_us: bool, now: Instant) {
+        if !self.is_on_link(key) {
+            return;
+        }
+        let learn = addressed_to_us || self.gateway_at.contains_key(&key);
+        if !self.known.contains_key(&key) && (!learn || !self.make_room()) {
+            return;
+        }
+        let known = self.known.entry(key).or_insert_with(|| Known::asked_for(now));
+        let before = known.mac;
+        known.heard(mac, now);
+        let (after, timer) = (known.mac, known.timer);
+        self.changed |= before != after;
+        self.wait_until(timer);
+    }
+
+    /// Adds or replaces a neighbour that is not asked for and does not age.
+    pub fn set_static(&mut self, key: Key, mac: [u8; 6], now: Instant) -> Result<(), NeighborError> {
+        if !self.is_on_link(key) {
+            return Err(NeighborError::NotOnLink(key.1));
+        }
+        if !self.known.contains_key(&key) && !self.make_room() {
+            return Err(NeighborError::Full(self.known.len()));
+        }
+        self.known.insert(key, Known::told(mac, now));
+        self.changed = true;
+        Ok(())
+    }
+
+    /// Forgets a neighbour. False where there was none.
+    pub fn forget(&mut self, key: Key) -> bool {
+        let forgotten = self.known.remove(&key).is_some();
+        self.changed |= forgotten;
+        forgotten
+    }
+
+    /// A place in the table for a gateway; each call wants a call of [`Neighbors::release_gateway`].
+    pub fn hold_gateway(&mut self, key: Key) -> NeighbourIndex {
+        if let Some(index) = self.gateway_at.get(&key)
+            && let Some(Some(gateway)) = self.gateways.get_mut(index.0 as usize)
+        {
+            gateway.users += 1;
+            return *index;
+        }
+        let gateway = Some(Gateway { key, users: 1 });
+        let place = self.gateways.iter().position(Option::is_none);
+        let place = place.unwrap_or_else(|| {
+            self.gateways.push(None);
+            self.gateways.len() - 1
+        });
+        if let Some(slot) = self.gateways.get_mut(place) {
+            *slot = gateway;
+        }
+        let index = NeighbourIndex(u32::try_from(place).unwrap_or(u32::MAX));
+        self.gateway_at.insert(key, index);
+        self.changed = true;
+        index
+    }
+
+    /// Gives a gateway's place back.
+    pub fn release_gateway(&mut self, index: NeighbourIndex) {
+        let Some(slot) = self.gateways.get_mut(index.0 as usize) else { return };
+        if let Some(gateway) = slot {
+            gateway.users -= 1;
+            if gateway.users == 0 {
+                self.gateway_at.remove(&gateway.key);
+                *slot = None;
+                self.changed = true;
+            }
+        }
+    }
+
+    /// Lets time pass: asks again, gives up, forgets. Cheap where no timer has ended.
+    pub fn tick(&mut self, now: Instant) {
+        if self.next_timer.is_none_or(|timer| now < timer) {
+            return;
+        }
+        self.collect_used();
+        self.next_timer = None;
+        let mut asks = Vec::new();
+        let mut gone = Vec::new();
+        for (key, known) in &mut self.known {
+            if known.timer.is_some_and(|timer| timer <= now) {
+                let before = known.mac;
+                match known.timer_ended(now) {
+                    Step::Ask(to) => asks.push((*key, to)),
+                    Step::Forget => gone.push(*key),
+                    Step::Nothing => {}
+                }
+                self.changed |= before != known.mac;
+            }
+            self.next_timer = self.next_timer.into_iter().chain(known.timer).min();
+        }
+        for (key, to) in asks {
+            self.ask(key, to);
+        }
+        for key in gone {
+            self.forget(key);
+        }
+    }
+
+    /// When [`Neighbors::tick`] has something to do.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.next_timer
+    }
+
+    /// The requests to send.
+    pub fn take_requests(&mut self) -> Vec<ArpRequest> {
+        std::mem::take(&mut self.requests)
+    }
+
+    /// Whether [`Neighbors::table`] would return something new.
+    pub fn changed(&self) -> bool {
+        self.changed
+    }
+
+    /// The table for workers: gateways at their index, then the other hosts whose address is known.
+    pub fn table(&mut self) -> Arc<NeighbourTable> {
+        if self.changed {
+            self.collect_used();
+            let mac = |key: &Key| self.known.get(key).and_then(|known| known.mac);
+            let gateways = self.gateways.iter().map(|gateway| match gateway {
+                Some(Gateway { key, .. }) => Neighbour::new(key.0, key.1, mac(key)),
+                // Nobody refers to this place, and no packet is sent to this address.
+                None => Neighbour::new(PortIndex(0), Ipv4Addr::UNSPECIFIED, None),
+            });
+            let hosts = self.known.iter().filter(|(key, _)| !self.gateway_at.contains_key(*key));
+            let hosts = hosts.filter_map(|(key, known)| Some(Neighbour::new(key.0, key.1, Some(known.mac?))));
+            self.table = Arc::new(NeighbourTable::new(gateways.chain(hosts).collect()));
+            self.changed = false;
+        }
+        Arc::clone(&self.table)
+    }
+
+    /// A neighbour's Ethernet address.
+    pub fn mac(&self, key: Key) -> Option<[u8; 6]> {
+        self.known.get(&key)?.mac
+    }
+
+    /// The neighbour at a place of the gateways.
+    pub fn gateway(&self, index: NeighbourIndex) -> Option<Key> {
+        self.gateways.get(index.0 as usize)?.map(|gateway| gateway.key)
+    }
+
+    /// How many are known or asked for.
+    pub fn len(&self) -> usize {
+        self.known.len()
+    }
+
+    /// Whether nobody is known or asked for.
+    pub fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
+
+    /// Whether a neighbour is known or asked for.
+    pub fn contains(&self, key: Key) -> bool {
+        self.known.contains_key(&key)
+    }
+
+    /// All of them in order of address.
+    pub fn views(&self) -> Vec<NeighborView> {
+        let view = |((port, address), known): (&Key, &Known)| NeighborView {
+            port: *port,
+            address: *address,
+            mac: known.mac,
+            phase: known.phase,
+            since: known.since,
+        };
+        let mut views: Vec<_> = self.known.iter().map(view).collect();
+        views.sort_unstable_by_key(|view| (view.address, view.port));
+        views
+    }
+
+    fn ask(&mut self, (port, target): Key, to: Option<[u8; 6]>) {
+        if let Some(link) = self.links.get(port.index())
+            && let Some(source) = link.source_for(target)
+        {
+            self.requests.push(ArpRequest { port, mac: link.mac, source, target, to });
+        }
+    }
+
+    fn wait_until(&mut self, timer: Option<Instant>) {
+        self.next_timer = self.next_timer.into_iter().chain(timer).min();
+    }
+
+    /// Notes whom workers sent to since the last time.
+    fn collect_used(&mut self) {
+        for neighbour in self.table.iter() {
+            if neighbour.take_used()
+                && let Some(known) = self.known.get_mut(&(neighbour.port, neighbour.address))
+            {
+                known.used = true;
+            }
+        }
+    }
+
+    /// Makes room for one more: at the limit, the one goes that has been asked for longest and did not answer, or else the
+    /// one that was not heard of for longest and is not used. False where there is none of either.
+    fn make_room(&mut self) -> bool {
+        // What was answered or forgotten since is only noted here; it must not pile up.
+        while let Some((key, since)) = self.unanswered.front() {
+            let waits = self.known.get(key).is_some_and(|known| known.mac.is_none() && known.since == *since);
+            if waits && self.known.len() < self.limit {
+                break;
+            }
+            let key = *key;
+            self.unanswered.pop_front();
+            if waits {
+                self.known.remove(&key);
+            }
+        }
+        if self.known.len() < self.limit {
+            return true;
+        }
+        self.collect_used();
+        let stale = self.known.iter().filter(|(_, known)| known.phase == Phase::Stale && !known.used);
+        let oldest = stale.min_by_key(|(_, known)| known.since).map(|(key, _)| *key);
+        oldest.is_some_and(|key| self.forget(key))
+    }
+}
+
+#[cfg(test)]
+mod tests;

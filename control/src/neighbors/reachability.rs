@@ -1,0 +1,108 @@
+//! What is known of one neighbour, and how that changes with time: the states of RFC 4861, 7.3.2, applied to ARP.
+//!
+//! A neighbour that was heard of is reachable for 30 s. One that is used after that is asked, directly at first, then by
+//! broadcast, while packets still go to its old address; one that is not used is left alone, and forgotten in the end.
+
+use std::time::{Duration, Instant};
+
+/// Time between two requests (RFC 4861, 10: RETRANS_TIMER).
+pub const RETRY: Duration = Duration::from_secs(1);
+/// Requests of one kind before giving up (RFC 4861, 10: MAX_UNICAST_SOLICIT, MAX_MULTICAST_SOLICIT).
+pub const ASKED: u8 = 3;
+/// How long word from a neighbour counts (RFC 4861, 10: REACHABLE_TIME).
+const REACHABLE: Duration = Duration::from_secs(30);
+/// How often it is looked whether a stale neighbour is used.
+const LOOK: Duration = Duration::from_secs(1);
+/// How long a stale neighbour that is not used is remembered.
+const STALE: Duration = Duration::from_secs(600);
+/// How long it is shown that a neighbour did not answer.
+const FAILED: Duration = Duration::from_secs(30);
+
+/// What is known of a neighbour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// An operator said where it is.
+    Static,
+    /// It is asked for, so many times so far, and was never heard of.
+    Incomplete { asked: u8 },
+    /// It was heard of lately.
+    Reachable,
+    /// It was not heard of for a while.
+    Stale,
+    /// It was not heard of for a while, is used, and is being asked, so many times so far.
+    Probe { asked: u8 },
+    /// It did not answer.
+    Failed,
+}
+
+/// What a timer's end asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Ask the neighbour, at this Ethernet address or by broadcast.
+    Ask(Option<[u8; 6]>),
+    /// Forget it.
+    Forget,
+    /// Nothing.
+    Nothing,
+}
+
+/// A neighbour.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Known {
+    pub mac: Option<[u8; 6]>,
+    pub phase: Phase,
+    /// When something has to happen.
+    pub timer: Option<Instant>,
+    /// When it was last heard of, or else first asked for.
+    pub since: Instant,
+    /// A packet went to it, or wanted to, since it was last heard of.
+    pub used: bool,
+}
+
+impl Known {
+    /// A neighbour that has just been asked for by broadcast.
+    pub fn asked_for(now: Instant) -> Known {
+        let phase = Phase::Incomplete { asked: 1 };
+        Known { mac: None, phase, timer: Some(now + RETRY), since: now, used: true }
+    }
+
+    /// A neighbour that an operator told us of.
+    pub fn told(mac: [u8; 6], now: Instant) -> Known {
+        Known { mac: Some(mac), phase: Phase::Static, timer: None, since: now, used: false }
+    }
+
+    /// It was heard of. What an operator said holds all the same.
+    pub fn heard(&mut self, mac: [u8; 6], now: Instant) {
+        if self.phase != Phase::Static {
+            let phase = Phase::Reachable;
+            *self = Known { mac: Some(mac), phase, timer: Some(now + REACHABLE), since: now, used: false };
+        }
+    }
+
+    /// Its timer has ended.
+    pub fn timer_ended(&mut self, now: Instant) -> Step {
+        let (phase, timer, step) = match self.phase {
+            Phase::Static => (Phase::Static, None, Step::Nothing),
+            Phase::Incomplete { asked } if asked < ASKED => {
+                (Phase::Incomplete { asked: asked + 1 }, Some(now + RETRY), Step::Ask(None))
+            }
+            Phase::Reachable | Phase::Stale if self.used => {
+                (Phase::Probe { asked: 1 }, Some(now + RETRY), Step::Ask(self.mac))
+            }
+            Phase::Reachable => (Phase::Stale, Some(now + LOOK), Step::Nothing),
+            Phase::Stale if now.saturating_duration_since(self.since) >= STALE => (Phase::Stale, None, Step::Forget),
+            Phase::Stale => (Phase::Stale, Some(now + LOOK), Step::Nothing),
+            Phase::Probe { asked } if asked < 2 * ASKED => {
+                let to = self.mac.filter(|_| asked < ASKED);
+                (Phase::Probe { asked: asked + 1 }, Some(now + RETRY), Step::Ask(to))
+            }
+            Phase::Incomplete { .. } | Phase::Probe { .. } => {
+                self.mac = None;
+                (Phase::Failed, Some(now + FAILED), Step::Nothing)
+            }
+            Phase::Failed => (Phase::Failed, None, Step::Forget),
+        };
+        (self.phase, self.timer) = (phase, timer);
+        step
+    }
+}

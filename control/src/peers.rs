@@ -1,0 +1,377 @@
+//! Which peers live: hellos out, hellos in, and what their silence means.
+//!
+//! A peer is up while its hellos arrive and say that it hears ours, of this very run of ours: either direction failing
+//! takes it down, and so does a restart of either router. It is down when it was silent for three of the intervals that
+//! it announced. One that is configured so is assumed to be up. Time is an argument; the control thread calls.
+
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+
+use carpool_dataplane::fib::PeerIndex;
+use carpool_dataplane::pool::hello::{Capabilities, Hello};
+use carpool_dataplane::worker::PeerReceived;
+use log::{info, warn};
+
+use crate::config;
+
+/// A peer is down after so many of its intervals without a hello.
+const INTERVALS: u32 = 3;
+/// The shortest silence that takes a peer down, whatever interval it announces.
+const LEAST_SILENCE: Duration = Duration::from_millis(30);
+
+/// Who we are in hellos.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The router's identity.
+    pub router_id: Ipv4Addr,
+    /// A number of this run of the router; not 0.
+    pub instance: u32,
+}
+
+/// What a peer last said.
+#[derive(Clone, Copy, Debug)]
+struct Heard {
+    at: Instant,
+    router_id: u32,
+    instance: u32,
+    interval: Duration,
+    /// It hears us.
+    hears_us: bool,
+}
+
+/// A peer.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// As configured.
+    pub config: config::Peer,
+    /// Hops to it, unequipped ones counted; 1 where no path says.
+    pub hops: u8,
+    heard: Option<Heard>,
+    next_hello: Instant,
+    sequence: u32,
+    was_up: bool,
+    /// What workers received from it when they were last asked, added up.
+    pub received: Vec<PeerReceived>,
+}
+
+/// Why a peer is not up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Down {
+    /// No hello ever came.
+    NeverHeard,
+    /// Hellos came, but none for so long.
+    Silent(Duration),
+    /// Hellos come, but say that ours do not arrive.
+    DoesNotHearUs,
+}
+
+impl std::fmt::Display for Down {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Down::NeverHeard => f.write_str("no hello has come from it"),
+            Down::Silent(time) => write!(f, "no hello has come from it for {} ms", time.as_millis()),
+            Down::DoesNotHearUs => f.write_str("its hellos come, but it does not hear ours"),
+        }
+    }
+}
+
+impl Peer {
+    /// Whether it lives, or else why it is taken not to.
+    pub fn state(&self, now: Instant) -> Result<(), Down> {
+        if self.config.assume {
+            return Ok(());
+        }
+        let heard = self.heard.ok_or(Down::NeverHeard)?;
+        let silent = now.saturating_duration_since(heard.at);
+        if now >= heard.silent_at() {
+            return Err(Down::Silent(silent));
+        }
+        if heard.hears_us { Ok(()) } else { Err(Down::DoesNotHearUs) }
+    }
+
+    /// Time since its last hello.
+    pub fn last_hello(&self, now: Instant) -> Option<Duration> {
+        self.heard.map(|heard| now.saturating_duration_since(heard.at))
+    }
+}
+
+impl Heard {
+    fn silent_at(&self) -> Instant {
+        self.at + (self.interval * INTERVALS).max(LEAST_SILENCE)
+    }
+}
+
+/// All peers, by index. An index keeps its meaning while its peer is configured.
+#[derive(Debug)]
+pub struct Peers {
+    identity: Identity,
+    rows: Vec<Option<Peer>>,
+}
+
+impl Peers {
+    /// None yet.
+    pub fn new(identity: Identity) -> Peers {
+        Peers { identity, rows: Vec::new() }
+    }
+
+    /// Takes over a new list of peers, each with the hops to it. What is known of those that stay is kept; those that
+    /// go leave their row empty for others.
+    pub fn configure(&mut self, peers: impl IntoIterator<Item = (config::Peer, u8)>, now: Instant) {
+        let mut before: Vec<_> = self.rows.iter_mut().map(Option::take).collect();
+        let mut new = Vec::new();
+        for (config, hops) in peers {
+            let same = |row: &Option<Peer>| row.as_ref().is_some_and(|peer| peer.config.address == config.address);
+            let place = before.iter().position(same);
+            let known = place.and_then(|place| before.get_mut(place)).and_then(Option::take);
+            match (place.and_then(|place| self.rows.get_mut(place)), known) {
+                (Some(row), Some(known)) => *row = Some(Peer { config, hops, next_hello: now, ..known }),
+                _ => new.push(Peer {
+                    config,
+                    hops,
+                    heard: None,
+                    next_hello: now,
+                    sequence: 0,
+                    was_up: false,
+                    received: Vec::new(),
+                }),
+            }
+        }
+        for peer in new {
+            match self.rows.iter_mut().find(|row| row.is_none()) {
+                Some(row) => *row = Some(peer),
+                None => self.rows.push(Some(peer)),
+            }
+        }
+    }
+
+    /// The index of the peer with this address.
+    pub fn index_of(&self, address: Ipv4Addr) -> Option<PeerIndex> {
+        self.iter().find(|(_, peer)| peer.config.address == address).map(|(index, _)| index)
+    }
+
+    /// The peer with this index.
+    pub fn get(&self, index: PeerIndex) -> Option<&Peer> {
+        self.rows.get(index.index())?.as_ref()
+    }
+
+    /// The same, to be changed.
+    pub fn get_mut(&mut self, index: PeerIndex) -> Option<&mut Peer> {
+        self.rows.get_mut(index.index())?.as_mut()
+    }
+
+    /// All rows, empty ones included.
+    pub fn rows(&self) -> &[Option<Peer>] {
+        &self.rows
+    }
+
+    /// All peers with their index.
+    pub fn iter(&self) -> impl Iterator<Item = (PeerIndex, &Peer)> {
+        (0u16..).map(PeerIndex).zip(&self.rows).filter_map(|(index, row)| Some((index, row.as_ref()?)))
+    }
+
+    /// Whether the peer with this index lives.
+    pub fn is_up(&self, index: PeerIndex, now: Instant) -> bool {
+        self.get(index).is_some_and(|peer| peer.state(now).is_ok())
+    }
+
+    /// A hello came from this address.
+    pub fn hello(&mut self, from: Ipv4Addr, hello: &Hello, now: Instant) {
+        let identity = self.identity;
+        let Some(peer) = self.rows.iter_mut().flatten().find(|peer| peer.config.address == from) else { return };
+        if hello.instance == identity.instance && hello.router_id == identity.router_id.to_bits() {
+            // Our own hello came back to us: a route loops.
+            return;
+        }
+        if !hello.capabilities.contains(Capabilities::WHOLE_IPV4) {
+            warn!("peer {}: its hello says that it does not take IPv4 packets: ignored", peer.config.name);
+            return;
+        }
+        let heard = Heard {
+            at: now,
+            router_id: hello.router_id,
+            instance: hello.instance,
+            interval: Duration::from_millis(u64::from(hello.interval_ms)),
+            hears_us: hello.heard_instance == identity.instance,
+        };
+        let before = peer.heard.replace(heard);
+        if before.is_none_or(|before| (before.instance, before.router_id) != (heard.instance, heard.router_id)) {
+            // It does not know yet that we hear it: say so without waiting for the next interval.
+            peer.next_hello = now;
+        }
+    }
+
+    /// The hellos that are due, each with the index of its peer. The next one of each is due an interval later.
+    pub fn due_hellos(&mut self, now: Instant) -> Vec<(PeerIndex, Hello)> {
+        let identity = self.identity;
+        let rows = (0u16..).map(PeerIndex).zip(&mut self.rows);
+        let due = rows.filter_map(|(index, row)| Some((index, row.as_mut().filter(|peer| peer.next_hello <= now)?)));
+        due.map(|(index, peer)| {
+            peer.next_hello = now + peer.config.hello_interval;
+            peer.sequence = peer.sequence.wrapping_add(1);
+            let heard = peer.heard.filter(|heard| now < heard.silent_at());
+            let hello = Hello {
+                sequence: peer.sequence,
+                outer_ttl: HELLO_TTL,
+                router_id: identity.router_id.to_bits(),
+                instance: identity.instance,
+                heard_instance: heard.map_or(0, |heard| heard.instance),
+                interval_ms: u16::try_from(peer.config.hello_interval.as_millis()).unwrap_or(u16::MAX),
+                capabilities: Capabilities::WHOLE_IPV4,
+                largest_pooled_packet: 0,
+            };
+            (index, hello)
+        })
+        .collect()
+    }
+
+    /// Takes note of who came up and who went down; whether anybody did.
+    pub fn take_changes(&mut self, now: Instant) -> bool {
+        let mut changed = false;
+        for peer in self.rows.iter_mut().flatten() {
+            let state = peer.state(now);
+            if state.is_ok() != peer.was_up {
+                changed = true;
+                peer.was_up = state.is_ok();
+                match state {
+                    Ok(()) if peer.config.assume => info!("peer {} is assumed to be up", peer.config.name),
+                    Ok(()) => info!("peer {} is up", peer.config.name),
+                    Err(why) => info!("peer {} is down: {why}", peer.config.name),
+                }
+            }
+        }
+        changed
+    }
+
+    /// When a hello is due or a silence ends somebody's life.
+    pub fn deadline(&self) -> Option<Instant> {
+        let of = |peer: &Peer| {
+            let silent = peer.heard.filter(|_| peer.was_up && !peer.config.assume).map(|heard| heard.silent_at());
+            silent.into_iter().chain([peer.next_hello]).min()
+        };
+        self.rows.iter().flatten().filter_map(of).min()
+    }
+}
+
+/// TTL of hellos, as of pooled packets.
+pub const HELLO_TTL: u8 = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EAST: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
+    const INTERVAL: Duration = Duration::from_millis(200);
+
+    fn peer(address: Ipv4Addr, assume: bool) -> (config::Peer, u8) {
+        let name = address.to_string();
+        (config::Peer { name, address, source: None, mtu: None, assume, hello_interval: INTERVAL }, 1)
+    }
+
+    fn peers(instance: u32, now: Instant) -> Peers {
+        let mut peers = Peers::new(Identity { router_id: Ipv4Addr::new(192, 0, 2, 1), instance });
+        peers.configure([peer(EAST, false)], now);
+        peers
+    }
+
+    /// What the other side would send.
+    fn hello(instance: u32, heard_instance: u32) -> Hello {
+        Hello {
+            sequence: 1,
+            outer_ttl: 64,
+            router_id: EAST.to_bits(),
+            instance,
+            heard_instance,
+            interval_ms: 100,
+            capabilities: Capabilities::WHOLE_IPV4,
+            largest_pooled_packet: 0,
+        }
+    }
+
+    const ROW: PeerIndex = PeerIndex(0);
+
+    #[test]
+    fn a_peer_is_up_when_it_hears_us_and_down_after_three_of_its_intervals() {
+        let now = Instant::now();
+        let mut peers = peers(7, now);
+        assert_eq!(peers.get(ROW).expect("row").state(now), Err(Down::NeverHeard));
+        peers.hello(EAST, &hello(1, 0), now);
+        assert_eq!(peers.get(ROW).expect("row").state(now), Err(Down::DoesNotHearUs));
+        assert!(!peers.take_changes(now));
+        peers.hello(EAST, &hello(1, 7), now);
+        assert!(peers.take_changes(now) && peers.is_up(ROW, now));
+        let end = now + Duration::from_millis(300);
+        assert!(peers.is_up(ROW, end - Duration::from_millis(1)));
+        assert!(!peers.is_up(ROW, end));
+        peers.due_hellos(end - INTERVAL / 2);
+        assert_eq!(peers.deadline(), Some(end), "the end of its life wakes the control thread");
+        assert!(peers.take_changes(end));
+    }
+
+    #[test]
+    fn hellos_go_out_at_the_interval_and_say_whom_we_hear() {
+        let now = Instant::now();
+        let mut peers = peers(7, now);
+        let first = peers.due_hellos(now);
+        assert_eq!(first.len(), 1);
+        assert_eq!((first[0].1.instance, first[0].1.heard_instance, first[0].1.interval_ms), (7, 0, 200));
+        assert_eq!(peers.deadline(), Some(now + INTERVAL));
+        assert!(peers.due_hellos(now + INTERVAL - Duration::from_millis(1)).is_empty());
+        peers.hello(EAST, &hello(1, 0), now);
+        let second = peers.due_hellos(now);
+        assert_eq!(second[0].1.heard_instance, 1, "who begins to be heard is told so at once");
+        peers.hello(EAST, &hello(1, 7), now);
+        assert!(peers.due_hellos(now).is_empty(), "once");
+        let late = peers.due_hellos(now + Duration::from_secs(1));
+        assert_eq!(late[0].1.heard_instance, 0, "who fell silent is not heard any more");
+    }
+
+    #[test]
+    fn a_restart_of_either_side_needs_a_new_agreement() {
+        let now = Instant::now();
+        let mut peers = peers(7, now);
+        peers.hello(EAST, &hello(1, 7), now);
+        peers.hello(EAST, &hello(2, 0), now);
+        assert!(!peers.is_up(ROW, now), "it has restarted and does not hear us yet");
+        peers.hello(EAST, &hello(2, 6), now);
+        assert!(!peers.is_up(ROW, now), "it hears the run of ours before this one");
+        peers.hello(EAST, &hello(2, 7), now);
+        assert!(peers.is_up(ROW, now));
+    }
+
+    #[test]
+    fn strangers_and_echoes_of_ourselves_say_nothing() {
+        let now = Instant::now();
+        let mut peers = peers(7, now);
+        peers.hello(Ipv4Addr::new(10, 0, 0, 1), &hello(1, 7), now);
+        let echo = Hello { router_id: Ipv4Addr::new(192, 0, 2, 1).to_bits(), ..hello(7, 7) };
+        peers.hello(EAST, &echo, now);
+        let incapable = Hello { capabilities: Capabilities(0), ..hello(1, 7) };
+        peers.hello(EAST, &incapable, now);
+        assert_eq!(peers.get(ROW).expect("row").state(now), Err(Down::NeverHeard));
+    }
+
+    #[test]
+    fn an_assumed_peer_is_up_without_a_word() {
+        let now = Instant::now();
+        let mut peers = Peers::new(Identity { router_id: EAST, instance: 1 });
+        peers.configure([peer(Ipv4Addr::new(10, 0, 0, 1), true)], now);
+        assert!(peers.take_changes(now));
+        assert!(peers.is_up(ROW, now + Duration::from_secs(1000)));
+    }
+
+    #[test]
+    fn peers_keep_their_index_when_others_come_and_go() {
+        let now = Instant::now();
+        let (a, b, c) = (Ipv4Addr::new(10, 0, 0, 1), Ipv4Addr::new(10, 0, 0, 2), Ipv4Addr::new(10, 0, 0, 3));
+        let mut peers = peers(7, now);
+        peers.configure([peer(a, false), peer(b, false), peer(EAST, false)], now);
+        let index = peers.index_of(b).expect("b");
+        peers.hello(b, &hello(1, 7), now);
+        peers.configure([peer(c, false), peer(b, false)], now);
+        assert_eq!(peers.index_of(b), Some(index));
+        assert!(peers.is_up(index, now), "what is known of it stays");
+        assert_eq!(peers.index_of(a), None);
+        assert_eq!(peers.rows().len(), 3, "rows are used again");
+        assert!(!peers.is_up(peers.index_of(c).expect("c"), now), "and nothing of their peer before is left");
+    }
+}

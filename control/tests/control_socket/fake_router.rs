@@ -1,0 +1,254 @@
+//! A router that only pretends: it keeps routes in a list, and answers the rest with constants.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::{self, JoinHandle};
+
+use carpool_control::api::command::Done;
+use carpool_control::api::lookup::{Lookup, LookupResult};
+use carpool_control::api::neighbor::{
+    NeighborAdd, NeighborDel, NeighborEntry, NeighborList, NeighborShow, NeighborState,
+};
+use carpool_control::api::path::{PathList, PathShow};
+use carpool_control::api::peer::{PeerList, PeerShow};
+use carpool_control::api::pool::{PoolReport, PoolShow, PoolTotals};
+use carpool_control::api::port::{PortList, PortShow};
+use carpool_control::api::route::{
+    AdjacencyKind, Route, RouteAdd, RouteChanged, RouteDel, RouteEntry, RouteList, RouteLoad, RouteLoaded, RouteShow,
+    RouteTarget, Source,
+};
+use carpool_control::api::rule::{RuleAdd, RuleDel, RuleEntry, RuleList, RuleShow};
+use carpool_control::api::stats::{Stats, StatsShow};
+use carpool_control::api::status::{Status, StatusShow, Version, VersionShow};
+use carpool_control::api::{Answer, Call, Handler, Limits, Refusal, Ring, Server};
+use carpool_dataplane::worker::{Counter, Counters, Drop as DropReason};
+use crossbeam::channel::Receiver;
+
+/// A bell that nobody hears: the fake control thread waits on the channel itself.
+pub struct Silent;
+
+impl Ring for Silent {
+    fn ring(&self) {}
+}
+
+/// A directory of a test's own, removed at its end.
+pub struct Directory(pub PathBuf);
+
+impl Directory {
+    pub fn new() -> Directory {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let name = format!("carpool-control-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir(&path).expect("a fresh directory");
+        Directory(path)
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.0.join("control.sock")
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A server at `path` whose calls nobody takes.
+pub fn listen(path: &Path, limits: Limits) -> (Server, Receiver<Call>) {
+    Server::listen(path, limits, Arc::new(Silent)).expect("the server listens")
+}
+
+/// A server with a pretending router behind it.
+pub struct FakeRouter {
+    directory: Directory,
+    server: Option<Server>,
+    control: Option<JoinHandle<State>>,
+}
+
+impl FakeRouter {
+    pub fn start(limits: Limits) -> FakeRouter {
+        let directory = Directory::new();
+        let (server, calls) = listen(&directory.socket(), limits);
+        let control = thread::spawn(move || {
+            let mut state = State::default();
+            for call in calls {
+                call.serve(&mut state);
+            }
+            state
+        });
+        FakeRouter { directory, server: Some(server), control: Some(control) }
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.directory.socket()
+    }
+
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.directory.0.join(name)
+    }
+
+    /// Stops it and returns what it came to know.
+    pub fn stop(mut self) -> State {
+        self.server = None;
+        self.control.take().expect("it runs").join().expect("the control thread did not panic")
+    }
+}
+
+/// What the router knows.
+#[derive(Default)]
+pub struct State {
+    pub routes: Vec<Route>,
+    pub loads: Vec<(usize, bool)>,
+    pub rules: Vec<RuleAdd>,
+    pub neighbors: Vec<NeighborAdd>,
+}
+
+impl Handler for State {
+    fn route_add(&mut self, route: RouteAdd) -> Result<RouteChanged, Refusal> {
+        if route.target == RouteTarget::Via([192, 0, 2, 99].into()) {
+            return Err(Refusal::conflict("route 10.0.0.0/8: 192.0.2.99 is on no link of this router"));
+        }
+        let before = self.routes.len();
+        self.routes.retain(|known| known.prefix != route.prefix);
+        let replaced = self.routes.len() < before;
+        self.routes.push(route);
+        Ok(RouteChanged { replaced })
+    }
+
+    fn route_del(&mut self, route: RouteDel) -> Result<Done, Refusal> {
+        let before = self.routes.len();
+        self.routes.retain(|known| known.prefix != route.prefix);
+        if self.routes.len() < before {
+            Ok(Done {})
+        } else {
+            Err(Refusal::not_found(format!("route {}: there is none", route.prefix)))
+        }
+    }
+
+    fn route_show(&mut self, show: RouteShow) -> Result<RouteList, Refusal> {
+        let fits = |route: &&Route| show.prefix.is_none_or(|prefix| prefix.contains(&route.prefix));
+        let entry = |route: &Route| RouteEntry {
+            prefix: route.prefix,
+            adjacency: match route.target {
+                RouteTarget::Via(_) => AdjacencyKind::Via,
+                RouteTarget::Blackhole => AdjacencyKind::Blackhole,
+                RouteTarget::Unreachable => AdjacencyKind::Unreachable,
+            },
+            via: match route.target {
+                RouteTarget::Via(gateway) => Some(gateway),
+                _ => None,
+            },
+            port: None,
+            peer: None,
+            source: Source::Socket,
+        };
+        let total = self.routes.iter().filter(fits).count() as u64;
+        let page = self.routes.iter().filter(fits).skip(show.offset as usize).take(show.limit as usize);
+        Ok(RouteList { total, offset: show.offset, routes: page.map(entry).collect() })
+    }
+
+    fn lookup(&mut self, lookup: Lookup) -> Result<LookupResult, Refusal> {
+        Ok(LookupResult {
+            address: lookup.address,
+            adjacency: AdjacencyKind::NoRoute,
+            prefix: None,
+            source: None,
+            via: None,
+            port: None,
+            mac: None,
+            peer: None,
+            path: None,
+        })
+    }
+
+    fn port_show(&mut self, _: PortShow) -> Result<PortList, Refusal> {
+        Ok(PortList { ports: vec![] })
+    }
+
+    fn neighbor_add(&mut self, neighbor: NeighborAdd) -> Result<Done, Refusal> {
+        self.neighbors.push(neighbor);
+        Ok(Done {})
+    }
+
+    fn neighbor_del(&mut self, neighbor: NeighborDel) -> Result<Done, Refusal> {
+        self.neighbors.retain(|known| known.address != neighbor.address);
+        Ok(Done {})
+    }
+
+    fn neighbor_show(&mut self, show: NeighborShow) -> Result<NeighborList, Refusal> {
+        let entry = |neighbor: &NeighborAdd| NeighborEntry {
+            address: neighbor.address,
+            mac: Some(neighbor.mac),
+            port: neighbor.port.clone().unwrap_or_default(),
+            state: NeighborState::Reachable,
+            age_ms: 0,
+            is_static: true,
+        };
+        let neighbors = self.neighbors.iter().skip(show.offset as usize).take(show.limit as usize).map(entry).collect();
+        Ok(NeighborList { total: self.neighbors.len() as u64, offset: show.offset, neighbors })
+    }
+
+    fn rule_add(&mut self, rule: RuleAdd) -> Result<Done, Refusal> {
+        if self.rules.iter().any(|known| known.name == rule.name) {
+            return Err(Refusal::exists(format!("rule {:?} is there already", rule.name)));
+        }
+        self.rules.push(rule);
+        Ok(Done {})
+    }
+
+    fn rule_del(&mut self, rule: RuleDel) -> Result<Done, Refusal> {
+        self.rules.retain(|known| known.name != rule.name);
+        Ok(Done {})
+    }
+
+    fn rule_show(&mut self, _: RuleShow) -> Result<RuleList, Refusal> {
+        let entry = |(position, rule): (u32, &RuleAdd)| RuleEntry {
+            position,
+            name: rule.name.clone(),
+            matches: rule.matches,
+            max_size_bytes: rule.max_size_bytes,
+            window_us: rule.window_us,
+            max_count: rule.max_count.unwrap_or(255),
+            source: Source::Socket,
+        };
+        Ok(RuleList { rules: (0..).zip(&self.rules).map(entry).collect() })
+    }
+
+    fn path_show(&mut self, _: PathShow) -> Result<PathList, Refusal> {
+        Ok(PathList { paths: vec![] })
+    }
+
+    fn peer_show(&mut self, _: PeerShow) -> Result<PeerList, Refusal> {
+        Ok(PeerList { peers: vec![] })
+    }
+
+    fn stats(&mut self, show: StatsShow) -> Result<Stats, Refusal> {
+        let mut counters = Counters::default();
+        counters.add(Counter::In, 3);
+        counters.add(Counter::Out, 1);
+        counters.dropped(DropReason::NoRoute, 2);
+        Ok(Stats::of(&[counters], show.drops, vec![]))
+    }
+
+    fn status(&mut self, _: StatusShow) -> Result<Status, Refusal> {
+        Err(Refusal::conflict("a pretending router has no status"))
+    }
+
+    fn version(&mut self, _: VersionShow) -> Result<Version, Refusal> {
+        Ok(Version { version: "0.1.0".to_owned(), dpdk: "22.11".to_owned() })
+    }
+
+    fn pool_show(&mut self, _: PoolShow, answer: Answer<PoolReport>) {
+        // As the router does, which first asks its workers.
+        thread::spawn(move || answer.send(Ok(PoolReport { totals: PoolTotals::default(), open: vec![] })));
+    }
+
+    fn route_load(&mut self, load: RouteLoad) -> Result<RouteLoaded, Refusal> {
+        self.loads.push((load.routes.len(), load.replace));
+        let count = load.routes.len() as u64;
+        self.routes.extend(load.routes);
+        Ok(RouteLoaded { routes: count, changed: count, seconds: 0.5 })
+    }
+}

@@ -1,0 +1,119 @@
+//! What the router in the middle saw: pooled packets, the rows in them, and stream packets that travelled alone.
+//!
+//! Reads the pool header of DESIGN.md, "Wire format", on its own: version and kind in the first byte, the count of
+//! rows in the second.
+
+use std::collections::HashSet;
+
+use crate::{
+    capture::Direction,
+    frame::{Flow, Observation, ethernet_frame},
+};
+
+/// The UDP destination port of pooled packets.
+pub const POOL_PORT: u16 = 7665;
+const VERSION: u8 = 1;
+/// Kind 0: the index is in the packet.
+const IN_BAND: u8 = 0;
+/// Bytes of the pool header and of a row of the index.
+const HEADER: usize = 8;
+const ROW: usize = 6;
+/// The high bit of the kind: an authentication trailer ends the packet.
+const AUTHENTICATED: u8 = 0x8;
+
+/// Packets that carried the streams across one link.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Crossing {
+    pub pooled: usize,
+    /// Stream packets inside the pooled ones.
+    pub rows: usize,
+    /// Stream packets that crossed as themselves.
+    pub lone: usize,
+}
+
+impl Crossing {
+    /// Counts a packet that is neither of a stream nor pooled (a hello, say) as nothing.
+    pub fn add(&mut self, observation: &Observation, is_stream: impl Fn(&Flow) -> bool) {
+        if is_stream(&observation.flow) {
+            self.lone += 1;
+        } else if let Some(rows) = rows(observation) {
+            self.pooled += 1;
+            self.rows += rows;
+        }
+    }
+
+    /// All packets in transit that carried stream packets.
+    pub fn packets(&self) -> usize {
+        self.pooled + self.lone
+    }
+
+    /// Stream packets that crossed.
+    pub fn carried(&self) -> usize {
+        self.rows + self.lone
+    }
+}
+
+/// The packets that crossed inside pooled packets, known by all that no router changes.
+#[derive(Clone, Debug, Default)]
+pub struct Riders(HashSet<Vec<u8>>);
+
+impl Riders {
+    /// Takes note of the packets inside a pooled packet; of any other packet, nothing.
+    pub fn add(&mut self, observation: &Observation) {
+        let Some(count) = rows(observation) else { return };
+        let (index, data) = match observation.payload().get(HEADER..) {
+            Some(behind) if behind.len() >= count * ROW => behind.split_at(count * ROW),
+            _ => return,
+        };
+        for row in index.chunks_exact(ROW) {
+            let [start, length] = [0, 2].map(|at| usize::from(u16::from_be_bytes([row[at], row[at + 1]])));
+            let Some(packet) = data.get(start..start + length) else { continue };
+            let inner = Observation::of(&ethernet_frame(packet, observation.at, Direction::In));
+            self.0.extend(inner.map(|inner| inner.invariant()));
+        }
+    }
+
+    /// Whether this packet, or one that differs only in what routers change, was inside.
+    pub fn contains(&self, observation: &Observation) -> bool {
+        self.0.contains(&observation.invariant())
+    }
+}
+
+/// How many rows a pooled packet has; `None` for any other packet.
+pub fn rows(observation: &Observation) -> Option<usize> {
+    if observation.flow.destination.port() != POOL_PORT {
+        return None;
+    }
+    let (&first, &count) = (observation.payload().first()?, observation.payload().get(1)?);
+    (first >> 4 == VERSION && first & 0x0f & !AUTHENTICATED == IN_BAND).then_some(usize::from(count))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{net::SocketAddrV4, time::Duration};
+
+    use super::*;
+    use crate::{
+        frame::udp_packet,
+        wire::{PooledPacket, outer},
+    };
+
+    fn packet(identification: u16) -> Vec<u8> {
+        let end = |host, port| SocketAddrV4::new([192, 0, 2, host].into(), port);
+        udp_packet(Flow { source: end(1, 1), destination: end(2, 2) }, 63, identification, b"voice")
+    }
+
+    fn seen(packet: &[u8]) -> Observation {
+        Observation::of(&ethernet_frame(packet, Duration::ZERO, Direction::In)).expect("a UDP packet")
+    }
+
+    #[test]
+    fn riders_are_those_inside_pooled_packets_and_no_others() {
+        let mut riders = Riders::default();
+        let pooled = PooledPacket::carrying(&[packet(1), packet(2)]).payload();
+        riders.add(&seen(&outer([198, 51, 100, 1].into(), [198, 51, 100, 2].into(), &pooled)));
+        riders.add(&seen(&packet(3)));
+        assert!(riders.contains(&seen(&packet(1))) && riders.contains(&seen(&packet(2))));
+        assert!(!riders.contains(&seen(&packet(3))));
+    }
+}

@@ -1,0 +1,28 @@
+//! End to end: two carpoolds, an ordinary router between them, real traffic. As root; nothing but packages of the
+//! distribution and the programs of this workspace is needed.
+//!
+//! Every test closes its network by [`carpool_tests::network::Network::close`]: both routers' accounts must balance
+//! (in + created = out + held + dropped + absorbed), both must exit with 0 on SIGTERM, with every mbuf back.
+
+mod crash;
+mod demo;
+mod flood;
+mod hostile;
+mod live_tools;
+mod streams;
+
+use std::time::Duration;
+
+use carpool_tests::{
+    carpoold::Idle,
+    lab::{Alone, Lab},
+    network::{Middle, Network},
+};
+
+/// A network with carpool routers in the places of A and B, alone on this machine as long as the guard is held.
+fn network(window: Duration, idle: Idle) -> (Alone, Network) {
+    let alone = Alone::wait().expect("end to end tests run as root");
+    let lab = Lab::new().expect("a lab can be made");
+    let network = Network::build(lab, Middle::Carpool { window, idle }).expect("the network comes up");
+    (alone, network)
+}
