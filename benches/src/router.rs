@@ -105,7 +105,7 @@ pub fn step(case: &Case, place: &Place<'_>, iterations: u64) -> Result<u64, Benc
             now = now + TickRate::NANOSECONDS.ticks(Duration::from_micros(1));
             worker.iterate(now);
         }
-        worker.drain(|| now, now);
+        worker.drain(|| now, now + TickRate::NANOSECONDS.ticks(WINDOW));
         Ok(worker.counters())
     });
     let total: Counters = running.map_err(failed)?.join()?;
