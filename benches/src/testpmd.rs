@@ -67,7 +67,7 @@ pub fn measure(case: &Case, mode: Mode, place: &Place<'_>, duration: Duration) -
     let errors = log.try_clone().map_err(|error| failed(error.to_string()))?;
     let mut command = Command::new(PROGRAM);
     command.args(eal_arguments(place));
-    command.args(["--", "-i", mode.argument(), "--nb-cores=1", "--burst=32", "--mbcache=256"]);
+    command.args(["--", "-i", mode.argument(), "--nb-cores=1", "--burst=32", "--mbcache=512"]);
     command.arg(format!("--total-num-mbufs={MBUFS}"));
     command.stdin(Stdio::piped()).stdout(log).stderr(errors);
 
