@@ -9,7 +9,7 @@ use thiserror::Error;
 pub enum BenchError {
     #[error("the capture file {path} cannot be written: {problem}")]
     Capture { path: PathBuf, problem: String },
-    #[error("{program} is missing: install Debian's package {package} (scripts/setup does)")]
+    #[error("{program} is missing: install Debian's package {package}")]
     Missing { program: &'static str, package: &'static str },
     #[error("{program} did not run: {problem}")]
     Run { program: &'static str, problem: String },

@@ -40,6 +40,9 @@ pub const WARM_UP: Duration = Duration::from_millis(300);
 /// How long stream packets wait for company.
 const WINDOW: Duration = Duration::from_millis(5);
 
+/// Always the same, as DPDK leaves a directory of this name behind.
+const FILE_PREFIX: &str = "carpool-bench";
+
 const WEST: PortIndex = PortIndex(0);
 const EAST: PortIndex = PortIndex(1);
 const EAST_MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
@@ -205,7 +208,7 @@ impl Bench {
             memory: place.memory,
             memory_mb: MEMORY_MB,
             pci: vec![],
-            file_prefix: format!("carpool-bench-{}", std::process::id()),
+            file_prefix: FILE_PREFIX.into(),
         })
         .map_err(failed)?;
         let lcore = eal.workers().first().copied().ok_or_else(|| failed("DPDK started no worker"))?;

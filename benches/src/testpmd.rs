@@ -103,7 +103,7 @@ fn eal_arguments(place: &Place<'_>) -> Vec<String> {
     let lcores = format!("0@{},1@{}", place.main_core, place.core);
     let mut arguments: Vec<String> = ["--no-pci", "--no-telemetry", memory].map(String::from).into();
     arguments.extend(["--lcores".into(), lcores, "-m".into(), MEMORY_MB.to_string()]);
-    arguments.push(format!("--file-prefix=carpool-bench-testpmd-{}", std::process::id()));
+    arguments.push("--file-prefix=carpool-bench-testpmd".into());
     arguments.extend(["--vdev".into(), west, "--vdev".into(), east]);
     arguments
 }
