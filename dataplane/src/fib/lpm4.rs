@@ -147,7 +147,11 @@ impl Lpm4Writer {
     /// Adds or replaces a prefix. Each slot changes from the old leaf to the new one with a single store.
     pub fn insert(&mut self, prefix: Ipv4Net, leaf: EntryId) -> Result<(), Lpm4Error> {
         let prefix = prefix.trunc();
-        self.descend(prefix)?;
+        if let Err(error) = self.descend(prefix) {
+            // The first of two nodes may have been made.
+            self.fold(prefix);
+            return Err(error);
+        }
         self.prefixes.insert(prefix, leaf);
         self.paint(prefix, leaf, prefix.prefix_len(), |length, own| length <= own);
         Ok(())

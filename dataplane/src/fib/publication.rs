@@ -71,9 +71,9 @@ impl Reader {
     /// Announces that nothing obtained in an earlier section is held any more, and opens a new one.
     #[inline(always)]
     pub fn enter(&mut self) -> Section<'_> {
+        // Acquire: having seen an epoch, this thread sees all that was published before it began.
+        let epoch = self.domain.epoch.load(Ordering::Acquire);
         if let Some(slot) = self.domain.slots.get(self.slot) {
-            // Acquire: having seen an epoch, this thread sees all that was published before it began.
-            let epoch = self.domain.epoch.load(Ordering::Acquire);
             let seen = slot.load(Ordering::Relaxed);
             if seen != epoch {
                 // Release: all reads of the section before come before the writer's decision to free.
@@ -85,7 +85,7 @@ impl Reader {
                 }
             }
         }
-        Section { domain: &self.domain }
+        Section { domain: &self.domain, epoch }
     }
 
     /// Announces that this reader holds nothing and will not, until it enters a section again. Call before blocking.
@@ -108,6 +108,15 @@ impl Drop for Reader {
 #[derive(Clone, Copy, Debug)]
 pub struct Section<'r> {
     domain: &'r Arc<Domain>,
+    epoch: u64,
+}
+
+impl Section<'_> {
+    /// The epoch it was entered in: while that is the same, nothing new has been published.
+    #[inline(always)]
+    pub fn epoch(self) -> u64 {
+        self.epoch
+    }
 }
 
 /// A value that readers see through a pointer.
@@ -132,7 +141,7 @@ impl<T> Clone for Published<T> {
 impl<T: Send + Sync> Published<T> {
     /// The value that is current now. None only where the section belongs to another domain.
     #[inline(always)]
-    pub fn load<'s>(&self, section: Section<'s>) -> Option<&'s T> {
+    pub fn load<'s>(&'s self, section: Section<'s>) -> Option<&'s T> {
         if !Arc::ptr_eq(section.domain, &self.domain) {
             return None;
         }
@@ -162,7 +171,8 @@ pub fn publish<T: Send + Sync>(domain: &Arc<Domain>, first: T) -> (Publisher<T>,
 }
 
 impl<T: Send + Sync> Publisher<T> {
-    /// Makes `value` current and returns the epoch from which on no reader sees the one before.
+    /// Makes `value` current and returns the epoch from which on no reader sees the one before. A reader that blocks, offline,
+    /// takes it up when it is woken: the caller wakes it.
     pub fn publish(&mut self, value: T) -> u64 {
         let old = self.cell.current.swap(Box::into_raw(Box::new(value)), Ordering::SeqCst);
         let epoch = self.domain.advance();
