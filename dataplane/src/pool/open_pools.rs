@@ -116,7 +116,7 @@ impl Generations {
     /// Whether the pool that `reference` was taken of is open.
     #[inline(always)]
     pub(super) fn is_open(&self, reference: PoolReference) -> bool {
-        self.0.get(reference.slot.index()) == Some(&reference.generation)
+        reference.generation % 2 == 1 && self.0.get(reference.slot.index()) == Some(&reference.generation)
     }
 
     /// A reference to the pool that is open in `slot`.

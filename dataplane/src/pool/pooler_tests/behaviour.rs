@@ -364,19 +364,6 @@ fn a_seventeenth_window_is_passed_on_until_one_is_free() {
 }
 
 #[test]
-fn flushing_one_peer_leaves_the_others_pools_open() {
-    let mut bench = Bench::new();
-    bench.stage_to(1, VOICE, 60, &rule(1000, 10), 0);
-    bench.stage_to(2, Flow { source: 2, ..VOICE }, 60, &rule(1000, 10), 0);
-    bench.pooler.flush_peer(2, Tick(1), &mut bench.memory);
-    assert_eq!(bench.sent(), "2");
-    assert_eq!(bench.flushed(FlushReason::Peer), (1, 0));
-    bench.pooler.flush_all(FlushReason::Shutdown, Tick(1), &mut bench.memory);
-    assert_eq!(bench.sent(), "1");
-    assert_eq!((bench.pooler.held(), bench.memory.outstanding), (0, 0));
-}
-
-#[test]
 fn open_pools_can_be_shown() {
     let mut bench = Bench::new();
     bench.stage(VOICE, 60, &rule(1000, 10), 3);
@@ -385,4 +372,16 @@ fn open_pools_can_be_shown() {
     let [pool] = shown.as_slice() else { panic!("{shown:?}") };
     assert_eq!((pool.key.peer(), pool.key.class().value(), pool.rows, pool.length), (1, 46, 2, 36 + 12 + 121));
     assert_eq!((pool.opened, pool.deadline), (Tick(3), Tick(1003)));
+}
+
+#[test]
+fn a_flow_whose_hash_is_zero_is_a_flow_like_any_other() {
+    let mut pooler = PacketPooler::new(PoolerLimits::default());
+    let mut memory = super::memory::Memory::new(2176);
+    let bytes = super::packet(super::Flow { source: 0, destination: 0, port: 1, tos: 0 }, 1, 100);
+    let (p, r) = (super::peer(0, 1500), super::rule(10, 255));
+    let f = super::StreamFields { flow: 0, ..super::fields(&bytes) };
+    let ride = super::ride(&f, 0, &p, 0, &r);
+    let buffer = memory.receive(&bytes);
+    pooler.stage(buffer, &ride, crate::arch::Tick(1), &mut memory);
 }
