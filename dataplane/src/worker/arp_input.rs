@@ -20,8 +20,8 @@ impl<N: Nic> Stages<N> {
             return self.out.drop(frame, Drop::ArpMalformed);
         };
         let to_us = state.addresses.iter().any(|own| own.address == arp.target_ip);
-        let told =
-            to_us_or_known(&arp, to_us, port, moment) && is_on_link(state, &arp) && self.tell_seen(&arp, to_us, port);
+        let news = to_us_or_known(&arp, to_us, port, moment) && is_on_link(state, &arp);
+        let told = news && self.tell_seen(&arp, to_us, port);
 
         if to_us && arp.operation == ArpOperation::Request {
             frame.truncate(HEADER_LEN + ARP_LEN);
@@ -34,9 +34,9 @@ impl<N: Nic> Stages<N> {
             }
         } else if told {
             self.out.counters.add(Counter::AbsorbedControl, 1);
-            drop(frame);
+            self.out.bin(frame);
         } else {
-            self.out.drop(frame, Drop::ArpIgnored);
+            self.out.drop(frame, if news { Drop::ControlRingFull } else { Drop::ArpIgnored });
         }
     }
 

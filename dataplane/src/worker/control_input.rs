@@ -36,13 +36,18 @@ impl<N: Nic> Stages<N> {
             && let Some(inject) = self.shared.injects.pop()
         {
             count += 1;
-            let Some(mut mbuf) = self.mempool.alloc() else { continue };
-            let Some(room) = mbuf.append(inject.bytes.len()) else {
-                self.mempool.free(mbuf);
+            self.out.counters.add(Counter::CreatedControl, 1);
+            let Some(mut mbuf) = self.mempool.alloc() else {
+                self.out.counters.dropped(Drop::NoBuffer, 1);
                 continue;
             };
-            room.copy_from_slice(&inject.bytes);
-            self.out.counters.add(Counter::CreatedControl, 1);
+            match mbuf.append(inject.bytes.len()) {
+                Some(room) => room.copy_from_slice(&inject.bytes),
+                None => {
+                    self.out.drop(mbuf, Drop::NoBuffer);
+                    continue;
+                }
+            }
             match inject.target {
                 InjectTarget::Frame(port) => self.out.queue(mbuf, port),
                 InjectTarget::Routed => self.out.route(mbuf, moment),
@@ -54,7 +59,10 @@ impl<N: Nic> Stages<N> {
     /// Sends the packets whose neighbour is resolved now; gives up on those that waited too long.
     #[inline(always)]
     pub(super) fn release_waiting(&mut self, moment: &Moment<'_>) {
-        if !self.out.waiting.is_empty() {
+        let waiting = &self.out.waiting;
+        if !waiting.is_empty()
+            && waiting.may_be_ready(moment.section.epoch(), moment.now, moment.state.neighbour_timeout)
+        {
             self.release_ready(moment);
         }
     }
@@ -62,6 +70,7 @@ impl<N: Nic> Stages<N> {
     #[cold]
     fn release_ready(&mut self, moment: &Moment<'_>) {
         let timeout = moment.state.neighbour_timeout;
+        self.out.waiting.looked_at(moment.section.epoch());
         while let Some((outcome, packets)) = self.out.waiting.next_ready(&moment.state.neighbours, moment.now, timeout)
         {
             match outcome {
@@ -108,14 +117,14 @@ impl<N: Nic> Stages<N> {
     #[inline(always)]
     pub(super) fn answer_samples(&mut self, moment: &Moment<'_>) {
         let request = self.shared.sample_request();
-        if request != self.sampled {
+        // Asked again in the next iteration where the ring had no room for the end of the answer.
+        if request != self.sampled && self.sample_pools(request, moment) {
             self.sampled = request;
-            self.sample_pools(request, moment);
         }
     }
 
     #[cold]
-    fn sample_pools(&mut self, request: u64, moment: &Moment<'_>) {
+    fn sample_pools(&mut self, request: u64, moment: &Moment<'_>) -> bool {
         self.settle();
         self.shared.counters.store(&self.out.counters);
         let rate = self.rate;
@@ -136,6 +145,6 @@ impl<N: Nic> Stages<N> {
         for received in self.peers.iter(moment.state) {
             self.out.tell(Event::PeerReceived(received));
         }
-        self.out.tell(Event::OpenPoolsEnd { request });
+        self.out.tell(Event::OpenPoolsEnd { request })
     }
 }

@@ -60,7 +60,7 @@ counters! {
     AbsorbedFragmented = "absorbed_fragmented",
     /// ARP packets and hellos whose content went to the control thread.
     AbsorbedControl = "absorbed_control",
-    /// Packets that were looked up and left towards a next hop, pooled packets of our own not counted.
+    /// Packets found fit to go on to a next hop, alone or in a pool; pooled packets of our own are not counted.
     Forwarded = "forwarded",
     /// Echo requests answered.
     EchoReplies = "echo_replies",
@@ -110,6 +110,8 @@ counters! {
     PoolReceived = "pool_received",
     /// Packets taken out of pooled packets.
     PoolRowsReceived = "pool_rows_received",
+    /// Messages to the control thread that found its ring full.
+    EventsLost = "events_lost",
     /// Iterations of the worker's loop.
     Iterations = "iterations",
     /// Iterations that found nothing to do.
@@ -176,6 +178,11 @@ impl Counters {
     #[inline(always)]
     pub fn dropped(&mut self, reason: Drop, count: u64) {
         self.values[Counter::COUNT + reason as usize] += count;
+    }
+
+    /// Sets the number of packets dropped for a reason that is counted elsewhere.
+    pub fn set_dropped(&mut self, reason: Drop, count: u64) {
+        self.values[Counter::COUNT + reason as usize] = count;
     }
 
     /// Packets dropped for a reason.

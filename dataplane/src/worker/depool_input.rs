@@ -13,11 +13,8 @@ use super::drop::Drop;
 use super::event::{Event, HELLO_BYTES};
 use super::moment::Moment;
 use super::origin::{Origin, Packet};
+use super::reentry::MAX_DEPTH;
 use super::stages::Stages;
-
-/// How many pooled packets a packet may be inside of. Routers that pool do not pool what is pooled already, so one
-/// level is all that a network of ours makes; two leave room for tunnels of others.
-const MAX_DEPTH: u8 = 2;
 
 impl<N: Nic> Stages<N> {
     /// Takes a packet to the pool port of one of our addresses.
@@ -31,25 +28,25 @@ impl<N: Nic> Stages<N> {
         let payload = packet.header.payload(packet.mbuf.bytes()).unwrap_or_default();
         match detect(&packet.header, payload, moment.state.pool_port, peer_of) {
             Ok(Detection::Pooled { peer, src_port, packet: pooled }) => {
-                if packet.origin.depth >= MAX_DEPTH {
+                if usize::from(packet.origin.depth) >= MAX_DEPTH {
                     return self.out.drop(packet.mbuf, Drop::PoolNesting);
                 }
                 self.peers.received(peer, moment.state, src_port, pooled.header().sequence, pooled.header().count);
                 let origin = Origin { depth: packet.origin.depth + 1, ..packet.origin };
                 let congested = packet.header.ecn() == CE;
-                let (reentry, mut refused) = (&mut self.reentry, 0);
+                let (reentry, out) = (&mut self.reentry, &mut self.out);
                 let depooled = depool(&pooled, &mut self.mempool, HEADROOM, |mut inner| {
-                    // RFC 6040, 4.2: a mark on the outside is passed on to the packets that can carry one.
-                    if congested {
-                        mark_congestion(inner.bytes_mut());
+                    // RFC 6040, 4.2: a mark on the outside is passed on to what can carry it, and drops what cannot.
+                    if congested && !mark_congestion(inner.bytes_mut()) {
+                        out.drop(inner, Drop::PoolCongested);
+                    } else if let Err(inner) = reentry.push(packet.origin.depth, inner, origin) {
+                        out.drop(inner, Drop::ReentryFull);
                     }
-                    refused += u64::from(reentry.push(inner, origin).is_err());
                 });
                 let counters = &mut self.out.counters;
                 let rows = u64::from(depooled.extracted) + u64::from(depooled.no_buffer);
                 counters.add(Counter::CreatedExtracted, rows);
                 counters.dropped(Drop::NoBuffer, u64::from(depooled.no_buffer));
-                counters.dropped(Drop::ReentryFull, refused);
                 counters.add(Counter::AbsorbedDepooled, 1);
                 counters.add(Counter::PoolReceived, 1);
                 counters.add(Counter::PoolRowsReceived, rows);

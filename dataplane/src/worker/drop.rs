@@ -66,7 +66,7 @@ reasons! {
     RouteBlackhole = "route_blackhole",
     /// The time to live ran out here.
     TtlExpired = "ttl_expired",
-    /// Larger than the next link takes, and marked "don't fragment".
+    /// Larger than the next link takes, and not to be fragmented: marked so, or made by this router.
     FragmentationNeeded = "fragmentation_needed",
     /// Fragmentation found no memory, or the packet's options cannot be carried into fragments.
     FragmentationFailed = "fragmentation_failed",
@@ -86,6 +86,10 @@ reasons! {
     ControlRingFull = "control_ring_full",
     /// Taken-out packets found no room in the re-entry queue.
     ReentryFull = "reentry_full",
+    /// Not ECN-capable, inside a pooled packet that met congestion: dropped as the router there would have (RFC 6040, 4.2).
+    PoolCongested = "pool_congested",
+    /// A pooled packet that could not be completed, because packet memory was smaller than promised.
+    PoolBroken = "pool_broken",
     /// Pooled packets inside pooled packets, nested too deep.
     PoolNesting = "pool_nesting",
     /// A packet to the pool port from an address that is no configured peer.
@@ -134,7 +138,7 @@ reasons! {
     PoolTruncatedHello = "pool_truncated_hello",
     /// A hello without an instance.
     PoolHelloInstance = "pool_hello_instance",
-    /// What was still waiting for a neighbour when the router stopped.
+    /// Waited for a neighbour when the router stopped.
     Shutdown = "shutdown",
 }
 

@@ -30,6 +30,7 @@ impl<N: Nic> Stages<N> {
         }
         self.out.counters.add(Counter::CreatedFragments, fragments.len() as u64);
         self.out.counters.add(Counter::AbsorbedFragmented, 1);
+        self.mempool.free(packet.mbuf);
         for fragment in fragments {
             self.out.send(fragment, entry.adjacency, packet.header.dst, moment);
         }

@@ -2,6 +2,7 @@
 
 use crate::arch::{Tick, TickRate, TickSpan};
 use crate::dpdk::Nic;
+use crate::fib::Adjacency;
 use crate::packet::icmp::{ErrorKind, MAX_ERROR_LEN, error_allowed, write_error};
 
 use super::counters::Counter;
@@ -21,10 +22,13 @@ impl<N: Nic> Stages<N> {
         if !error_allowed(&packet.header, packet.mbuf.bytes(), packet.origin.link_broadcast) {
             return;
         }
-        // RFC 1812, 4.3.2.4: from an address of the interface the packet came in by, else any of ours.
-        let port = moment.state.port(packet.origin.port);
-        let addresses = port.into_iter().chain(moment.state.ports.iter()).flat_map(|port| port.addresses.first());
-        let Some(own) = addresses.into_iter().next() else { return };
+        // RFC 1812, 4.3.2.4: from an address of the interface that the error leaves by.
+        let port = match moment.entry_for(packet.header.src).adjacency {
+            Adjacency::Connected { port } | Adjacency::Via { port, .. } => moment.state.port(port),
+            _ => return,
+        };
+        let ports = port.into_iter().chain(moment.state.ports.iter());
+        let Some(own) = ports.flat_map(|port| port.addresses.first()).next() else { return };
         if !self.icmp_limit.admits(moment.now) {
             self.out.counters.add(Counter::IcmpLimited, 1);
             return;

@@ -15,9 +15,10 @@ use super::output::drop_reason;
 use super::stages::Stages;
 
 impl<N: Nic> Stages<N> {
-    /// Validates a burst, looks all of it up, and sends each packet on its way.
+    /// Validates a burst, looks all of it up, and sends each packet on its way. All its packets have the same `depth`.
+    /// What they contained is on its way as well when this returns: it calls itself, once for each level of nesting.
     #[inline]
-    pub(super) fn ip_input(&mut self, burst: &mut IpBurst, moment: &Moment<'_>) {
+    pub(super) fn ip_input(&mut self, burst: &mut IpBurst, depth: u8, moment: &Moment<'_>) {
         let mut packets: ArrayVec<Packet, BURST> = ArrayVec::new();
         let mut destinations: ArrayVec<u32, BURST> = ArrayVec::new();
         for (mut mbuf, origin) in burst.drain(..) {
@@ -34,6 +35,9 @@ impl<N: Nic> Stages<N> {
 
         for (packet, leaf) in packets.into_iter().zip(leaves) {
             let entry = moment.state.entry(leaf);
+            if entry.adjacency != Adjacency::Local {
+                self.take_up_reentry(depth, moment);
+            }
             match entry.adjacency {
                 Adjacency::Connected { .. } | Adjacency::Via { .. } => self.forward(packet, entry, moment),
                 Adjacency::Local => self.local_input(packet, moment),
@@ -45,6 +49,18 @@ impl<N: Nic> Stages<N> {
                     self.out.drop(packet.mbuf, drop_reason(other));
                 }
             }
+        }
+        self.take_up_reentry(depth, moment);
+        self.out.free_dropped(&mut self.mempool);
+    }
+
+    /// Sends what was taken out of pooled packets of this depth on its way. It came before whatever goes on next.
+    #[inline(always)]
+    fn take_up_reentry(&mut self, depth: u8, moment: &Moment<'_>) {
+        while !self.reentry.is_empty(depth) {
+            let mut inner = IpBurst::new();
+            self.reentry.fill(depth, &mut inner);
+            self.ip_input(&mut inner, depth + 1, moment);
         }
     }
 

@@ -1,6 +1,7 @@
 //! A worker's iteration: the life of a packet from top to bottom.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrayvec::ArrayVec;
 
@@ -16,7 +17,9 @@ use super::shared::WorkerShared;
 use super::stages::Stages;
 
 /// How often the counters are published while there is work.
-const PUBLISH_EVERY_US: u64 = 100;
+const PUBLISH_EVERY: Duration = Duration::from_micros(100);
+/// How often they are published while there is none and the worker polls all the same.
+const PUBLISH_IDLE: Duration = Duration::from_millis(10);
 
 /// What a worker does when there is nothing to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +56,7 @@ pub struct Worker<N> {
     pub(super) shared: Arc<WorkerShared>,
     pub(super) stages: Stages<N>,
     publish_every: TickSpan,
+    publish_idle: TickSpan,
     published: Tick,
     unpublished: bool,
 }
@@ -68,10 +72,10 @@ impl<N: Nic> Worker<N> {
         fib: Arc<Lpm4>,
         shared: Arc<WorkerShared>,
     ) -> Worker<N> {
-        let publish_every = options.rate.ticks(std::time::Duration::from_micros(PUBLISH_EVERY_US));
+        let (publish_every, publish_idle) = (options.rate.ticks(PUBLISH_EVERY), options.rate.ticks(PUBLISH_IDLE));
         let stages = Stages::new(&options, queues, mempool, Arc::clone(&shared));
         let (published, unpublished) = (Tick(0), true);
-        Worker { options, reader, state, fib, shared, stages, publish_every, published, unpublished }
+        Worker { options, reader, state, fib, shared, stages, publish_every, publish_idle, published, unpublished }
     }
 
     /// One iteration at the time `now`. Returns how many packets it dealt with: received, taken out of pooled packets,
@@ -83,29 +87,24 @@ impl<N: Nic> Worker<N> {
         let Some(state) = self.state.load(section) else { return 0 };
         let moment = &Moment { now, section, state, fib: &self.fib };
         let stages = &mut self.stages;
+        // In this order: what waits for a neighbour came before what waits in a pool.
+        stages.release_waiting(moment);
         stages.adopt(moment);
         let mut packets = stages.control_input(moment);
-        stages.release_waiting(moment);
 
-        // 2. What was taken out of pooled packets comes first; nothing more is received before it is through.
+        // 2. A burst from each queue. What comes out of its pooled packets is through before the next is received.
         let mut ip = IpBurst::new();
-        if !stages.reentry.is_empty() {
-            stages.reentry.fill(&mut ip);
-            packets += ip.len();
-            stages.ip_input(&mut ip, moment);
-        } else {
-            let mut frames: ArrayVec<Mbuf, BURST> = ArrayVec::new();
-            for at in 0..stages.out.ports.len() {
-                let Some(port) = stages.out.ports.get_mut(at) else { break };
-                let (received, port) = (port.nic.rx_burst(&mut frames), port.port);
-                if received > 0 {
-                    packets += received;
-                    stages.out.counters.add(Counter::In, received as u64);
-                    // 3. Ethernet: IP goes on, ARP is handled.
-                    stages.ethernet_input(&mut frames, port, &mut ip, moment);
-                    // 4. and 5. IP: validated, looked up, then dropped, answered, taken apart, forwarded or staged.
-                    stages.ip_input(&mut ip, moment);
-                }
+        let mut frames: ArrayVec<Mbuf, BURST> = ArrayVec::new();
+        for at in 0..stages.out.ports.len() {
+            let Some(port) = stages.out.ports.get_mut(at) else { break };
+            let (received, port) = (port.nic.rx_burst(&mut frames), port.port);
+            if received > 0 {
+                packets += received;
+                stages.out.counters.add(Counter::In, received as u64);
+                // 3. Ethernet: IP goes on, ARP is handled.
+                stages.ethernet_input(&mut frames, port, &mut ip, moment);
+                // 4. and 5. IP: validated, looked up, then dropped, answered, taken apart, forwarded or staged.
+                stages.ip_input(&mut ip, 0, moment);
             }
         }
 
@@ -122,14 +121,16 @@ impl<N: Nic> Worker<N> {
         if packets == 0 {
             self.stages.out.counters.add(Counter::IterationsIdle, 1);
         }
-        if self.unpublished && now.since(self.published) >= self.publish_every {
+        // What happened without a packet, such as a neighbour given up, shows a little later.
+        let due = if self.unpublished { self.publish_every } else { self.publish_idle };
+        if now.since(self.published) >= due {
             self.publish(now);
         }
         packets
     }
 
-    /// Flushes all pools and sends what there is, until nothing is left or `deadline` has come; drops the rest. `now` is
-    /// asked for the time.
+    /// Flushes all pools and sends what there is, until nothing is left or `deadline` has come; drops the rest by name.
+    /// `now` is asked for the time.
     pub fn drain(&mut self, mut now: impl FnMut() -> Tick, deadline: Tick) {
         loop {
             let time = now();
@@ -137,13 +138,9 @@ impl<N: Nic> Worker<N> {
             let Some(state) = self.state.load(section) else { break };
             let moment = &Moment { now: time, section, state, fib: &self.fib };
             let stages = &mut self.stages;
-            let mut ip = IpBurst::new();
-            stages.reentry.fill(&mut ip);
-            stages.ip_input(&mut ip, moment);
-            if stages.reentry.is_empty() {
-                stages.flush_for_shutdown(moment);
-                stages.abandon_waiting();
-            }
+            stages.release_waiting(moment);
+            stages.flush_for_shutdown(moment);
+            stages.abandon_waiting();
             stages.out.flush(time);
             if stages.held() == 0 {
                 break;

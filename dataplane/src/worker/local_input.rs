@@ -31,6 +31,10 @@ impl<N: Nic> Stages<N> {
     /// Answers an echo request in place (RFC 1812, 4.3.3.6).
     #[cold]
     fn echo(&mut self, mut packet: Packet, moment: &Moment<'_>) {
+        // A source route would have to be reversed (RFC 1812, 4.3.3.6): not answered.
+        if packet.header.has_options() {
+            return self.out.drop(packet.mbuf, Drop::LocalIcmp);
+        }
         match echo_reply(packet.mbuf.bytes_mut(), &packet.header) {
             Ok(()) => {
                 self.out.counters.add(Counter::EchoReplies, 1);

@@ -49,12 +49,14 @@ pub(super) enum Outcome {
 pub(super) struct NeighbourQueue {
     waiting: Vec<Waiting>,
     refused: u64,
+    /// The epoch of publication in which the neighbours were last looked at.
+    looked_at: u64,
 }
 
 impl NeighbourQueue {
     /// An empty queue. All memory it will ever need is taken here.
     pub fn new() -> NeighbourQueue {
-        NeighbourQueue { waiting: Vec::with_capacity(NEIGHBOURS), refused: 0 }
+        NeighbourQueue { waiting: Vec::with_capacity(NEIGHBOURS), refused: 0, looked_at: 0 }
     }
 
     /// Has a packet wait.
@@ -79,6 +81,16 @@ impl NeighbourQueue {
     #[inline(always)]
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty()
+    }
+
+    /// Whether anything was published since the neighbours were last looked at, or one has been waited for too long.
+    pub fn may_be_ready(&self, epoch: u64, now: Tick, timeout: TickSpan) -> bool {
+        epoch != self.looked_at || self.deadline(timeout).is_some_and(|deadline| deadline <= now)
+    }
+
+    /// Takes note that all neighbours of this epoch have been looked at.
+    pub fn looked_at(&mut self, epoch: u64) {
+        self.looked_at = epoch;
     }
 
     /// Packets that wait.

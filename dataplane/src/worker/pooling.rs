@@ -7,6 +7,7 @@ use crate::packet::ipv4::PROTOCOL_UDP;
 use crate::pool::{Detected, FlushReason, Ordinary, PoolKey, PoolSink, Ride, StreamFields, Unstaged, detect};
 
 use super::counters::Counter;
+use super::drop::Drop;
 use super::moment::Moment;
 use super::origin::Packet;
 use super::output::Output;
@@ -50,9 +51,10 @@ impl<N: Nic> Stages<N> {
         !moment.state.rules.is_empty() || !self.pooler.is_empty()
     }
 
-    /// Stages a packet that a rule selects and a peer can take; sends any other, after those of its flow that wait.
+    /// Stages a packet that a rule selects and a peer can take; sends any other, after those of its flow that wait. `mtu`
+    /// is that of the link it leaves by.
     #[inline]
-    pub(super) fn pool_or_send(&mut self, packet: Packet, entry: Entry, moment: &Moment<'_>) {
+    pub(super) fn pool_or_send(&mut self, packet: Packet, entry: Entry, mtu: u16, moment: &Moment<'_>) {
         let may_pool = entry.pool_peer.is_some();
         if !may_pool && self.pooler.is_empty() {
             return self.out.send(packet.mbuf, entry.adjacency, packet.header.dst, moment);
@@ -67,7 +69,9 @@ impl<N: Nic> Stages<N> {
             match detect(&moment.state.rules, &fields) {
                 Detected::Stream(rule_index) => {
                     let rules = &moment.state.rules;
-                    if let (Some(peer), Some(rule)) = (moment.state.peers.get(index), rules.get(rule_index)) {
+                    // The peer is behind the same next hop: a pool that the link does not take would be lost whole.
+                    let peer = moment.state.peers.get(index).filter(|peer| peer.path.mtu <= mtu);
+                    if let (Some(peer), Some(rule)) = (peer, rules.get(rule_index)) {
                         let key = PoolKey::of_stream(index.0, rule_index, &fields, BUCKETS);
                         let ride = Ride::new(key, &peer.path, rule, &fields);
                         self.pooler.stage(packet.mbuf, &ride, moment.now, &mut exit);
@@ -130,6 +134,8 @@ impl<N: Nic> Stages<N> {
             let count = pooler.flushed_for(reason);
             count.lone + count.pooled
         };
+        let table_full = pooler.unstaged_for(Unstaged::PoolTableFull) + pooler.unstaged_for(Unstaged::BeyondLimits);
+        self.out.counters.set_dropped(Drop::PoolBroken, pooler.broken);
         let values = [
             (Counter::CreatedPooled, pooler.created),
             (Counter::AbsorbedStaged, pooler.absorbed),
@@ -147,7 +153,7 @@ impl<N: Nic> Stages<N> {
             (Counter::FlushReconfigured, flushed(FlushReason::Reconfigured)),
             (Counter::FlushShutdown, flushed(FlushReason::Shutdown)),
             (Counter::PoolCannotShare, pooler.unstaged_for(Unstaged::CannotShare)),
-            (Counter::PoolTableFull, pooler.unstaged_for(Unstaged::PoolTableFull)),
+            (Counter::PoolTableFull, table_full),
             (Counter::PoolNoBuffer, pooler.unstaged_for(Unstaged::NoPoolBuffer)),
             (Counter::PoolsOpen, self.pooler.held() as u64),
             (Counter::PoolLongestNs, self.rate.duration(pooler.delay_max).as_nanos() as u64),

@@ -1,7 +1,8 @@
 //! Packets that were taken out of pooled packets and go through the whole input again.
 //!
-//! A worker receives only when this queue is empty, so it holds at most what one burst can contain: no packet inside
-//! is shorter than its IP header, and pooled packets inside pooled packets only shrink.
+//! They go before anything that came behind the pooled packet they were in: a burst is not done before its queue is
+//! empty, so nothing is left here between iterations. There is a queue for each depth, because what a nested pooled
+//! packet held goes before what lay behind that packet.
 
 use std::collections::VecDeque;
 
@@ -10,48 +11,53 @@ use crate::dpdk::{BURST, Mbuf};
 use super::ethernet_input::IpBurst;
 use super::origin::Origin;
 
-/// Rows that one index can have.
-const MAX_ROWS: usize = 255;
-/// Room for a burst of pooled packets with every row there can be, and the packets of the last burst that were nested.
-const CAPACITY: usize = BURST * MAX_ROWS * 2;
+/// How many pooled packets a packet may be inside of. Routers that pool do not pool what is pooled already, so one
+/// level is all that a network of ours makes; two leave room for tunnels of others.
+pub(super) const MAX_DEPTH: usize = 2;
+/// What one burst can hold: every packet of it pooled, with every row there can be.
+const CAPACITY: usize = BURST * crate::pool::wire::MAX_ROWS;
 
-/// The queue.
+/// The queues.
 pub(super) struct Reentry {
-    queue: VecDeque<(Mbuf, Origin)>,
+    /// By the depth of the pooled packets that their packets were in.
+    queues: [VecDeque<(Mbuf, Origin)>; MAX_DEPTH],
 }
 
 impl Reentry {
-    /// An empty queue with all the memory it will ever need.
+    /// Empty queues with all the memory they will ever need.
     pub fn new() -> Reentry {
-        Reentry { queue: VecDeque::with_capacity(CAPACITY) }
+        Reentry { queues: std::array::from_fn(|_| VecDeque::with_capacity(CAPACITY)) }
     }
 
-    /// Packets in it.
+    /// Packets in all of them.
     #[inline(always)]
     pub fn len(&self) -> usize {
-        self.queue.len()
+        self.queues.iter().map(VecDeque::len).sum()
     }
 
-    /// Whether it is empty.
+    /// Whether nothing waits that was in pooled packets of this depth.
     #[inline(always)]
-    pub fn is_empty(&self) -> bool {
-        self.queue.is_empty()
+    pub fn is_empty(&self, depth: u8) -> bool {
+        self.queues.get(usize::from(depth)).is_none_or(VecDeque::is_empty)
     }
 
-    /// Adds one; gives it back where there is no room.
+    /// Adds a packet that was in a pooled packet of the depth `depth`; gives it back where there is no room.
     #[inline]
-    pub fn push(&mut self, mbuf: Mbuf, origin: Origin) -> Result<(), Mbuf> {
-        if self.queue.len() == CAPACITY {
-            return Err(mbuf);
+    pub fn push(&mut self, depth: u8, mbuf: Mbuf, origin: Origin) -> Result<(), Mbuf> {
+        match self.queues.get_mut(usize::from(depth)) {
+            Some(queue) if queue.len() < CAPACITY => {
+                queue.push_back((mbuf, origin));
+                Ok(())
+            }
+            _ => Err(mbuf),
         }
-        self.queue.push_back((mbuf, origin));
-        Ok(())
     }
 
     /// Moves the oldest to `burst`, as many as fit.
     #[inline]
-    pub fn fill(&mut self, burst: &mut IpBurst) {
-        let count = burst.remaining_capacity().min(self.queue.len());
-        burst.extend(self.queue.drain(..count));
+    pub fn fill(&mut self, depth: u8, burst: &mut IpBurst) {
+        let Some(queue) = self.queues.get_mut(usize::from(depth)) else { return };
+        let count = burst.remaining_capacity().min(queue.len());
+        burst.extend(queue.drain(..count));
     }
 }

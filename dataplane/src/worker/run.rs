@@ -31,9 +31,8 @@ impl<N: Nic> Worker<N> {
             if self.iterate(time) > 0 {
                 worked = time;
             } else if blocking && time.since(worked) >= patience && self.may_block(time, early) {
-                self.block(&mut waiter, early);
-                // It polls once at least; when that finds nothing it may block again at once.
-                worked = now() - patience;
+                // After a wait it polls once at least; when that finds nothing it may block again at once.
+                worked = if self.block(&mut waiter, early) { now() - patience } else { now() };
             }
         }
         let deadline = now() + rate.ticks(DRAIN);
@@ -44,17 +43,16 @@ impl<N: Nic> Worker<N> {
     /// Whether nothing here needs the worker soon.
     fn may_block(&self, time: Tick, early: TickSpan) -> bool {
         let stages = &self.stages;
-        stages.reentry.is_empty()
-            && stages.out.queued() == 0
-            && stages.pooler.next_deadline().is_none_or(|deadline| deadline.since(time) > early)
+        stages.out.queued() == 0 && stages.pooler.next_deadline().is_none_or(|deadline| deadline.since(time) > early)
     }
 
-    fn block(&mut self, waiter: &mut Waiter, early: TickSpan) {
+    /// Blocks, unless there is something to do after all; returns whether it did.
+    fn block(&mut self, waiter: &mut Waiter, early: TickSpan) -> bool {
         let armed = waiter.arm();
         let time = now();
         // What came before the interrupts were armed raises none.
         if self.iterate(time) > 0 || !self.may_block(time, early) || self.shared.stop_requested() {
-            return;
+            return false;
         }
         let pools = self.stages.pooler.next_deadline().map(|deadline| deadline - early);
         let timeout = self.neighbour_timeout();
@@ -66,6 +64,7 @@ impl<N: Nic> Worker<N> {
         // What the control thread replaces from here on it may free at once.
         self.reader.offline();
         armed.wait(until.map(|until| rate.duration(until.since(time))));
+        true
     }
 
     fn neighbour_timeout(&mut self) -> TickSpan {

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::lab::*;
 use crate::packet::checksum::Sum;
+use crate::packet::ipv4::Ipv4Header;
 use crate::pool::wire::{Row, RowType, write_header_and_rows};
 use crate::worker::{Counter, Drop};
 
@@ -49,17 +50,23 @@ fn every_broken_bound_drops_the_pooled_packet_whole_under_its_name() {
         (Drop::PoolTrailingData, |p| p.push(0)),
         (Drop::PoolInnerVersion, |p| p[20] = 0x65),
         (Drop::PoolInnerLength, |p| p[23] = 61),
-        (Drop::PoolTruncatedHello, |p| (p[0], p[1]) = (0x14, 0)),
+        (Drop::PoolRowOrder, |p| {
+            p[1] = 3;
+            p.splice(20..20, [0, 30, 0, 50, 1, 4]);
+        }),
+        (Drop::PoolTruncatedHello, |p| {
+            (p[0], p[1]) = (0x14, 0);
+            p.truncate(12);
+        }),
+        (Drop::PoolHelloRows, |p| p[0] = 0x14),
+        (Drop::PoolHelloInstance, |p| {
+            (p[0], p[1]) = (0x14, 0);
+            p[12..16].fill(0);
+        }),
     ];
     for (reason, change) in cases {
         let mut bench = Bench::new();
-        let broken = pooled(|payload| {
-            change(payload);
-            if *reason == Drop::PoolTruncatedHello {
-                payload.truncate(12);
-            }
-        });
-        bench.east_sends(&broken);
+        bench.east_sends(&pooled(change));
         bench.run();
         assert_eq!(bench.west_gets().len(), 0, "{}: nothing is delivered", reason.name());
         assert_eq!(bench.end().drops(*reason), 1, "{}", reason.name());
@@ -78,23 +85,23 @@ fn only_configured_peers_are_listened_to() {
 }
 
 #[test]
-fn a_wrong_udp_checksum_and_a_fragment_are_refused() {
+fn a_wrong_udp_checksum_a_fragment_and_a_wrong_udp_length_are_refused() {
     let mut bench = Bench::new();
     let mut wrong = pooled(|_| ());
     let last = wrong.len() - 1;
     wrong[last] ^= 1;
     bench.east_sends(&wrong);
     let whole = pooled(|_| ());
-    let header = crate::packet::ipv4::Ipv4Header {
-        more_fragments: true,
-        dont_fragment: false,
-        ..crate::packet::ipv4::Ipv4Header::parse(&whole).expect("sound")
-    };
+    let header = Ipv4Header { more_fragments: true, dont_fragment: false, ..Ipv4Header::parse(&whole).expect("sound") };
     bench.east_sends(&packet(header, &whole[20..]));
+    // A datagram shorter than what carries it.
+    let longer = Ipv4Header { total_len: whole.len() as u16 + 4, ..Ipv4Header::parse(&whole).expect("sound") };
+    bench.east_sends(&packet(longer, &[&whole[20..], &[0; 4]].concat()));
     bench.run();
     assert_eq!(bench.west_gets().len(), 0);
     let counters = bench.end();
-    assert_eq!((counters.drops(Drop::PoolUdpChecksum), counters.drops(Drop::PoolFragment)), (1, 1));
+    let drops = [Drop::PoolUdpChecksum, Drop::PoolFragment, Drop::PoolUdpLength].map(|reason| counters.drops(reason));
+    assert_eq!(drops, [1, 1, 1]);
 }
 
 #[test]

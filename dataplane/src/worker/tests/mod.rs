@@ -4,3 +4,4 @@ mod forwarding;
 mod hostile;
 mod lab;
 mod pooling;
+mod regressions;
