@@ -37,7 +37,8 @@ pub use wire::{WireEnd, wire_pair};
 
 /// DPDK's version, like `22.11.7`: the one this was built with, which the dynamic linker matches by its first two numbers.
 pub fn version() -> String {
-    let [year, month, minor] = [dpdk_sys::DPDK_VERSION_YEAR, dpdk_sys::DPDK_VERSION_MONTH, dpdk_sys::DPDK_VERSION_MINOR];
+    let [year, month, minor] =
+        [dpdk_sys::DPDK_VERSION_YEAR, dpdk_sys::DPDK_VERSION_MONTH, dpdk_sys::DPDK_VERSION_MINOR];
     format!("{year}.{month:02}.{minor}")
 }
 

@@ -175,16 +175,6 @@ impl<B: Buffer> PacketPooler<B> {
         }
     }
 
-    /// Flushes the pools to one peer.
-    pub fn flush_peer<M: PoolSink<Buffer = B>>(&mut self, peer: u16, now: Tick, out: &mut M) {
-        for number in 0..self.limits.pools {
-            let slot = Slot::from_number(number);
-            if self.pools.get(slot.index()).is_some_and(|pool| pool.key().peer() == peer) {
-                self.flush(slot, FlushReason::Peer, now, out);
-            }
-        }
-    }
-
     /// When the next window ends: the worker must not sleep past it.
     #[inline]
     pub fn next_deadline(&self) -> Option<Tick> {

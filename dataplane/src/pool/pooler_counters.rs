@@ -20,22 +20,19 @@ pub enum FlushReason {
     NoBuffer,
     /// Routes, rules or addresses changed.
     Reconfigured,
-    /// Its peer went away or changed.
-    Peer,
     /// The worker stops.
     Shutdown,
 }
 
 impl FlushReason {
     /// All reasons, in the order in which counters list them.
-    pub const ALL: [FlushReason; 8] = [
+    pub const ALL: [FlushReason; 7] = [
         FlushReason::Window,
         FlushReason::Full,
         FlushReason::Count,
         FlushReason::Order,
         FlushReason::NoBuffer,
         FlushReason::Reconfigured,
-        FlushReason::Peer,
         FlushReason::Shutdown,
     ];
 
@@ -48,7 +45,6 @@ impl FlushReason {
             FlushReason::Order => "order",
             FlushReason::NoBuffer => "no_buffer",
             FlushReason::Reconfigured => "reconfigured",
-            FlushReason::Peer => "peer",
             FlushReason::Shutdown => "shutdown",
         }
     }

@@ -80,14 +80,6 @@ impl SequenceTracker {
         SequenceCounts { missing, ..self.counts }
     }
 
-    /// Forgets the streams and keeps the counts: the peer was restarted and counts from anew.
-    pub fn restart(&mut self) {
-        for stream in self.streams.iter_mut().filter_map(Option::take) {
-            self.counts.lost += u64::from(stream.missing());
-            self.counts.restarts += 1;
-        }
-    }
-
     /// Follows a new stream, in the place of the one that was silent longest where there is no other.
     fn begin(&mut self, stream: Stream) {
         let place = self.streams.iter_mut().min_by_key(|place| place.map_or(0, |stream| stream.last_heard));
@@ -235,16 +227,6 @@ mod tests {
         assert_eq!((tracker.counts().lost, tracker.counts().missing), (1, 0));
         tracker.record(1, 1);
         assert_eq!(tracker.counts().stray, 0, "port 1 is still followed");
-    }
-
-    #[test]
-    fn after_a_restart_counts_stay_and_numbers_begin_anywhere() {
-        let mut tracker = SequenceTracker::default();
-        tracker.record(1, 1_000_000);
-        tracker.restart();
-        tracker.record(1, 0);
-        let found = tracker.counts();
-        assert_eq!((found.received, found.restarts, found.stray, found.lost), (2, 1, 0, 0));
     }
 
     proptest! {

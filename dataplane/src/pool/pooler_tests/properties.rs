@@ -44,7 +44,6 @@ enum Step {
     },
     Wait(u64),
     FlushAll,
-    FlushPeer(u8),
     /// The buffers that are left for pooled packets.
     Memory(usize),
 }
@@ -61,7 +60,6 @@ fn any_step() -> impl Strategy<Value = Step> {
         2 => (0u8..12).prop_map(|flow| Step::Fragment { flow }),
         6 => (0u64..700).prop_map(Step::Wait),
         1 => Just(Step::FlushAll),
-        1 => (0..PEERS).prop_map(Step::FlushPeer),
         1 => prop_oneof![0usize..3, Just(usize::MAX)].prop_map(Step::Memory),
     ]
 }
@@ -144,10 +142,6 @@ impl Model {
             }
             Step::Wait(span) => self.wait(span),
             Step::FlushAll => self.flush_all(FlushReason::Reconfigured),
-            Step::FlushPeer(peer) => {
-                self.pooler.flush_peer(u16::from(peer), Tick(self.now), &mut self.memory);
-                assert!(self.pooler.open_pools().all(|pool| pool.key.peer() != u16::from(peer)));
-            }
             Step::Memory(left) => self.memory.left = left,
         }
         self.check_sent();
