@@ -97,6 +97,8 @@ impl Eal {
             arguments.extend(["-a".into(), address.clone()]);
         }
         arguments.extend(["-m".into(), options.memory_mb.to_string()]);
+        // It warns at every start that an interface which this version dropped is not served.
+        arguments.push("--log-level=lib.telemetry:error".into());
         arguments.extend(["--file-prefix".into(), options.file_prefix.clone()]);
         // The main lcore runs nothing: its thread ends when EAL is up. It is placed beside the workers where possible.
         let free: Vec<usize> = allowed.iter().copied().filter(|cpu| !options.cores.contains(cpu)).collect();

@@ -28,7 +28,8 @@ pub(super) fn install() {
     });
 }
 
-/// Runs `action` and returns, beside its result, the errors that DPDK logged on this thread meanwhile, as one line.
+/// Runs `action` and returns, beside its result, the errors that DPDK logged on this thread meanwhile, as one line. Captures
+/// do not nest.
 pub(super) fn capture<R>(action: impl FnOnce() -> R) -> (R, String) {
     CAPTURED.with_borrow_mut(|captured| *captured = Some(String::new()));
     let result = action();

@@ -28,7 +28,8 @@ pub struct PortOptions {
     pub rx_queues: u16,
     /// Transmit queues needed: one per worker.
     pub tx_queues: u16,
-    /// Descriptors per receive queue; adjusted to what the device can do.
+    /// Descriptors per receive queue; adjusted to what the device can do. Most drivers take an mbuf for each when the
+    /// port starts: the mempool must hold them all, and what workers have in hand besides.
     pub rx_descriptors: u16,
     /// Descriptors per transmit queue; adjusted to what the device can do.
     pub tx_descriptors: u16,

@@ -47,7 +47,8 @@ fn tampered(change: impl FnOnce(&mut [u8])) -> Vec<u8> {
     packet
 }
 
-/// What is wrong, the reason B must count, and the outer packet.
+/// What is wrong, the reason B must count, and the outer packet. Fragments are not among them: the kernel reassembles them
+/// before net_af_packet sees them; the worker's own tests have them.
 fn cases() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     let payload = sound().payload();
     vec![
@@ -104,7 +105,6 @@ fn cases() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         ("no UDP checksum", "pool_udp_checksum", tampered(|packet| packet[26..28].fill(0))),
         ("a UDP length beyond the packet", "pool_udp_length", tampered(|packet| packet[25] += 1)),
         ("a UDP length short of the packet", "pool_udp_length", tampered(|packet| packet[25] -= 1)),
-        ("a first fragment", "pool_fragment", tampered(|packet| packet[6] = 0x20)),
         ("a sound packet from a router that is no peer", "pool_unknown_peer", outer(TRANSIT_AT_B, B, &payload)),
         ("a sound packet from an end system", "pool_unknown_peer", outer(Ipv4Addr::new(198, 18, 1, 10), B, &payload)),
     ]

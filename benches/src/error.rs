@@ -1,0 +1,26 @@
+//! Why there is no figure.
+
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+/// Why there is no figure: one sentence for who asked for it.
+#[derive(Debug, Error)]
+pub enum BenchError {
+    #[error("the capture file {path} cannot be written: {problem}")]
+    Capture { path: PathBuf, problem: String },
+    #[error("{program} is missing: install Debian's package {package} (scripts/setup does)")]
+    Missing { program: &'static str, package: &'static str },
+    #[error("{program} did not run: {problem}")]
+    Run { program: &'static str, problem: String },
+    #[error("{case}: {contender} did not do what is measured: {problem}")]
+    WrongWork { case: &'static str, contender: &'static str, problem: String },
+    #[error("the router did not start: {0}")]
+    Router(String),
+    #[error("CPU {core} is not one this process may run on")]
+    Core { core: usize },
+    #[error("interrupted")]
+    Interrupted,
+    #[error("{0}")]
+    System(String),
+}
