@@ -190,6 +190,11 @@ impl Peers {
         }
     }
 
+    /// Whether a hello is due.
+    pub fn hello_is_due(&self, now: Instant) -> bool {
+        self.rows.iter().flatten().any(|peer| peer.next_hello <= now)
+    }
+
     /// The hellos that are due, each with the index of its peer. The next one of each is due an interval later.
     pub fn due_hellos(&mut self, now: Instant) -> Vec<(PeerIndex, Hello)> {
         let identity = self.identity;

@@ -537,3 +537,48 @@ proptest! {
         let _ = parse(&text, "c.toml");
     }
 }
+
+/// The TOML in docs/configuration.md.
+fn documented() -> String {
+    let document = include_str!("../../../docs/configuration.md");
+    let (_, rest) = document.split_once("```toml\n").expect("an example");
+    let (example, _) = rest.split_once("```").expect("its end");
+    example.into()
+}
+
+#[test]
+fn the_documented_example_is_sound_and_has_every_table() {
+    let config = parse(&documented(), "docs/configuration.md").expect("what is documented works");
+    assert_eq!((config.ports.len(), config.neighbors.len(), config.routes.len()), (2, 1, 3));
+    assert_eq!((config.peers.len(), config.paths.len(), config.rules.len()), (1, 1, 1));
+}
+
+#[test]
+fn every_key_is_documented() {
+    let document = include_str!("../../../docs/configuration.md");
+    // An unknown key in each table makes the parser name all that it knows.
+    let tables = ["router", "dataplane", "control", "pool"].map(|table| format!("[{table}]\nx = 1\n"));
+    let lists = ["port", "neighbor", "route", "peer", "path", "rule"].map(|table| format!("[[{table}]]\nx = 1\n"));
+    let rule = "[[rule]]\nname = \"a\"\nmatch = { x = 1 }\nwindow = \"1ms\"\n".to_owned();
+    let mut keys = 0;
+    for text in tables.into_iter().chain(lists).chain([rule]) {
+        let told = wrong_with(&text);
+        let line = told.lines().find(|line| line.contains(".x: unknown key")).expect("told of");
+        let (_, known) = line.split_once("expected one of ").expect("with those it knows");
+        for key in known.split(", ") {
+            assert!(document.contains(&format!("| `{key}` |")), "{key} of {text:?} is not documented");
+            keys += 1;
+        }
+    }
+    assert_eq!(keys, 42, "all tables were asked");
+}
+
+#[test]
+fn there_are_at_most_so_many_different_windows() {
+    let rule = |i: usize, window: usize| format!("[[rule]]\nname = \"r{i}\"\nmatch = {{}}\nwindow = \"{window}ms\"\n");
+    let sixteen: String = (1..=16).map(|i| rule(i, i)).collect();
+    assert!(parse(&format!("{LEAST}{sixteen}{}", rule(99, 16)), "c.toml").is_ok());
+    let told = wrong(&format!("{sixteen}{}", rule(17, 17)));
+    let expected = "rule.window = \"17ms\": expected one of the windows above: there can be 16 different ones";
+    assert!(told.ends_with(expected), "{told}");
+}

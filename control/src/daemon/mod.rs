@@ -119,8 +119,6 @@ fn serve(router: &mut Router, bell: &Bell, signals: &Signals, calls: &Receiver<C
     loop {
         // First: what comes while the rings are looked at rings again.
         bell.silence();
-        let now = Instant::now();
-        router.hear_workers(now);
         while let Ok(call) = calls.try_recv() {
             router.serve(call, Instant::now());
         }
@@ -134,7 +132,10 @@ fn serve(router: &mut Router, bell: &Bell, signals: &Signals, calls: &Receiver<C
             info!("stopping");
             return;
         }
+        // Workers are heard after what can take long, and before time is judged: a peer whose hellos are still in a ring
+        // is not silent.
         let now = Instant::now();
+        router.hear_workers(now);
         router.tick(now);
         let timeout = router.deadline(now).map(|deadline| deadline.saturating_duration_since(now));
         // Rounded up, so that the deadline has come when it ends.

@@ -25,6 +25,9 @@ use entries::Entries;
 pub use entries::{Hop, Meaning};
 pub use paths::{PathTable, Way};
 
+/// So many prefixes are dealt with between two pulses: well below a hello interval.
+const PULSE: usize = 4096;
+
 /// Why routes cannot be changed. Nothing was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ForwardingError {
@@ -150,15 +153,20 @@ impl Forwarding {
         self.entries.len()
     }
 
-    /// Works a change out. Workers see nothing of it yet.
+    /// Works a change out. Workers see nothing of it yet. `pulse` is called again and again: a full table takes seconds.
     ///
     /// # Errors
     /// Why it cannot be done; then nothing has changed.
-    pub fn prepare(&mut self, change: Change, neighbors: &mut Neighbors) -> Result<Prepared, ForwardingError> {
+    pub fn prepare(
+        &mut self,
+        change: Change,
+        neighbors: &mut Neighbors,
+        pulse: &mut dyn FnMut(),
+    ) -> Result<Prepared, ForwardingError> {
         self.reclaim(neighbors);
         let mut dirty = Vec::new();
         let told: Vec<_> = change.routes.iter().map(|(prefix, _)| *prefix).collect();
-        let routes_before = self.put_all(change.routes);
+        let routes_before = self.put_all(change.routes, pulse);
         let paths_before = change.paths.map(|paths| {
             let before = std::mem::replace(&mut self.paths, paths);
             for prefix in before.differences(&self.paths) {
@@ -183,7 +191,10 @@ impl Forwarding {
         dirty.sort_unstable();
         dirty.dedup();
         prepared.leaves.reserve(dirty.len());
-        for prefix in dirty {
+        for (count, prefix) in dirty.into_iter().enumerate() {
+            if count % PULSE == 0 {
+                pulse();
+            }
             let id = match self.meaning(prefix) {
                 None => None,
                 Some(meaning) => match self.entries.hold(meaning, neighbors) {
@@ -204,40 +215,47 @@ impl Forwarding {
         Ok(prepared)
     }
 
-    /// Writes the leaves of a change whose entries every worker knows.
+    /// Writes the leaves of a change whose entries every worker knows. `pulse` as in [`Forwarding::prepare`].
     ///
     /// # Errors
     /// Where the table has no room; then nothing has changed.
-    pub fn commit(&mut self, prepared: Prepared, neighbors: &mut Neighbors) -> Result<Committed, ForwardingError> {
+    pub fn commit(
+        &mut self,
+        prepared: Prepared,
+        neighbors: &mut Neighbors,
+        pulse: &mut dyn FnMut(),
+    ) -> Result<Committed, ForwardingError> {
         let mut committed = Committed::default();
-        let mut written = Vec::new();
+        let mut written = Vec::with_capacity(prepared.leaves.len());
         // Additions first: only they can fail.
-        for (prefix, id) in &prepared.leaves {
+        for (count, (prefix, id)) in prepared.leaves.iter().enumerate() {
+            if count % PULSE == 0 {
+                pulse();
+            }
             let Some(id) = id else { continue };
             let before = self.fib.get(*prefix);
             if before == Some(*id) {
                 continue;
             }
             if let Err(full) = self.fib.insert(*prefix, *id) {
-                for (prefix, before) in written.into_iter().rev() {
+                for (prefix, before, _) in written.into_iter().rev() {
                     self.restore(prefix, before);
                 }
                 self.abort(prepared, neighbors);
                 return Err(full.into());
             }
             self.entries.named(*id);
-            written.push((*prefix, before));
+            written.push((*prefix, before, Some(*id)));
         }
         for (prefix, id) in &prepared.leaves {
             if id.is_none() {
                 let before = self.fib.get(*prefix);
                 self.fib.remove(*prefix);
-                written.push((*prefix, before));
+                written.push((*prefix, before, None));
             }
         }
-        for (prefix, before) in &written {
-            let after = self.fib.get(*prefix);
-            committed.pooled |= [*before, after].into_iter().flatten().any(|id| self.entries.pools(id));
+        for (_, before, after) in &written {
+            committed.pooled |= [*before, *after].into_iter().flatten().any(|id| self.entries.pools(id));
             if let Some(before) = before {
                 self.entries.unnamed(*before);
             }
@@ -252,7 +270,7 @@ impl Forwarding {
         self.let_go(&prepared);
         // In reverse: a prefix that was named twice gets back what was told of it first.
         let undo: Vec<_> = prepared.routes_before.into_iter().rev().collect();
-        self.put_all(undo);
+        self.put_all(undo, &mut || ());
         if let Some(paths) = prepared.paths_before {
             self.paths = paths;
         }
@@ -292,9 +310,12 @@ impl Forwarding {
     }
 
     /// Tells the routes, and returns what was told before.
-    fn put_all(&mut self, routes: Vec<(Ipv4Net, Routes)>) -> Vec<(Ipv4Net, Routes)> {
+    fn put_all(&mut self, routes: Vec<(Ipv4Net, Routes)>, pulse: &mut dyn FnMut()) -> Vec<(Ipv4Net, Routes)> {
         let mut before_all = Vec::with_capacity(routes.len());
-        for (prefix, after) in routes {
+        for (count, (prefix, after)) in routes.into_iter().enumerate() {
+            if count % PULSE == 0 {
+                pulse();
+            }
             let before = self.rib.put(prefix, after);
             before_all.push((prefix, before));
             for gateway in after.gateways() {
@@ -359,6 +380,10 @@ impl Forwarding {
 
     /// The longest usable route to a prefix or one that covers it.
     fn route(&self, prefix: Ipv4Net) -> Option<(Ipv4Net, Source, Hop)> {
+        // Most often it is the route to the prefix itself.
+        if let Some((source, hop)) = self.best(&self.rib.get(prefix)) {
+            return Some((prefix, source, hop));
+        }
         self.rib.covering(prefix).find_map(|(covering, routes)| {
             let (source, hop) = self.best(&routes)?;
             Some((covering, source, hop))

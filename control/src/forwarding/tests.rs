@@ -48,10 +48,10 @@ impl Bench {
         paths: Option<PathTable>,
     ) -> Result<Committed, ForwardingError> {
         let change = Change { routes, paths, needs_gateways: true };
-        let prepared = self.forwarding.prepare(change, &mut self.neighbors)?;
+        let prepared = self.forwarding.prepare(change, &mut self.neighbors, &mut || ())?;
         self.reader.enter();
         self.forwarding.entries_are_known();
-        let committed = self.forwarding.commit(prepared, &mut self.neighbors);
+        let committed = self.forwarding.commit(prepared, &mut self.neighbors, &mut || ());
         self.reader.enter();
         committed
     }
@@ -221,8 +221,8 @@ fn an_entry_is_not_used_again_before_every_worker_has_passed() {
     // The reader stays where it is from here on.
     for (step, target) in [(1, Some(RouteTarget::Blackhole)), (2, Some(RouteTarget::Unreachable))] {
         let change = Change { routes: change(target), ..Change::default() };
-        let prepared = bench.forwarding.prepare(change, &mut bench.neighbors).expect("worked out");
-        bench.forwarding.commit(prepared, &mut bench.neighbors).expect("written");
+        let prepared = bench.forwarding.prepare(change, &mut bench.neighbors, &mut || ()).expect("worked out");
+        bench.forwarding.commit(prepared, &mut bench.neighbors, &mut || ()).expect("written");
         let entries = bench.forwarding.entries(|_, _, _| true);
         let entry = entries.get(usize::from(id.0)).expect("still there");
         assert!(matches!(entry.adjacency, Adjacency::Via { .. }), "step {step}: a worker may still hold it");
@@ -240,12 +240,25 @@ fn an_entry_that_workers_never_saw_stays_new() {
         let routes = Routes { socket: via("192.0.2.2"), ..Routes::default() };
         Change { routes: vec![(net("203.0.113.0/24"), routes)], ..Change::default() }
     };
-    let prepared = bench.forwarding.prepare(change(), &mut bench.neighbors).expect("worked out");
+    let prepared = bench.forwarding.prepare(change(), &mut bench.neighbors, &mut || ()).expect("worked out");
     assert!(prepared.new_entries);
     bench.forwarding.abort(prepared, &mut bench.neighbors);
-    let again = bench.forwarding.prepare(change(), &mut bench.neighbors).expect("worked out");
+    let again = bench.forwarding.prepare(change(), &mut bench.neighbors, &mut || ()).expect("worked out");
     assert!(again.new_entries, "its publication did not reach every worker");
     bench.forwarding.abort(again, &mut bench.neighbors);
+}
+
+#[test]
+fn a_long_change_pulses() {
+    let mut bench = Bench::new(1 << 10);
+    let prefix = |i: u32| Ipv4Net::from(Ipv4Addr::from_bits(0xcb00_0000 | i));
+    let routes = (0..20_000).map(|i| (prefix(i), Routes { socket: via("192.0.2.2"), ..Routes::default() }));
+    let change = Change { routes: routes.collect(), ..Change::default() };
+    let mut pulses = 0;
+    let prepared = bench.forwarding.prepare(change, &mut bench.neighbors, &mut || pulses += 1).expect("worked out");
+    assert_eq!(pulses, 10, "twice through 20,000 prefixes");
+    bench.forwarding.commit(prepared, &mut bench.neighbors, &mut || pulses += 1).expect("room");
+    assert_eq!(pulses, 15);
 }
 
 /// A prefix, and what the socket, the file and the paths say of it.
@@ -283,9 +296,9 @@ proptest! {
                 paths: Some(PathTable::new(paths.clone())),
                 needs_gateways: false,
             };
-            let prepared = bench.forwarding.prepare(change, &mut bench.neighbors).expect("worked out");
+            let prepared = bench.forwarding.prepare(change, &mut bench.neighbors, &mut || ()).expect("worked out");
             bench.forwarding.entries_are_known();
-            bench.forwarding.commit(prepared, &mut bench.neighbors).expect("room");
+            bench.forwarding.commit(prepared, &mut bench.neighbors, &mut || ()).expect("room");
             bench.reader.enter();
         }
         let mut once = Bench::new(256);
@@ -294,8 +307,8 @@ proptest! {
             paths: Some(PathTable::new(paths)),
             needs_gateways: false,
         };
-        let prepared = once.forwarding.prepare(change, &mut once.neighbors).expect("worked out");
-        once.forwarding.commit(prepared, &mut once.neighbors).expect("room");
+        let prepared = once.forwarding.prepare(change, &mut once.neighbors, &mut || ()).expect("worked out");
+        once.forwarding.commit(prepared, &mut once.neighbors, &mut || ()).expect("room");
         for probe in ["1.1.1.1", "172.16.0.1", "172.16.1.1", "172.17.0.0", "203.0.112.1", "203.0.113.1", "192.0.2.9"] {
             prop_assert_eq!(bench.looks_up(probe), once.looks_up(probe), "{}", probe);
             let peer = |bench: &Bench| bench.forwarding.lookup(address(probe)).and_then(|(_, meaning)| meaning.peer);

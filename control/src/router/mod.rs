@@ -235,7 +235,9 @@ impl Router {
 
     /// Makes a change to routes or paths, or nothing of it.
     fn change(&mut self, change: Change, now: Instant) -> Result<Committed, ChangeError> {
-        let prepared = self.forwarding.prepare(change, &mut self.neighbors)?;
+        let heartbeat = self.heartbeat();
+        let mut beat = || heartbeat.beat(&mut self.peers, &self.workers);
+        let prepared = self.forwarding.prepare(change, &mut self.neighbors, &mut beat)?;
         if prepared.new_entries {
             let epoch = self.publish(false, now);
             if let Err(stalled) = self.publication.wait(epoch) {
@@ -245,7 +247,8 @@ impl Router {
             }
             self.forwarding.entries_are_known();
         }
-        let committed = self.forwarding.commit(prepared, &mut self.neighbors);
+        let mut beat = || heartbeat.beat(&mut self.peers, &self.workers);
+        let committed = self.forwarding.commit(prepared, &mut self.neighbors, &mut beat);
         self.publish(committed.is_ok_and(|committed| committed.pooled), now);
         self.unreclaimed = self.forwarding.reclaim(&mut self.neighbors) + self.publication.reclaim();
         Ok(committed?)
@@ -343,33 +346,24 @@ impl Router {
         (peer.config.source.unwrap_or(source), config.map_or(mtu, |config| mtu.min(config.mtu)))
     }
 
+    /// The way of hellos to the peers as it is now.
+    fn heartbeat(&self) -> Heartbeat {
+        let reachable = self.peers.iter().filter(|(_, peer)| self.forwarding.next_hop(peer.config.address).is_some());
+        let ways = reachable.map(|(index, peer)| (index, (self.towards(peer).0, peer.config.address)));
+        Heartbeat { ways: ways.collect(), pool_port: self.config.pool_port }
+    }
+
     fn send_hellos(&mut self, now: Instant) {
-        for (index, hello) in self.peers.due_hellos(now) {
-            let Some(peer) = self.peers.get(index) else { continue };
-            let address = peer.config.address;
-            if self.forwarding.next_hop(address).is_some() {
-                let (source, _) = self.towards(peer);
-                self.inject(InjectTarget::Routed, &hello_packet(&hello, source, address, self.config.pool_port));
-            }
+        if self.peers.hello_is_due(now) {
+            let heartbeat = self.heartbeat();
+            heartbeat.send(self.peers.due_hellos(now), &self.workers);
         }
     }
 
     fn send_arp_requests(&mut self) {
         for request in self.neighbors.take_requests() {
             debug!("asking for {} at port {}", request.target, request.port.0);
-            self.inject(InjectTarget::Frame(request.port), &request.frame());
-        }
-    }
-
-    /// Hands a packet to the first worker; each has a transmit queue of every port. What finds its ring full is lost, and sent
-    /// again when its timer ends, as if the network had lost it.
-    fn inject(&self, target: InjectTarget, packet: &[u8]) {
-        let mut bytes = ArrayVec::new();
-        if bytes.try_extend_from_slice(packet).is_ok()
-            && let Some(worker) = self.workers.first()
-            && !worker.inject(Inject { target, bytes })
-        {
-            debug!("worker 0 takes no more packets from the control thread");
+            inject(&self.workers, InjectTarget::Frame(request.port), &request.frame());
         }
     }
 
@@ -385,6 +379,44 @@ impl Router {
     /// A port's name.
     fn port_name(&self, port: PortIndex) -> String {
         self.config.ports.get(port.index()).map(|port| port.name.clone()).unwrap_or_default()
+    }
+}
+
+/// Sends hellos, also from the middle of a long change: a router that loads a full table must not seem dead.
+struct Heartbeat {
+    /// Source and destination of hellos to each peer that a route leads to.
+    ways: HashMap<PeerIndex, (Ipv4Addr, Ipv4Addr)>,
+    pool_port: u16,
+}
+
+impl Heartbeat {
+    /// Sends what is due now, whatever time the change began at.
+    fn beat(&self, peers: &mut Peers, workers: &[WorkerLink]) {
+        let now = Instant::now();
+        // Before there are workers, nobody could send them.
+        if !workers.is_empty() && peers.hello_is_due(now) {
+            self.send(peers.due_hellos(now), workers);
+        }
+    }
+
+    fn send(&self, hellos: Vec<(PeerIndex, Hello)>, workers: &[WorkerLink]) {
+        for (index, hello) in hellos {
+            if let Some((source, peer)) = self.ways.get(&index) {
+                inject(workers, InjectTarget::Routed, &hello_packet(&hello, *source, *peer, self.pool_port));
+            }
+        }
+    }
+}
+
+/// Hands a packet to the first worker; each has a transmit queue of every port. What finds its ring full is lost, and sent
+/// again when its timer ends, as if the network had lost it.
+fn inject(workers: &[WorkerLink], target: InjectTarget, packet: &[u8]) {
+    let mut bytes = ArrayVec::new();
+    if bytes.try_extend_from_slice(packet).is_ok()
+        && let Some(worker) = workers.first()
+        && !worker.inject(Inject { target, bytes })
+    {
+        debug!("worker 0 takes no more packets from the control thread");
     }
 }
 

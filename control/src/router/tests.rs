@@ -281,6 +281,10 @@ fn a_loaded_table_replaces_what_came_over_the_socket_and_nothing_else() {
     assert_eq!((loaded.routes, loaded.changed), (200, 201));
     assert_eq!(bench.entry([172, 16, 0, 1]).0.adjacency, Adjacency::NoRoute);
     assert!(matches!(bench.entry([203, 0, 113, 9]).0.adjacency, Adjacency::Via { port: PortIndex(0), .. }));
+    let twice = vec![route("172.31.0.0/24", [10, 0, 0, 3]), route("172.31.0.0/24", [192, 0, 2, 2])];
+    bench.client().route_load(RouteLoad { routes: twice, replace: false }).expect("possible");
+    let last = bench.entry([172, 31, 0, 1]).0.adjacency;
+    assert!(matches!(last, Adjacency::Via { port: PortIndex(0), .. }), "of two the later one holds");
     let routes = vec![route("100.65.0.0/24", [10, 0, 0, 3]), route("192.0.2.1/32", [10, 0, 0, 3])];
     let refusal = bench.client().route_load(RouteLoad { routes, replace: true }).expect_err("one is our own address");
     assert_eq!(refusal.kind, RefusalKind::Conflict);
