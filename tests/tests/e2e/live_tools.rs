@@ -17,6 +17,8 @@ use crate::network;
 
 const IPERF_PORT: u16 = 16384;
 const SOCKPERF_PORT: u16 = 16400;
+/// How late the machine's scheduler may be, on a small and busy machine.
+const SCHEDULING: Duration = Duration::from_millis(20);
 /// Expedited forwarding as a TOS byte: the voice rule asks for it.
 const TOS: &str = "184";
 
@@ -102,10 +104,15 @@ fn iperf3_with_200_byte_datagrams_loses_nothing_and_rides_in_pooled_packets() {
 #[test]
 fn sockperf_under_a_window_of_half_a_millisecond_loses_nothing_and_waits_no_longer_than_that() {
     let window = Duration::from_micros(500);
-    let (_alone, network) = network(window, Idle::Adaptive);
+    let (_alone, mut network) = network(window, Idle::Adaptive);
     let (port, target) = (SOCKPERF_PORT.to_string(), CLIENTS[0].1.to_string());
     let _server = serve(&network, "sockperf", &["server", "-i", &target, "-p", &port, "--tos", TOS]);
     wait_for_listener(&network, "-u", SOCKPERF_PORT);
+    let start = |node: &str, interface: &str| {
+        Capture::start(network.lab.namespace(node).expect("a node"), interface).expect("a capture starts")
+    };
+    let [west, east, middle_west, middle_east] =
+        [start(SERVERS[0].0, "A"), start(CLIENTS[0].0, "B"), start("transit", "A"), start("transit", "B")];
     // Its replies go to a port of the rule, so that both ways are pooled.
     let printed = call(
         &network,
@@ -130,6 +137,23 @@ fn sockperf_under_a_window_of_half_a_millisecond_loses_nothing_and_waits_no_long
             "200",
         ],
     );
+    let [west, east, middle_west, middle_east] = [west, east, middle_west, middle_east].map(|capture| {
+        let recorded = capture.stop().expect("the capture ends");
+        assert_eq!(recorded.dropped, 0, "the recording is whole");
+        recorded.frames
+    });
+    let mut riders = Riders::default();
+    for frame in middle_west.iter().chain(&middle_east).filter(|frame| frame.direction == Direction::In) {
+        if let Some(observation) = Observation::of(frame) {
+            riders.add(&observation);
+        }
+    }
+    let wanted = |flow: &Flow| flow.destination.port() == SOCKPERF_PORT || flow.source.port() == SOCKPERF_PORT;
+    for (what, from, to) in [("requests", &west, &east), ("replies", &east, &west)] {
+        let (sent, received) = (observe(from, Direction::Out, wanted), observe(to, Direction::In, wanted));
+        let result = compare(&sent, &received, Routers::LessWhenPooled(ROUTERS, &riders));
+        assert!(result.perfect(), "{what}: {result}");
+    }
     assert!(
         printed.contains("# dropped messages = 0; # duplicated messages = 0; # out-of-order messages = 0"),
         "{printed}"
@@ -139,7 +163,10 @@ fn sockperf_under_a_window_of_half_a_millisecond_loses_nothing_and_waits_no_long
         .find(|line| line.contains("percentile 50.000"))
         .and_then(|line| line.rsplit('=').next()?.trim().parse::<f64>().ok())
         .unwrap_or_else(|| panic!("no median in: {printed}"));
-    // Half a round trip: a window at most each way, and what the machine adds.
-    assert!((20.0..1000.0).contains(&median), "the median is {median} us: {printed}");
+    // Half a round trip: a window at most each way, and what the machine's scheduler adds. Within 1 ms of a deadline workers
+    // do not block, so on two cores two of them, sockperf's two ends and the control threads take turns.
+    assert!((20.0..5000.0).contains(&median), "the median is {median} us: {printed}");
+    let longest_open = network.pair().expect("carpools").longest_open().expect("both routers answer");
+    assert!(longest_open < window + SCHEDULING, "a pool was open for {longest_open:?}");
     network.close().expect("both routers end in order");
 }
