@@ -20,6 +20,8 @@ pub struct PoolReport {
     pub totals: PoolTotals,
     /// The pools that are open now, at most [`OPEN_POOLS_MAX`].
     pub open: Vec<OpenPool>,
+    /// What came from each peer that anything came from.
+    pub received_from: Vec<ReceivedFrom>,
 }
 
 /// Counts since the router started.
@@ -122,6 +124,23 @@ pub struct PoolReceived {
     pub packets: u64,
     /// Packets taken out of them.
     pub rows: u64,
+}
+
+/// Pooled packets that arrived from a peer, and what their sequence numbers tell of the way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReceivedFrom {
+    /// The peer's name.
+    pub peer: String,
+    /// Pooled packets received, duplicates and all.
+    pub packets: u64,
+    /// Packets taken out of them.
+    pub rows: u64,
+    /// Pooled packets that did not come while the next 64 did.
+    pub lost: u64,
+    /// Pooled packets that came after a later one.
+    pub reordered: u64,
+    /// Pooled packets that had come before.
+    pub duplicated: u64,
 }
 
 /// A pool that is open.

@@ -1,11 +1,14 @@
-//! Which pools are open: workers are asked, and the answer is given when all have told, or when time is up.
+//! Which pools are open and what came from peers: workers are asked, and the answer is given when all have told, or when
+//! time is up.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use carpool_dataplane::worker::{Counters, OpenPoolSample};
+use carpool_dataplane::fib::PeerIndex;
+use carpool_dataplane::worker::{Counters, OpenPoolSample, PeerReceived};
 
 use super::{Router, WorkerLink};
-use crate::api::pool::{OPEN_POOLS_MAX, OpenPool, PoolReport, PoolShow, PoolTotals};
+use crate::api::pool::{OPEN_POOLS_MAX, OpenPool, PoolReport, PoolShow, PoolTotals, ReceivedFrom};
 use crate::api::text::CodePoint;
 use crate::api::{Answer, Refusal};
 
@@ -18,6 +21,8 @@ pub(super) struct OpenPools {
     /// The number of each worker's request; None where it has told all.
     requests: Vec<Option<u64>>,
     samples: Vec<(usize, OpenPoolSample)>,
+    /// What came from each peer, of all workers together.
+    received: BTreeMap<PeerIndex, PeerReceived>,
     deadline: Option<Instant>,
     answers: Vec<Answer<PoolReport>>,
 }
@@ -29,6 +34,7 @@ impl OpenPools {
         if self.deadline.is_none() {
             self.deadline = Some(now + PATIENCE);
             self.samples.clear();
+            self.received.clear();
             self.requests = workers.iter().map(|worker| Some(worker.shared.sample_pools())).collect();
             for worker in workers {
                 worker.wake.wake();
@@ -40,6 +46,14 @@ impl OpenPools {
     pub fn sample(&mut self, worker: usize, sample: OpenPoolSample) {
         if self.deadline.is_some() && self.samples.len() < OPEN_POOLS_MAX {
             self.samples.push((worker, sample));
+        }
+    }
+
+    /// A worker has told what came from a peer.
+    pub fn received(&mut self, received: PeerReceived) {
+        if self.deadline.is_some() {
+            let sum = self.received.entry(received.peer);
+            sum.and_modify(|sum| sum.merge(&received)).or_insert(received);
         }
     }
 
@@ -69,20 +83,24 @@ impl Router {
         if silent.is_some() && now < deadline {
             return;
         }
-        let OpenPools { samples, answers, .. } = std::mem::take(&mut self.open_pools);
+        let OpenPools { samples, received, answers, .. } = std::mem::take(&mut self.open_pools);
         let report = match silent {
             Some(worker) => {
                 let time = PATIENCE.as_millis();
                 Err(Refusal::conflict(format!("worker {worker} did not tell its open pools within {time} ms")))
             }
-            None => Ok(self.pool_report(&samples)),
+            None => Ok(self.pool_report(&samples, received.values())),
         };
         for answer in answers {
             answer.send(report.clone());
         }
     }
 
-    fn pool_report(&self, samples: &[(usize, OpenPoolSample)]) -> PoolReport {
+    fn pool_report<'a>(
+        &self,
+        samples: &[(usize, OpenPoolSample)],
+        received: impl Iterator<Item = &'a PeerReceived>,
+    ) -> PoolReport {
         let mut counters = Counters::default();
         for worker in &self.workers {
             counters.merge(&worker.shared.counters.load());
@@ -101,6 +119,20 @@ impl Router {
                 age_us: sample.age_ns / 1000,
             })
         });
-        PoolReport { totals: PoolTotals::of(&counters), open: open.collect() }
+        let received = received.filter_map(|received| {
+            Some(ReceivedFrom {
+                peer: self.peers.get(received.peer)?.config.name.clone(),
+                packets: received.sequence.received,
+                rows: received.rows,
+                lost: received.sequence.lost,
+                reordered: received.sequence.reordered,
+                duplicated: received.sequence.duplicates,
+            })
+        });
+        PoolReport {
+            totals: PoolTotals::of(&counters),
+            open: open.collect(),
+            received_from: received.filter(|received| received.packets > 0).collect(),
+        }
     }
 }

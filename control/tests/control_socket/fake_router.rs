@@ -242,7 +242,8 @@ impl Handler for State {
 
     fn pool_show(&mut self, _: PoolShow, answer: Answer<PoolReport>) {
         // As the router does, which first asks its workers.
-        thread::spawn(move || answer.send(Ok(PoolReport { totals: PoolTotals::default(), open: vec![] })));
+        let report = PoolReport { totals: PoolTotals::default(), open: vec![], received_from: vec![] };
+        thread::spawn(move || answer.send(Ok(report)));
     }
 
     fn route_load(&mut self, load: RouteLoad) -> Result<RouteLoaded, Refusal> {

@@ -32,6 +32,21 @@ pub struct PeerReceived {
     pub sequence: SequenceCounts,
 }
 
+impl PeerReceived {
+    /// Adds what another worker received from the same peer.
+    pub fn merge(&mut self, other: &PeerReceived) {
+        self.rows += other.rows;
+        let (sum, other) = (&mut self.sequence, &other.sequence);
+        sum.received += other.received;
+        sum.lost += other.lost;
+        sum.reordered += other.reordered;
+        sum.duplicates += other.duplicates;
+        sum.stray += other.stray;
+        sum.restarts += other.restarts;
+        sum.missing += other.missing;
+    }
+}
+
 impl PeerTraffic {
     /// Room for so many peers.
     pub fn new(peers: u16) -> PeerTraffic {

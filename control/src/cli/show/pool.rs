@@ -1,11 +1,11 @@
 //! What was pooled, why pools were flushed, and which are open.
 
 use super::show;
-use crate::api::pool::{OpenPool, PoolReport, PoolTotals};
+use crate::api::pool::{OpenPool, PoolReport, PoolTotals, ReceivedFrom};
 use crate::api::quantity::format_microseconds;
 use crate::cli::table::{Align, Table};
 
-show!(PoolReport, |report| totals(&report.totals) + &open(&report.open));
+show!(PoolReport, |report| totals(&report.totals) + &received(&report.received_from) + &open(&report.open));
 
 fn totals(totals: &PoolTotals) -> String {
     let (flush, unpooled) = (&totals.flush, &totals.unpooled);
@@ -42,6 +42,25 @@ fn totals(totals: &PoolTotals) -> String {
     text.push_str(&format!("ratio: {:.2} stream packets in a pooled packet sent\n", totals.ratio));
     text.push_str(&format!("longest time a pool was open: {longest}\n"));
     text
+}
+
+fn received(peers: &[ReceivedFrom]) -> String {
+    if peers.is_empty() {
+        return String::new();
+    }
+    let mut table = Table::new(&[
+        ("received from", Align::Left),
+        ("pooled packets", Align::Right),
+        ("packets inside", Align::Right),
+        ("lost", Align::Right),
+        ("reordered", Align::Right),
+        ("duplicated", Align::Right),
+    ]);
+    for from in peers {
+        let counts = [from.packets, from.rows, from.lost, from.reordered, from.duplicated];
+        table.row(std::iter::once(from.peer.clone()).chain(counts.map(|count| count.to_string())));
+    }
+    format!("\n{}", table.text())
 }
 
 fn open(pools: &[OpenPool]) -> String {
@@ -113,8 +132,9 @@ mod tests {
             bytes: 560,
             age_us: 1830,
         };
+        let from = ReceivedFrom { peer: "east".to_owned(), packets: 7, rows: 28, lost: 1, reordered: 2, duplicated: 0 };
         assert_eq!(
-            PoolReport { totals, open: vec![open] }.text(),
+            PoolReport { totals, open: vec![open], received_from: vec![from] }.text(),
             "\
 stream packets staged           1000
   left alone                      12  no company within the window
@@ -138,6 +158,9 @@ pooled packets received            7
 ratio: 4.00 stream packets in a pooled packet sent
 longest time a pool was open: 5013us
 
+received from  pooled packets  packets inside  lost  reordered  duplicated
+east                        7              28     1          2           0
+
 open pools: 1
 worker  peer  rule   dscp  ecn  packets  bytes  open for
      0  east  voice  ef    no         2    560   1830 us
@@ -147,7 +170,7 @@ worker  peer  rule   dscp  ecn  packets  bytes  open for
 
     #[test]
     fn no_open_pool_is_said_in_words() {
-        let report = PoolReport { totals: PoolTotals::default(), open: vec![] };
+        let report = PoolReport { totals: PoolTotals::default(), open: vec![], received_from: vec![] };
         assert!(report.text().ends_with("\n\nno pool is open\n"));
     }
 }
