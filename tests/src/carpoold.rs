@@ -10,6 +10,10 @@ use std::{
 };
 
 use ipnet::Ipv4Net;
+use nix::{
+    sys::signal::Signal,
+    unistd::{SysconfVar, sysconf},
+};
 
 use crate::{
     control::{self, Control},
@@ -146,6 +150,18 @@ impl Carpoold {
         self.process.output()
     }
 
+    /// What it has logged once `enough` says so, or when `limit` is over.
+    pub fn output_until(&self, limit: Duration, enough: impl Fn(&str) -> bool) -> String {
+        let begin = Instant::now();
+        loop {
+            let output = self.output();
+            if enough(&output) || begin.elapsed() > limit {
+                return output;
+            }
+            thread::sleep(ASK_AGAIN);
+        }
+    }
+
     /// Whether it still runs.
     pub fn is_running(&mut self) -> bool {
         !self.process.has_ended()
@@ -183,6 +199,28 @@ impl Carpoold {
             let peers = control.peers()?;
             Ok(!peers.is_empty() && peers.iter().all(|peer| peer.alive))
         })
+    }
+
+    /// The text of its configuration file.
+    pub fn configuration(&self) -> Result<String> {
+        fs::read_to_string(&self.configuration).doing(format!("reading {}", self.configuration.display()))
+    }
+
+    /// Gives its configuration file another text and asks it to read that (SIGHUP). Does not wait.
+    pub fn reconfigure(&self, text: &str) -> Result<()> {
+        fs::write(&self.configuration, text).doing(format!("writing {}", self.configuration.display()))?;
+        self.process.signal(Signal::SIGHUP)
+    }
+
+    /// Processor time it has used, all its threads together (proc(5), stat, fields 14 and 15).
+    pub fn processor_time(&self) -> Result<Duration> {
+        let path = format!("/proc/{}/stat", self.pid());
+        let stat = fs::read_to_string(&path).doing(format!("reading {path}"))?;
+        // The second field is a name in parentheses, which may contain anything.
+        let behind = stat.rsplit_once(')').map_or("", |(_, behind)| behind);
+        let ticks: u64 = behind.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
+        let hertz = sysconf(SysconfVar::CLK_TCK).ok().flatten().and_then(|hertz| u64::try_from(hertz).ok());
+        Ok(Duration::from_millis(ticks * 1000 / hertz.unwrap_or(100)))
     }
 
     /// SIGKILL.

@@ -8,7 +8,9 @@ mod crash;
 mod demo;
 mod flood;
 mod hostile;
+mod idle;
 mod live_tools;
+mod reload;
 mod streams;
 
 use std::time::Duration;
