@@ -272,6 +272,8 @@ fn launch(
     let program = control::program("carpoold")?;
     let mut command = namespace.command(&program.to_string_lossy());
     command.arg("--config").arg(configuration).arg("--socket").arg(&control.socket);
+    // Where DPDK puts its shared files: they go with the lab, also where the router is killed.
+    command.env("RUNTIME_DIRECTORY", control.socket.parent().unwrap_or(std::path::Path::new("/run")));
     Process::start(name, &mut command, log)
 }
 

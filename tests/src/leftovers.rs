@@ -1,7 +1,7 @@
 //! What the lab must take away again, however it ends.
 //!
 //! Namespaces and processes are entered here before they are used and leave when they are gone. A lab that is dropped
-//! (also by a panic) removes its own; SIGINT and SIGTERM remove everything at once; and what a killed process left
+//! (also by a panic) removes its own; signals that end the process remove everything first; and what a killed process left
 //! behind is swept by the next lab that starts, told by the process id in its name.
 
 use std::{
@@ -17,7 +17,7 @@ use nix::{
     unistd::Pid,
 };
 use signal_hook::{
-    consts::{SIGINT, SIGTERM},
+    consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM},
     iterator::Signals,
 };
 
@@ -139,7 +139,7 @@ fn names(directory: &str) -> Result<Vec<String>> {
     Ok(entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect())
 }
 
-/// Ends what runs in a lab's namespace, then deletes it. Only what the lab started can be in there.
+/// Ends what runs in a lab's namespace, then deletes it: what the lab started, and what was started there by hand.
 fn empty_and_delete(name: &str) {
     let pids = namespace::run(Command::new("ip").args(["netns", "pids", name])).unwrap_or_default();
     for pid in pids.split_whitespace().filter_map(|pid| pid.parse().ok()) {
@@ -159,7 +159,7 @@ pub(crate) fn end_on_signals() -> Result<()> {
     if ONCE.is_completed() {
         return Ok(());
     }
-    let mut signals = Signals::new([SIGINT, SIGTERM]).doing("listening for SIGINT and SIGTERM")?;
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGQUIT]).doing("listening for signals")?;
     ONCE.call_once(|| {
         thread::spawn(move || {
             if let Some(signal) = signals.forever().next() {

@@ -26,9 +26,9 @@ Exit codes: 0 done, 1 refused by the router, 2 wrong usage, 3 no router answers.
 #[derive(Debug, Parser)]
 #[command(name = "carpool", version, infer_subcommands = true, disable_help_subcommand = true, after_help = EXAMPLES)]
 pub(super) struct Arguments {
-    /// The router's control socket
-    #[arg(long, global = true, value_name = "PATH", env = SOCKET_VARIABLE, default_value = DEFAULT_SOCKET)]
-    pub socket: PathBuf,
+    /// The router's control socket [env: CARPOOL_SOCKET] [default: /run/carpool/control.sock]
+    #[arg(long, global = true, value_name = "PATH")]
+    socket: Option<PathBuf>,
     /// Print the answer as one line of JSON
     #[arg(long, global = true)]
     pub json: bool,
@@ -37,6 +37,14 @@ pub(super) struct Arguments {
     pub watch: Option<Duration>,
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl Arguments {
+    /// The socket that the command line, else the environment names, else the default. An empty variable names none.
+    pub fn socket(&self) -> PathBuf {
+        let variable = || std::env::var_os(SOCKET_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
+        self.socket.clone().or_else(variable).unwrap_or_else(|| DEFAULT_SOCKET.into())
+    }
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
@@ -268,7 +276,7 @@ mod tests {
         let arguments = ["carpool", "route", "add", "10.0.0.0/8", "via", "192.0.2.1", "--json", "--socket", "/tmp/s"];
         let arguments = Arguments::try_parse_from(arguments).expect("sound arguments");
         assert!(arguments.json);
-        assert_eq!(arguments.socket, PathBuf::from("/tmp/s"));
+        assert_eq!(arguments.socket(), PathBuf::from("/tmp/s"));
         let Command::Route { verb: Some(Route::Add { words }) } = arguments.command else {
             panic!("not route add: {arguments:?}")
         };

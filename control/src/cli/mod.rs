@@ -90,7 +90,8 @@ fn execute(arguments: &Arguments) -> Result<(), Failure> {
 
 /// Does what was asked once; with `redraw` the screen is cleared before it shows anything.
 fn execute_once(arguments: &Arguments, redraw: bool) -> Result<(), Failure> {
-    let session = Session { socket: &arguments.socket, json: arguments.json, redraw };
+    let socket = arguments.socket();
+    let session = Session { socket: &socket, json: arguments.json, redraw };
     match &arguments.command {
         Command::Route { verb } => match verb.as_ref().unwrap_or(&Route::Show { prefix: None }) {
             Route::Add { words } => session.change(&words::route(words).map_err(Failure::Usage)?),

@@ -60,11 +60,31 @@ impl Dataplane {
         let eal = start_eal(&config, &cores, &sizing, socket)?;
         info!("DPDK {}, {} MB of {}", carpool_dataplane::dpdk::version(), sizing.memory_mb, eal.memory());
         leave_to_workers(&config, &cores, &allowed);
+        match Dataplane::bring_up(&eal, config, config_path, &cores, &sizing, bell) {
+            Ok((mut dataplane, router)) => {
+                dataplane.eal = Some(eal);
+                Ok((dataplane, router))
+            }
+            Err(error) => {
+                eal.cleanup();
+                Err(error)
+            }
+        }
+    }
 
-        let mempool = Mempool::create(&eal, MEMPOOL, sizing.mbufs, sizing.data_room)?;
+    /// Everything behind DPDK's own start. On an error nothing is left but DPDK itself.
+    fn bring_up(
+        eal: &Eal,
+        config: Config,
+        config_path: &Path,
+        cores: &[u16],
+        sizing: &Sizing,
+        bell: &Arc<Bell>,
+    ) -> Result<(Dataplane, Router), StartError> {
+        let mempool = Mempool::create(eal, MEMPOOL, sizing.mbufs, sizing.data_room)?;
         let mut ports = Vec::new();
         for port in &config.ports {
-            let opened = open_port(&eal, port, cores.len(), &mempool);
+            let opened = open_port(eal, port, cores.len(), &mempool);
             ports.push(opened.map_err(|error| format!("[[port]] {:?}: {error}", port.name))?);
         }
         let mut queues = queues_of_workers(&mut ports, cores.len());
@@ -123,14 +143,14 @@ impl Dataplane {
             }
         }
         router.attach(links);
-        dataplane.eal = Some(eal);
         dataplane.mempool = Some(mempool);
         Ok((dataplane, router))
     }
 
-    /// Stops the workers: pools are flushed, queues sent. Then closes the ports and looks whether all packet memory is
-    /// back.
-    pub fn stop(&mut self, router: Router) {
+    /// Stops the workers: pools are flushed, queues sent. Then closes the ports. Returns whether every packet is accounted
+    /// for and all packet memory is back.
+    pub fn stop(&mut self, router: Router) -> bool {
+        let mut all_back = true;
         for worker in router.workers() {
             worker.shared.request_stop();
             worker.wake.wake();
@@ -139,7 +159,10 @@ impl Dataplane {
             let counters = worker.join();
             match counters.imbalance() {
                 0 => {}
-                difference => error!("worker {index}: {difference} packets are not accounted for"),
+                difference => {
+                    all_back = false;
+                    error!("worker {index}: {difference} packets are not accounted for");
+                }
             }
         }
         // The ports go with the router, and what they hold of packet memory with them.
@@ -147,12 +170,16 @@ impl Dataplane {
         if let Some(mempool) = self.mempool.take() {
             match mempool.in_use() {
                 0 => info!("every mbuf is back, all {}", mempool.size()),
-                missing => error!("{missing} of {} mbufs are missing", mempool.size()),
+                missing => {
+                    all_back = false;
+                    error!("{missing} of {} mbufs are missing", mempool.size());
+                }
             }
         }
         if let Some(eal) = self.eal.take() {
             eal.cleanup();
         }
+        all_back
     }
 }
 

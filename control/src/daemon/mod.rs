@@ -1,7 +1,7 @@
 //! carpoold: brings the dataplane up, runs the control thread's loop, and takes everything down again.
 //!
 //! The loop blocks on two descriptors: the bell that workers and clients ring, and a pipe that signals write to; else
-//! until the router's next deadline. An idle router's control thread does not run.
+//! until the router's next deadline.
 
 mod dataplane;
 mod options;
@@ -33,6 +33,8 @@ use options::Options;
 const EXIT_START: u8 = 1;
 /// The router cannot start: its configuration.
 const EXIT_CONFIG: u8 = 2;
+/// The router ran and stopped, and packets or their memory are not accounted for.
+const EXIT_LOST: u8 = 3;
 
 /// Why the router cannot start, in one sentence.
 type StartError = Box<dyn std::error::Error>;
@@ -63,7 +65,8 @@ pub fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     match run(&options, config) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(EXIT_LOST),
         Err(error) => {
             error!("{error}");
             ExitCode::from(EXIT_START)
@@ -89,10 +92,15 @@ fn read_config(path: &Path) -> Result<Config, StartError> {
     Ok(config::parse(&text, &name)?)
 }
 
-fn run(options: &Options, config: Config) -> Result<(), StartError> {
+/// Runs the router until a signal ends it; returns whether every packet was accounted for and its memory back.
+fn run(options: &Options, config: Config) -> Result<bool, StartError> {
     let signals = Signals::register()?;
     let bell = Bell::new()?;
-    let socket = options.socket.clone().unwrap_or_else(|| config.socket.clone());
+    let socket = std::path::absolute(options.socket().unwrap_or_else(|| config.socket.clone()))?;
+    // Asked before DPDK starts: with its memory the other router would be disturbed, and the reason hard to find.
+    if UnixStream::connect(&socket).is_ok() {
+        return Err(format!("control socket {}: another router answers there", socket.display()).into());
+    }
     let (mut dataplane, mut router) = Dataplane::start(config, &options.config, &socket, &bell)?;
     // The last thing that can fail: whoever gets an answer knows that the router runs.
     let listening = make_directory(&socket).and_then(|()| {
@@ -103,8 +111,8 @@ fn run(options: &Options, config: Config) -> Result<(), StartError> {
         info!("control socket {}", server.path().display());
         serve(&mut router, &bell, &signals, &calls);
     });
-    dataplane.stop(router);
-    result
+    let all_back = dataplane.stop(router);
+    result.map(|()| all_back)
 }
 
 /// Makes the directory of the default socket, which is gone after each boot.
@@ -119,7 +127,8 @@ fn serve(router: &mut Router, bell: &Bell, signals: &Signals, calls: &Receiver<C
     loop {
         // First: what comes while the rings are looked at rings again.
         bell.silence();
-        while let Ok(call) = calls.try_recv() {
+        // One at a time: clients that ask without a pause must not keep signals, hellos and neighbours waiting.
+        if let Ok(call) = calls.try_recv() {
             router.serve(call, Instant::now());
         }
         if signals.take_reload() {
@@ -145,6 +154,7 @@ fn serve(router: &mut Router, bell: &Bell, signals: &Signals, calls: &Receiver<C
                 .and_then(|ms| PollTimeout::try_from(ms).ok())
                 .unwrap_or(PollTimeout::MAX)
         });
+        let timeout = if calls.is_empty() { timeout } else { PollTimeout::ZERO };
         let mut descriptors =
             [PollFd::new(bell.as_fd(), PollFlags::POLLIN), PollFd::new(signals.pipe.as_fd(), PollFlags::POLLIN)];
         // An interrupted or failed poll is a loop more.

@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::ffi::{CStr, CString, OsStr, c_char, c_int};
 use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
@@ -69,6 +70,7 @@ pub struct Eal {
     pub(super) launching: Mutex<()>,
     workers: Vec<Lcore>,
     memory: MemoryChoice,
+    file_prefix: String,
 }
 
 impl Eal {
@@ -115,7 +117,8 @@ impl Eal {
         if unsafe { dpdk_sys::rte_pdump_init() } != 0 {
             log::debug!("packet capture with dpdk-dumpcap is not available: {}", error_text(last_error()));
         }
-        Ok(Eal { running: Arc::new(Running), launching: Mutex::new(()), workers, memory })
+        let file_prefix = options.file_prefix.clone();
+        Ok(Eal { running: Arc::new(Running), launching: Mutex::new(()), workers, memory, file_prefix })
     }
 
     /// Where packet memory came from; its text is meant for the log.
@@ -136,10 +139,16 @@ impl Eal {
             log::warn!("DPDK's memory stays as it is: {users} ports, mempools or workers still use it");
             return;
         }
+        let directory = runtime_directory();
         // SAFETY: EAL runs, and nothing can use its capture server any more.
         unsafe { dpdk_sys::rte_pdump_uninit() };
         // SAFETY: EAL runs, `self` is the only proof of it and is consumed, and no one else holds memory of EAL's.
         unsafe { dpdk_sys::rte_eal_cleanup() };
+        // EAL leaves its shared files, some megabytes, until a process with the same prefix starts. The lock that keeps
+        // others out of the directory is held until this process ends.
+        if directory.file_name() == Some(OsStr::new(&self.file_prefix)) {
+            let _ = std::fs::remove_dir_all(&directory);
+        }
     }
 }
 
@@ -165,18 +174,23 @@ pub fn test_eal() -> &'static Eal {
         }
         remove_runtime_directory();
         let workers = (1..=WORKERS).map(|id| Lcore::new(id, None)).collect();
-        Eal { running: Arc::new(Running), launching: Mutex::new(()), workers, memory }
+        Eal { running: Arc::new(Running), launching: Mutex::new(()), workers, memory, file_prefix: String::new() }
     })
 }
 
 /// Removes EAL's directory for shared files, if it put none there: nobody does when a test ends.
 fn remove_runtime_directory() {
-    // SAFETY: EAL runs; the path is a static buffer of its own that it does not change any more.
+    // A directory with something in it stays, as does one that is not ours.
+    let _ = std::fs::remove_dir(runtime_directory());
+}
+
+/// EAL's directory for the shared files of this process. EAL must have been started.
+fn runtime_directory() -> PathBuf {
+    // SAFETY: EAL was started; the path is a static buffer of its own that it does not change any more.
     let path = unsafe { dpdk_sys::rte_eal_get_runtime_dir() };
     // SAFETY: a terminated string, as above.
     let path = unsafe { CStr::from_ptr(path) };
-    // A directory with something in it stays, as does one that is not ours.
-    let _ = std::fs::remove_dir(OsStr::from_bytes(path.to_bytes()));
+    PathBuf::from(OsStr::from_bytes(path.to_bytes()))
 }
 
 /// CPUs this process may run on.
@@ -234,6 +248,8 @@ fn start(arguments: Vec<String>) -> Result<(), EalError> {
     match outcome {
         Ok(Ok((Ok(()), _))) => Ok(()),
         Ok(Ok((Err(number), lines))) if lines.is_empty() => Err(EalError::Start { cause: error_text(number) }),
+        // What EAL logged says more; it does not always set an error number.
+        Ok(Ok((Err(0), lines))) => Err(EalError::Start { cause: lines }),
         Ok(Ok((Err(number), lines))) => Err(EalError::Start { cause: format!("{}: {lines}", error_text(number)) }),
         Ok(Err(_)) => Err(EalError::Start { cause: "the starting thread panicked".into() }),
         Err(error) => Err(EalError::Start { cause: format!("no thread to start it on: {error}") }),

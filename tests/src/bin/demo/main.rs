@@ -28,7 +28,7 @@ use clap::{Parser, ValueEnum};
 use crate::screen::Screen;
 
 /// The name under which a lab stays up.
-const KEPT: &str = "carpool";
+const KEPT: &str = "carpool-demo";
 const STREAMS: u16 = 20;
 
 /// What there is to show.
