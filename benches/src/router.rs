@@ -207,6 +207,7 @@ impl Bench {
             cores: vec![place.core],
             memory: place.memory,
             memory_mb: MEMORY_MB,
+            ordinary_mb: MEMORY_MB,
             pci: vec![],
             file_prefix: FILE_PREFIX.into(),
         })

@@ -70,7 +70,8 @@ pub struct Rule {
 /// The part of the configuration that the lab uses.
 #[derive(Clone, Debug, Default)]
 pub struct Config {
-    pub core: usize,
+    /// A worker on each.
+    pub cores: Vec<usize>,
     pub idle: Idle,
     pub ports: Vec<Port>,
     /// Prefix and gateway.
@@ -85,12 +86,14 @@ pub struct Config {
 impl Config {
     /// As `carpoold --config` reads it.
     pub fn to_toml(&self) -> String {
-        let mut text = format!("[dataplane]\ncores = [{}]\nidle  = \"{}\"\n", self.core, self.idle.word());
+        let mut text = format!("[dataplane]\ncores = {:?}\nidle  = \"{}\"\n", self.cores, self.idle.word());
+        // The kernel spreads what arrives over as many queues as there are workers, by flow.
+        let queues = if self.cores.len() > 1 { format!(",qpairs={}", self.cores.len()) } else { String::new() };
         // Writing to a String cannot fail.
         for (number, Port { interface, address, mtu }) in self.ports.iter().enumerate() {
             let _ = write!(
                 text,
-                "\n[[port]]\nname    = \"{interface}\"\ndevice  = \"net_af_packet{number},iface={interface}\"\n\
+                "\n[[port]]\nname    = \"{interface}\"\ndevice  = \"net_af_packet{number},iface={interface}{queues}\"\n\
                  address = [\"{address}\"]\nmtu     = {mtu}\n"
             );
         }
@@ -284,7 +287,7 @@ mod tests {
     #[test]
     fn the_configuration_is_written_in_the_words_of_the_design() {
         let config = Config {
-            core: 1,
+            cores: vec![1],
             idle: Idle::Spin,
             ports: vec![Port { interface: "transit".into(), address: "192.0.2.1/24".parse().unwrap(), mtu: 1500 }],
             routes: vec![("203.0.113.0/24".parse().unwrap(), "192.0.2.2".parse().unwrap())],

@@ -70,6 +70,8 @@ pub enum Middle {
     Carpool {
         window: Duration,
         idle: Idle,
+        /// Each router has a worker on the first two cores, instead of one on a core of its own.
+        both_cores: bool,
     },
 }
 
@@ -134,8 +136,8 @@ impl Network {
                 lab.route("B", "default", TRANSIT_AT_B)?;
                 None
             }
-            Middle::Carpool { window, idle } => {
-                let (a, b) = configurations(window, idle)?;
+            Middle::Carpool { window, idle, both_cores } => {
+                let (a, b) = configurations(window, idle, both_cores)?;
                 Some(Pair { a: Carpoold::start(&lab, "A", &a)?, b: Carpoold::start(&lab, "B", &b)? })
             }
         };
@@ -220,8 +222,9 @@ impl Network {
 }
 
 /// What A and B are told.
-fn configurations(window: Duration, idle: Idle) -> Result<(Config, Config)> {
+fn configurations(window: Duration, idle: Idle, both_cores: bool) -> Result<(Config, Config)> {
     let cores = thread::available_parallelism().map_or(1, usize::from);
+    let all: Vec<_> = (0..cores.min(2)).collect();
     let rule = Rule {
         name: "voice".to_owned(),
         matching: format!("protocol = \"udp\", ports = \"{}-{}\", dscp = \"ef\"", VOICE_PORTS.0, VOICE_PORTS.1),
@@ -230,7 +233,7 @@ fn configurations(window: Duration, idle: Idle) -> Result<(Config, Config)> {
     };
     let (west, east) = (net(WEST)?, net(EAST)?);
     let a = Config {
-        core: 0,
+        cores: if both_cores { all.clone() } else { vec![0] },
         idle,
         ports: ports("A")?,
         routes: vec![(east, TRANSIT_AT_A), (net("198.51.100.0/24")?, TRANSIT_AT_A)],
@@ -239,7 +242,7 @@ fn configurations(window: Duration, idle: Idle) -> Result<(Config, Config)> {
         rules: vec![rule.clone()],
     };
     let b = Config {
-        core: 1 % cores,
+        cores: if both_cores { all } else { vec![1 % cores] },
         idle,
         ports: ports("B")?,
         routes: vec![(west, TRANSIT_AT_B), (net("192.0.2.0/24")?, TRANSIT_AT_B)],

@@ -58,7 +58,7 @@ impl Dataplane {
         let cores = worker_cores(&config, &allowed)?;
         let sizing = Sizing::of(&config, cores.len());
         let eal = start_eal(&config, &cores, &sizing, socket)?;
-        info!("DPDK {}, {} MB of {}", carpool_dataplane::dpdk::version(), sizing.memory_mb, eal.memory());
+        info!("DPDK {}, packet memory in {}", carpool_dataplane::dpdk::version(), eal.memory());
         leave_to_workers(&config, &cores, &allowed);
         match Dataplane::bring_up(&eal, config, config_path, &cores, &sizing, bell) {
             Ok((mut dataplane, router)) => {
@@ -243,6 +243,7 @@ fn start_eal(config: &Config, cores: &[u16], sizing: &Sizing, socket: &Path) -> 
             config::Memory::NoHuge => Memory::NoHuge,
         },
         memory_mb: sizing.memory_mb,
+        ordinary_mb: sizing.ordinary_mb,
         pci: config.ports.iter().filter_map(|port| pci_address(&port.device)).collect(),
         file_prefix: file_prefix(socket),
     };

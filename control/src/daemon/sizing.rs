@@ -18,6 +18,8 @@ const CACHE: usize = 512;
 const FRAME_OVERHEAD: usize = 14 + 4 + 4;
 /// Bytes of an mbuf beyond its data room: its own fields, and those of the mempool, with padding.
 const MBUF_OVERHEAD: usize = 256;
+/// Bytes of an ordinary page.
+const PAGE: usize = 4096;
 /// Megabytes for everything but packets: rings, ports, DPDK itself.
 const BASE_MB: usize = 64;
 
@@ -28,8 +30,10 @@ pub(super) struct Sizing {
     pub mbufs: usize,
     /// Bytes of each, headroom included.
     pub data_room: usize,
-    /// Megabytes for DPDK.
+    /// Megabytes for DPDK in hugepages.
     pub memory_mb: usize,
+    /// Megabytes for DPDK in ordinary pages.
+    pub ordinary_mb: usize,
 }
 
 impl Sizing {
@@ -45,9 +49,14 @@ impl Sizing {
         let mbufs = config.dataplane.mbufs.map_or(needed, |mbufs| mbufs as usize);
         let mtu = config.ports.iter().map(|port| usize::from(port.mtu)).max().unwrap_or(0);
         let data_room = HEADROOM + (mtu + FRAME_OVERHEAD).next_multiple_of(64).max(2048);
-        let packets_mb = (mbufs * (data_room + MBUF_OVERHEAD)).div_ceil(1 << 20);
-        let memory_mb = config.dataplane.memory_mb.map_or(packets_mb + BASE_MB, |mb| mb as usize);
-        Sizing { mbufs, data_room, memory_mb }
+        let mbuf = data_room + MBUF_OVERHEAD;
+        // An mbuf does not cross the border of an ordinary page, unless it is larger than one.
+        let ordinary = if mbuf > PAGE { mbuf.next_multiple_of(PAGE) } else { PAGE / (PAGE / mbuf) };
+        let megabytes = |mbuf: usize| {
+            let needed = (mbufs * mbuf).div_ceil(1 << 20) + BASE_MB;
+            config.dataplane.memory_mb.map_or(needed, |mb| mb as usize)
+        };
+        Sizing { mbufs, data_room, memory_mb: megabytes(mbuf), ordinary_mb: megabytes(ordinary) }
     }
 }
 
@@ -66,6 +75,7 @@ mod tests {
         assert!(sizing.mbufs >= REENTRY + 2048 + TX_BUFFER);
         assert!(Sizing::of(&config, 4).mbufs >= 4 * (REENTRY + 2048 + TX_BUFFER));
         assert!(sizing.memory_mb * (1 << 20) > sizing.mbufs * sizing.data_room);
+        assert!(sizing.ordinary_mb * (1 << 20) > sizing.mbufs * PAGE, "two such mbufs do not fit into a page");
     }
 
     #[test]

@@ -28,8 +28,10 @@ pub struct EalOptions {
     pub cores: Vec<usize>,
     /// Where packet memory comes from.
     pub memory: Memory,
-    /// Megabytes reserved at start; must hold all mempools and rings.
+    /// Megabytes reserved at start in hugepages; must hold all mempools and rings.
     pub memory_mb: usize,
+    /// The same in ordinary pages. They take more: an mbuf does not cross a page's border.
+    pub ordinary_mb: usize,
     /// PCI addresses of the NICs that may be used; none: the PCI bus is not touched at all.
     pub pci: Vec<String>,
     /// Distinguishes this process's shared files from those of other DPDK processes: one per running router.
@@ -98,7 +100,11 @@ impl Eal {
         for address in &options.pci {
             arguments.extend(["-a".into(), address.clone()]);
         }
-        arguments.extend(["-m".into(), options.memory_mb.to_string()]);
+        let megabytes = match memory {
+            MemoryChoice::NoHuge { .. } => options.ordinary_mb,
+            MemoryChoice::Hugepages { .. } | MemoryChoice::InMemory => options.memory_mb,
+        };
+        arguments.extend(["-m".into(), megabytes.to_string()]);
         // It warns at every start that an interface which this version dropped is not served.
         arguments.push("--log-level=lib.telemetry:error".into());
         arguments.extend(["--file-prefix".into(), options.file_prefix.clone()]);
@@ -311,6 +317,7 @@ mod tests {
             cores: vec![core],
             memory: Memory::NoHuge,
             memory_mb: 64,
+            ordinary_mb: 64,
             pci: vec![],
             file_prefix: "carpool-second".into(),
         };
@@ -319,8 +326,14 @@ mod tests {
 
     #[test]
     fn a_file_prefix_that_is_no_file_name_is_refused() {
-        let options =
-            EalOptions { cores: vec![], memory: Memory::NoHuge, memory_mb: 64, pci: vec![], file_prefix: "a/b".into() };
+        let options = EalOptions {
+            cores: vec![],
+            memory: Memory::NoHuge,
+            memory_mb: 64,
+            ordinary_mb: 64,
+            pci: vec![],
+            file_prefix: "a/b".into(),
+        };
         assert!(matches!(Eal::init(&options), Err(EalError::Invalid { .. })));
     }
 }

@@ -23,8 +23,13 @@ use carpool_tests::{
 
 /// A network with carpool routers in the places of A and B, alone on this machine as long as the guard is held.
 fn network(window: Duration, idle: Idle) -> (Alone, Network) {
+    network_of(Middle::Carpool { window, idle, both_cores: false })
+}
+
+/// The same with this in the places of A and B.
+fn network_of(middle: Middle) -> (Alone, Network) {
     let alone = Alone::wait().expect("end to end tests run as root");
     let lab = Lab::new().expect("a lab can be made");
-    let network = Network::build(lab, Middle::Carpool { window, idle }).expect("the network comes up");
+    let network = Network::build(lab, middle).expect("the network comes up");
     (alone, network)
 }

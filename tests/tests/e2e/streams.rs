@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use carpool_tests::{
     carpoold::Idle,
+    network::Middle,
     report::Report,
     voice::{Findings, Heading, Plan, Run},
 };
 
-use crate::network;
+use crate::{network, network_of};
 
 const WINDOW: Duration = Duration::from_millis(5);
 /// How late the machine's scheduler may be for everything on the way together, on a small and busy machine.
@@ -48,6 +49,24 @@ fn voice_from_clients_to_servers_is_pooled_by_b_and_arrives_unchanged() {
 #[test]
 fn voice_both_ways_at_once_is_pooled_by_both_and_arrives_unchanged() {
     voice(Heading::Both, Idle::Adaptive);
+}
+
+#[test]
+fn voice_across_routers_with_two_workers_each_arrives_unchanged() {
+    let (_alone, network) = network_of(Middle::Carpool { window: WINDOW, idle: Idle::Adaptive, both_cores: true });
+    let plan = Plan { heading: Heading::Both, streams: 20, local: 2, duration: Duration::from_secs(5) };
+    let run = Run::start(&network, &plan).expect("streams start");
+    while !run.wait(Duration::from_secs(1)) {}
+    let findings = run.finish().expect("the recordings are whole");
+    for (what, comparison) in
+        [("voice", &findings.voice), ("reference", &findings.reference), ("local", &findings.local)]
+    {
+        assert!(comparison.perfect(), "{what}: {comparison}");
+    }
+    // Each worker has pools of its own, so a ride is shared by fewer; how many depends on how flows hash.
+    let ratio = findings.crossing.carried() as f64 / findings.crossing.packets() as f64;
+    assert!(ratio > 1.5, "{:?}", findings.crossing);
+    network.close().expect("both routers end in order");
 }
 
 #[test]

@@ -161,7 +161,10 @@ fn remove() -> Result<bool> {
 fn show(scenario: Scenario, arguments: &Arguments) -> Result<bool> {
     let mut screen = Screen::new(arguments.json);
     let middle = match scenario {
-        Scenario::Voice => Middle::Carpool { window: Duration::from_micros(arguments.window), idle: arguments.idle() },
+        Scenario::Voice => {
+            let window = Duration::from_micros(arguments.window);
+            Middle::Carpool { window, idle: arguments.idle(), both_cores: false }
+        }
         Scenario::Plain => Middle::Linux,
     };
     let alone = Alone::wait()?;
