@@ -195,15 +195,16 @@ impl Peers {
         self.rows.iter().flatten().any(|peer| peer.next_hello <= now)
     }
 
-    /// The hellos that are due, each with the index of its peer. The next one of each is due an interval later.
-    pub fn due_hellos(&mut self, now: Instant) -> Vec<(PeerIndex, Hello)> {
+    /// The hellos that are due, each with the index of its peer. The next one of each is due an interval later. Hellos
+    /// that arrived after `heard_until` may not have been read yet: nobody is taken to be silent for lack of those.
+    pub fn due_hellos(&mut self, now: Instant, heard_until: Instant) -> Vec<(PeerIndex, Hello)> {
         let identity = self.identity;
         let rows = (0u16..).map(PeerIndex).zip(&mut self.rows);
         let due = rows.filter_map(|(index, row)| Some((index, row.as_mut().filter(|peer| peer.next_hello <= now)?)));
         due.map(|(index, peer)| {
             peer.next_hello = now + peer.config.hello_interval;
             peer.sequence = peer.sequence.wrapping_add(1);
-            let heard = peer.heard.filter(|heard| now < heard.silent_at());
+            let heard = peer.heard.filter(|heard| heard_until < heard.silent_at());
             let hello = Hello {
                 sequence: peer.sequence,
                 outer_ttl: HELLO_TTL,
@@ -299,7 +300,7 @@ mod tests {
         let end = now + Duration::from_millis(300);
         assert!(peers.is_up(ROW, end - Duration::from_millis(1)));
         assert!(!peers.is_up(ROW, end));
-        peers.due_hellos(end - INTERVAL / 2);
+        peers.due_hellos(end - INTERVAL / 2, end - INTERVAL / 2);
         assert_eq!(peers.deadline(), Some(end), "the end of its life wakes the control thread");
         assert!(peers.take_changes(end));
     }
@@ -308,17 +309,21 @@ mod tests {
     fn hellos_go_out_at_the_interval_and_say_whom_we_hear() {
         let now = Instant::now();
         let mut peers = peers(7, now);
-        let first = peers.due_hellos(now);
+        let first = peers.due_hellos(now, now);
         assert_eq!(first.len(), 1);
         assert_eq!((first[0].1.instance, first[0].1.heard_instance, first[0].1.interval_ms), (7, 0, 200));
         assert_eq!(peers.deadline(), Some(now + INTERVAL));
-        assert!(peers.due_hellos(now + INTERVAL - Duration::from_millis(1)).is_empty());
+        assert!(
+            peers
+                .due_hellos(now + INTERVAL - Duration::from_millis(1), now + INTERVAL - Duration::from_millis(1))
+                .is_empty()
+        );
         peers.hello(EAST, &hello(1, 0), now);
-        let second = peers.due_hellos(now);
+        let second = peers.due_hellos(now, now);
         assert_eq!(second[0].1.heard_instance, 1, "who begins to be heard is told so at once");
         peers.hello(EAST, &hello(1, 7), now);
-        assert!(peers.due_hellos(now).is_empty(), "once");
-        let late = peers.due_hellos(now + Duration::from_secs(1));
+        assert!(peers.due_hellos(now, now).is_empty(), "once");
+        let late = peers.due_hellos(now + Duration::from_secs(1), now + Duration::from_secs(1));
         assert_eq!(late[0].1.heard_instance, 0, "who fell silent is not heard any more");
     }
 

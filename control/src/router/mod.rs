@@ -235,8 +235,8 @@ impl Router {
 
     /// Makes a change to routes or paths, or nothing of it.
     fn change(&mut self, change: Change, now: Instant) -> Result<Committed, ChangeError> {
-        let heartbeat = self.heartbeat();
-        let mut beat = || heartbeat.beat(&mut self.peers, &self.workers);
+        let heartbeat = self.heartbeat(now);
+        let mut beat = || heartbeat.beat(&mut self.peers, &self.workers, Instant::now());
         let prepared = self.forwarding.prepare(change, &mut self.neighbors, &mut beat)?;
         if prepared.new_entries {
             let epoch = self.publish(false, now);
@@ -247,7 +247,7 @@ impl Router {
             }
             self.forwarding.entries_are_known();
         }
-        let mut beat = || heartbeat.beat(&mut self.peers, &self.workers);
+        let mut beat = || heartbeat.beat(&mut self.peers, &self.workers, Instant::now());
         let committed = self.forwarding.commit(prepared, &mut self.neighbors, &mut beat);
         self.publish(committed.is_ok_and(|committed| committed.pooled), now);
         self.unreclaimed = self.forwarding.reclaim(&mut self.neighbors) + self.publication.reclaim();
@@ -346,17 +346,17 @@ impl Router {
         (peer.config.source.unwrap_or(source), config.map_or(mtu, |config| mtu.min(config.mtu)))
     }
 
-    /// The way of hellos to the peers as it is now.
-    fn heartbeat(&self) -> Heartbeat {
+    /// The way of hellos to the peers as it is now, for as long as no event is read.
+    fn heartbeat(&self, now: Instant) -> Heartbeat {
         let reachable = self.peers.iter().filter(|(_, peer)| self.forwarding.next_hop(peer.config.address).is_some());
         let ways = reachable.map(|(index, peer)| (index, (self.towards(peer).0, peer.config.address)));
-        Heartbeat { ways: ways.collect(), pool_port: self.config.pool_port }
+        Heartbeat { ways: ways.collect(), pool_port: self.config.pool_port, heard_until: now }
     }
 
     fn send_hellos(&mut self, now: Instant) {
         if self.peers.hello_is_due(now) {
-            let heartbeat = self.heartbeat();
-            heartbeat.send(self.peers.due_hellos(now), &self.workers);
+            let heartbeat = self.heartbeat(now);
+            heartbeat.send(self.peers.due_hellos(now, now), &self.workers);
         }
     }
 
@@ -387,15 +387,16 @@ struct Heartbeat {
     /// Source and destination of hellos to each peer that a route leads to.
     ways: HashMap<PeerIndex, (Ipv4Addr, Ipv4Addr)>,
     pool_port: u16,
+    /// When the change began. What peers said since waits to be read: nobody has fallen silent meanwhile.
+    heard_until: Instant,
 }
 
 impl Heartbeat {
     /// Sends what is due now, whatever time the change began at.
-    fn beat(&self, peers: &mut Peers, workers: &[WorkerLink]) {
-        let now = Instant::now();
+    fn beat(&self, peers: &mut Peers, workers: &[WorkerLink], now: Instant) {
         // Before there are workers, nobody could send them.
         if !workers.is_empty() && peers.hello_is_due(now) {
-            self.send(peers.due_hellos(now), workers);
+            self.send(peers.due_hellos(now, self.heard_until), workers);
         }
     }
 

@@ -159,6 +159,18 @@ impl Bench {
         std::iter::from_fn(|| self.shared.injects.pop()).collect()
     }
 
+    /// The hellos that were sent to the peer.
+    fn hellos(&mut self) -> Vec<Hello> {
+        let packets = self.injected().into_iter().filter(|inject| inject.target == InjectTarget::Routed);
+        let hello = |inject: Inject| {
+            let header = Ipv4Header::parse(&inject.bytes).expect("a sound packet");
+            assert_eq!((header.src, header.dst), (Ipv4Addr::new(192, 0, 2, 1), PEER));
+            let payload = header.payload(&inject.bytes).expect("a payload");
+            Hello::parse(&payload[8..]).expect("a hello")
+        };
+        packets.map(hello).collect()
+    }
+
     fn reload(&mut self, text: &str) -> Result<(), ReloadError> {
         let config = parse(text, "c.toml").expect("a sound configuration");
         self.router.apply(config, self.now)
@@ -228,20 +240,22 @@ fn hellos_leave_for_the_peer_and_say_whom_we_hear() {
     let mut bench = Bench::new(CONFIG);
     bench.pass(Duration::ZERO);
     bench.hello(0);
-    let heard: Vec<_> = bench
-        .injected()
-        .iter()
-        .filter(|inject| inject.target == InjectTarget::Routed)
-        .map(|inject| {
-            let header = Ipv4Header::parse(&inject.bytes).expect("a sound packet");
-            assert_eq!((header.src, header.dst), (Ipv4Addr::new(192, 0, 2, 1), PEER));
-            let payload = header.payload(&inject.bytes).expect("a payload");
-            Hello::parse(&payload[8..]).expect("a hello").heard_instance
-        })
-        .collect();
+    let heard: Vec<_> = bench.hellos().iter().map(|hello| hello.heard_instance).collect();
     assert_eq!(heard, [0, 6], "the second one at once, when the peer was first heard");
     let peers = bench.client().peer_show(PeerShow {}).expect("answered").peers;
     assert_eq!(peers.first().map(|peer| peer.state), Some(PeerState::Down), "it does not hear us yet");
+}
+
+#[test]
+fn hellos_from_the_middle_of_a_long_change_do_not_call_anybody_silent() {
+    let mut bench = Bench::new(CONFIG);
+    bench.hello(INSTANCE);
+    bench.injected();
+    let heartbeat = bench.router.heartbeat(bench.now);
+    let Router { peers, workers, .. } = &mut bench.router;
+    heartbeat.beat(peers, workers, bench.now + Duration::from_secs(1));
+    let heard: Vec<_> = bench.hellos().iter().map(|hello| hello.heard_instance).collect();
+    assert_eq!(heard, [6], "its hellos of the last second have not been read");
 }
 
 #[test]
