@@ -72,6 +72,18 @@ fn a_neighbour_that_is_wanted_again_while_it_is_asked_for_is_asked_for_another_r
 }
 
 #[test]
+fn a_neighbour_that_is_down_for_long_takes_no_more_memory() {
+    let (mut neighbors, start) = (neighbors(8), Instant::now());
+    for round in 0..1000 {
+        let now = start + seconds(4 * round);
+        neighbors.wanted(host(2), now);
+        pass(&mut neighbors, now, seconds(4));
+    }
+    assert_eq!(neighbors.len(), 1);
+    assert!(neighbors.unanswered.len() <= 16, "{} notes of one neighbour", neighbors.unanswered.len());
+}
+
+#[test]
 fn a_neighbour_in_use_is_asked_directly_then_by_broadcast_then_given_up() {
     let (mut neighbors, now) = (neighbors(8), Instant::now());
     neighbors.seen(host(2), MAC, true, now);
