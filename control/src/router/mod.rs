@@ -257,7 +257,18 @@ impl Router {
     /// Publishes the state as it is now; `pools_depend` where open pools depend on what has changed besides. Returns
     /// the epoch in which every worker has it.
     fn publish(&mut self, pools_depend: bool, now: Instant) -> u64 {
-        let mut state = self.publication.current().clone();
+        self.publish_with(Arc::clone(&self.publication.current().rules), pools_depend, now)
+    }
+
+    /// Publishes other rules. Pools name their rule by its position: no worker may see these without flushing the pools of
+    /// the ones before.
+    fn publish_rules(&mut self, rules: Rules, set: RuleSet, now: Instant) {
+        self.rules = rules;
+        self.publish_with(Arc::new(set), true, now);
+    }
+
+    fn publish_with(&mut self, rules: Arc<RuleSet>, pools_depend: bool, now: Instant) -> u64 {
+        let mut state = RouterState { rules, ..self.publication.current().clone() };
         let reached: HashMap<PeerIndex, (PortIndex, Ipv4Addr)> = self
             .peers
             .iter()
@@ -295,14 +306,6 @@ impl Router {
         self.unreclaimed = self.unreclaimed.max(1);
         self.wake_workers();
         epoch
-    }
-
-    /// Publishes other rules.
-    fn publish_rules(&mut self, rules: Rules, set: RuleSet, now: Instant) {
-        self.rules = rules;
-        let state = RouterState { rules: Arc::new(set), ..self.publication.current().clone() };
-        self.publication.publish(state);
-        self.publish(true, now);
     }
 
     /// A blocked worker has to see what packets that wait for a neighbour, or in pools, depend on.

@@ -369,6 +369,15 @@ fn a_reload_that_needs_a_restart_changes_nothing() {
 }
 
 #[test]
+fn other_rules_and_the_flush_of_the_pools_of_the_old_ones_come_at_once() {
+    let mut bench = Bench::new(CONFIG);
+    let before = bench.router.publish(false, bench.now);
+    bench.client().rule_del(RuleDel { name: "voice".into() }).expect("possible");
+    let after = bench.router.publish(false, bench.now);
+    assert_eq!(after - before, 2, "one publication between two others");
+}
+
+#[test]
 fn a_peer_that_leaves_the_file_is_not_listened_to() {
     let mut bench = Bench::new(CONFIG);
     bench.hello(INSTANCE);
