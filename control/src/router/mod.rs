@@ -203,7 +203,7 @@ impl Router {
                 Err(error) => debug!("a hello from {from}: {error}"),
             },
             Event::OpenPool(sample) => self.open_pools.sample(worker, sample),
-            Event::PeerReceived(received) => self.open_pools.received(received),
+            Event::PeerReceived(received) => self.open_pools.received(worker, received),
             Event::OpenPoolsEnd { request } => self.open_pools.end(worker, request),
         }
     }
