@@ -5,6 +5,7 @@
 //! it announced. One that is configured so is assumed to be up. Time is an argument; the control thread calls.
 
 use std::net::Ipv4Addr;
+use std::num::NonZeroU16;
 use std::time::{Duration, Instant};
 
 use carpool_dataplane::fib::PeerIndex;
@@ -36,6 +37,8 @@ struct Heard {
     interval: Duration,
     /// It hears us.
     hears_us: bool,
+    /// The longest pooled packet that it takes, in bytes.
+    largest: Option<NonZeroU16>,
 }
 
 /// A peer.
@@ -49,6 +52,8 @@ pub struct Peer {
     next_hello: Instant,
     sequence: u32,
     was_up: bool,
+    /// The longest pooled packet that it took when changes were last noted.
+    took: Option<NonZeroU16>,
 }
 
 /// Why a peer is not up.
@@ -86,6 +91,11 @@ impl Peer {
         if heard.hears_us { Ok(()) } else { Err(Down::DoesNotHearUs) }
     }
 
+    /// The longest pooled packet that it says it takes, in bytes of IP length; None where it does not say.
+    pub fn largest_pooled_packet(&self) -> Option<NonZeroU16> {
+        self.heard?.largest
+    }
+
     /// Time since its last hello.
     pub fn last_hello(&self, now: Instant) -> Option<Duration> {
         self.heard.map(|heard| now.saturating_duration_since(heard.at))
@@ -102,13 +112,15 @@ impl Heard {
 #[derive(Clone, Debug)]
 pub struct Peers {
     identity: Identity,
+    /// The longest pooled packet that we take, in bytes.
+    largest: u16,
     rows: Vec<Option<Peer>>,
 }
 
 impl Peers {
-    /// None yet.
-    pub fn new(identity: Identity) -> Peers {
-        Peers { identity, rows: Vec::new() }
+    /// None yet. They are told who we are, and that no pooled packet may have more than `largest` bytes of IP length.
+    pub fn new(identity: Identity, largest: u16) -> Peers {
+        Peers { identity, largest, rows: Vec::new() }
     }
 
     /// Takes over a new list of peers, each with the hops to it. What is known of those that stay is kept; those that
@@ -123,7 +135,15 @@ impl Peers {
             let known = place.and_then(|place| before.get_mut(place)).and_then(Option::take);
             match (place.and_then(|place| self.rows.get_mut(place)), known) {
                 (Some(row), Some(known)) => *row = Some(Peer { config, hops, next_hello: now, ..known }),
-                _ => new.push(Peer { config, hops, heard: None, next_hello: now, sequence: 0, was_up: false }),
+                _ => new.push(Peer {
+                    config,
+                    hops,
+                    heard: None,
+                    next_hello: now,
+                    sequence: 0,
+                    was_up: false,
+                    took: None,
+                }),
             }
         }
         for peer in new {
@@ -182,6 +202,7 @@ impl Peers {
             instance: hello.instance,
             interval: Duration::from_millis(u64::from(hello.interval_ms)),
             hears_us: hello.heard_instance == identity.instance,
+            largest: NonZeroU16::new(hello.largest_pooled_packet),
         };
         let before = peer.heard.replace(heard);
         if before.is_none_or(|before| (before.instance, before.router_id) != (heard.instance, heard.router_id)) {
@@ -198,7 +219,7 @@ impl Peers {
     /// The hellos that are due, each with the index of its peer. The next one of each is due an interval later. Hellos
     /// that arrived after `heard_until` may not have been read yet: nobody is taken to be silent for lack of those.
     pub fn due_hellos(&mut self, now: Instant, heard_until: Instant) -> Vec<(PeerIndex, Hello)> {
-        let identity = self.identity;
+        let (identity, largest) = (self.identity, self.largest);
         let rows = (0u16..).map(PeerIndex).zip(&mut self.rows);
         let due = rows.filter_map(|(index, row)| Some((index, row.as_mut().filter(|peer| peer.next_hello <= now)?)));
         due.map(|(index, peer)| {
@@ -213,17 +234,20 @@ impl Peers {
                 heard_instance: heard.map_or(0, |heard| heard.instance),
                 interval_ms: u16::try_from(peer.config.hello_interval.as_millis()).unwrap_or(u16::MAX),
                 capabilities: Capabilities::WHOLE_IPV4,
-                largest_pooled_packet: LARGEST_POOLED_PACKET,
+                largest_pooled_packet: largest,
             };
             (index, hello)
         })
         .collect()
     }
 
-    /// Takes note of who came up and who went down; whether anybody did.
+    /// Takes note of who came up, who went down and who takes longer or shorter pooled packets; whether anybody did.
     pub fn take_changes(&mut self, now: Instant) -> bool {
         let mut changed = false;
         for peer in self.rows.iter_mut().flatten() {
+            let takes = peer.largest_pooled_packet();
+            changed |= takes != peer.took;
+            peer.took = takes;
             let state = peer.state(now);
             if state.is_ok() != peer.was_up {
                 changed = true;
@@ -248,8 +272,6 @@ impl Peers {
     }
 }
 
-/// The longest pooled packet we take: whatever a port can receive.
-const LARGEST_POOLED_PACKET: u16 = 9000;
 /// TTL of hellos, as of pooled packets.
 pub const HELLO_TTL: u8 = 64;
 
@@ -266,7 +288,7 @@ mod tests {
     }
 
     fn peers(instance: u32, now: Instant) -> Peers {
-        let mut peers = Peers::new(Identity { router_id: Ipv4Addr::new(192, 0, 2, 1), instance });
+        let mut peers = Peers::new(Identity { router_id: Ipv4Addr::new(192, 0, 2, 1), instance }, 1500);
         peers.configure([peer(EAST, false)], now);
         peers
     }
@@ -328,6 +350,22 @@ mod tests {
     }
 
     #[test]
+    fn a_hello_that_changes_the_largest_pooled_packet_is_a_change() {
+        let now = Instant::now();
+        let mut peers = peers(7, now);
+        peers.hello(EAST, &hello(1, 7), now);
+        peers.take_changes(now);
+        assert_eq!(peers.get(ROW).expect("row").largest_pooled_packet(), None, "0 says nothing");
+        let smaller = Hello { largest_pooled_packet: 1200, ..hello(1, 7) };
+        peers.hello(EAST, &smaller, now);
+        assert!(peers.take_changes(now));
+        assert_eq!(peers.get(ROW).expect("row").largest_pooled_packet().map(u16::from), Some(1200));
+        peers.hello(EAST, &smaller, now);
+        assert!(!peers.take_changes(now), "it says the same");
+        assert_eq!(peers.due_hellos(now, now)[0].1.largest_pooled_packet, 1500, "we say what we take");
+    }
+
+    #[test]
     fn a_restart_of_either_side_needs_a_new_agreement() {
         let now = Instant::now();
         let mut peers = peers(7, now);
@@ -355,7 +393,7 @@ mod tests {
     #[test]
     fn an_assumed_peer_is_up_without_a_word() {
         let now = Instant::now();
-        let mut peers = Peers::new(Identity { router_id: EAST, instance: 1 });
+        let mut peers = Peers::new(Identity { router_id: EAST, instance: 1 }, 1500);
         peers.configure([peer(Ipv4Addr::new(10, 0, 0, 1), true)], now);
         assert!(peers.take_changes(now));
         assert!(peers.is_up(ROW, now + Duration::from_secs(1000)));

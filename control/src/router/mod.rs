@@ -31,7 +31,7 @@ use log::{debug, error, warn};
 
 use crate::api::port::PortEntry;
 use crate::api::stats::Mempool;
-use crate::config::{self, Config, DEFAULT_PEER_MTU};
+use crate::config::{self, Config, DEFAULT_PEER_MTU, PEER_MTU};
 use crate::forwarding::{Change, Committed, Forwarding, ForwardingError, PathTable, Way};
 use crate::neighbors::{ASKED, Key, Link, NEIGHBOR_LIMIT, Neighbors, RETRY};
 use crate::peers::{HELLO_TTL, Identity, Peers};
@@ -130,6 +130,7 @@ impl Router {
                 .map(|net| PortAddress { address: net.addr(), prefix_len: net.prefix_len() })
                 .collect(),
         });
+        let largest = config.ports.iter().map(|port| port.mtu).max().unwrap_or(DEFAULT_PEER_MTU);
         let rules = Rules::new(config.rules.clone());
         let first = RouterState {
             pools: 0,
@@ -152,7 +153,7 @@ impl Router {
             forwarding: Forwarding::new(domain, fib),
             neighbors: Neighbors::new(links, NEIGHBOR_LIMIT),
             socket_neighbors: HashSet::new(),
-            peers: Peers::new(identity),
+            peers: Peers::new(identity, largest),
             rules,
             publication,
             published_at: now,
@@ -337,8 +338,8 @@ impl Router {
         PublishedPeer { path, zero_checksum: ZeroChecksum::Refused }
     }
 
-    /// Our address that a peer knows us by, and the largest packet that gets to it: as configured, or those of the port
-    /// towards it.
+    /// Our address that a peer knows us by, and the largest pooled packet to it: as configured, or those of the port towards
+    /// it, and no larger than the peer takes.
     fn towards(&self, peer: &crate::peers::Peer) -> (Ipv4Addr, u16) {
         let next_hop = self.forwarding.next_hop(peer.config.address);
         let (port, gateway) = next_hop.unwrap_or((PortIndex(0), Ipv4Addr::UNSPECIFIED));
@@ -346,6 +347,9 @@ impl Router {
         let on_link = config.and_then(|config| config.addresses.iter().find(|net| net.contains(&gateway)));
         let source = on_link.or_else(|| config?.addresses.first()).map_or(self.config.router_id, Ipv4Net::addr);
         let mtu = peer.config.mtu.unwrap_or(DEFAULT_PEER_MTU);
+        // A peer that takes hardly anything is held to what a path MTU may be at least.
+        let takes = peer.largest_pooled_packet().map_or(u16::MAX, |takes| takes.get().max(*PEER_MTU.start()));
+        let mtu = mtu.min(takes);
         (peer.config.source.unwrap_or(source), config.map_or(mtu, |config| mtu.min(config.mtu)))
     }
 

@@ -124,6 +124,10 @@ impl Bench {
 
     /// A hello from the peer that says whose it hears.
     fn hello(&mut self, heard_instance: u32) {
+        self.hello_of_one_that_takes(1500, heard_instance);
+    }
+
+    fn hello_of_one_that_takes(&mut self, largest_pooled_packet: u16, heard_instance: u32) {
         let hello = Hello {
             sequence: 1,
             outer_ttl: 64,
@@ -132,7 +136,7 @@ impl Bench {
             heard_instance,
             interval_ms: 200,
             capabilities: Capabilities::WHOLE_IPV4,
-            largest_pooled_packet: 1500,
+            largest_pooled_packet,
         };
         let mut bytes = [0; HELLO_LEN];
         hello.write(&mut bytes);
@@ -217,6 +221,22 @@ fn packets_are_pooled_while_the_peer_lives() {
     let (entry, third) = bench.entry([203, 0, 113, 9]);
     assert_eq!(entry.pool_peer, None, "it was silent for three intervals");
     assert!(third > second);
+}
+
+#[test]
+fn pooled_packets_are_no_larger_than_the_peer_takes() {
+    let mut bench = Bench::new(CONFIG);
+    let mut before = 0;
+    for (takes, mtu) in [(1200, 1200), (9000, 1500), (0, 1500), (1, 128)] {
+        bench.hello_of_one_that_takes(takes, INSTANCE);
+        let state = bench.state();
+        assert_eq!(state.peers.get(PeerIndex(0)).map(|peer| peer.path.mtu), Some(mtu), "it says {takes}");
+        let same = takes == 0;
+        assert!(state.pools > before || same, "open pools are flushed at the change");
+        before = state.pools;
+    }
+    let announced: Vec<_> = bench.hellos().iter().map(|hello| hello.largest_pooled_packet).collect();
+    assert_eq!(announced.first(), Some(&1500), "the largest MTU of our ports");
 }
 
 #[test]
