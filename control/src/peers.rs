@@ -54,6 +54,8 @@ pub struct Peer {
     was_up: bool,
     /// The longest pooled packet that it took when changes were last noted.
     took: Option<NonZeroU16>,
+    /// Its last hello said that it cannot be pooled to, which the log says once.
+    is_incapable: bool,
 }
 
 /// Why a peer is not up.
@@ -143,6 +145,7 @@ impl Peers {
                     sequence: 0,
                     was_up: false,
                     took: None,
+                    is_incapable: false,
                 }),
             }
         }
@@ -193,9 +196,13 @@ impl Peers {
             return;
         }
         if !hello.capabilities.contains(Capabilities::WHOLE_IPV4) {
-            warn!("peer {}: its hello says that it does not take IPv4 packets: ignored", peer.config.name);
+            if !peer.is_incapable {
+                warn!("peer {}: its hellos say that it does not take IPv4 packets: ignored", peer.config.name);
+            }
+            peer.is_incapable = true;
             return;
         }
+        peer.is_incapable = false;
         let heard = Heard {
             at: now,
             router_id: hello.router_id,
@@ -388,6 +395,9 @@ mod tests {
         let incapable = Hello { capabilities: Capabilities(0), ..hello(1, 7) };
         peers.hello(EAST, &incapable, now);
         assert_eq!(peers.get(ROW).expect("row").state(now), Err(Down::NeverHeard));
+        assert!(peers.get(ROW).expect("row").is_incapable);
+        peers.hello(EAST, &hello(1, 7), now);
+        assert!(!peers.get(ROW).expect("row").is_incapable, "it would be news again");
     }
 
     #[test]
