@@ -5,6 +5,7 @@
 //! it announced. One that is configured so is assumed to be up. Time is an argument; the control thread calls.
 
 use std::net::Ipv4Addr;
+use std::num::NonZeroU16;
 use std::time::{Duration, Instant};
 
 use carpool_dataplane::fib::PeerIndex;
@@ -36,6 +37,8 @@ struct Heard {
     interval: Duration,
     /// It hears us.
     hears_us: bool,
+    /// The longest pooled packet that it takes, in bytes.
+    largest: Option<NonZeroU16>,
 }
 
 /// A peer.
@@ -49,6 +52,10 @@ pub struct Peer {
     next_hello: Instant,
     sequence: u32,
     was_up: bool,
+    /// The longest pooled packet that it took when changes were last noted.
+    took: Option<NonZeroU16>,
+    /// Its last hello said that it cannot be pooled to, which the log says once.
+    is_incapable: bool,
 }
 
 /// Why a peer is not up.
@@ -86,6 +93,11 @@ impl Peer {
         if heard.hears_us { Ok(()) } else { Err(Down::DoesNotHearUs) }
     }
 
+    /// The longest pooled packet that it says it takes, in bytes of IP length; None where it does not say.
+    pub fn largest_pooled_packet(&self) -> Option<NonZeroU16> {
+        self.heard?.largest
+    }
+
     /// Time since its last hello.
     pub fn last_hello(&self, now: Instant) -> Option<Duration> {
         self.heard.map(|heard| now.saturating_duration_since(heard.at))
@@ -102,13 +114,15 @@ impl Heard {
 #[derive(Clone, Debug)]
 pub struct Peers {
     identity: Identity,
+    /// The longest pooled packet that we take, in bytes.
+    largest: u16,
     rows: Vec<Option<Peer>>,
 }
 
 impl Peers {
-    /// None yet.
-    pub fn new(identity: Identity) -> Peers {
-        Peers { identity, rows: Vec::new() }
+    /// None yet. They are told who we are, and that no pooled packet may have more than `largest` bytes of IP length.
+    pub fn new(identity: Identity, largest: u16) -> Peers {
+        Peers { identity, largest, rows: Vec::new() }
     }
 
     /// Takes over a new list of peers, each with the hops to it. What is known of those that stay is kept; those that
@@ -123,7 +137,16 @@ impl Peers {
             let known = place.and_then(|place| before.get_mut(place)).and_then(Option::take);
             match (place.and_then(|place| self.rows.get_mut(place)), known) {
                 (Some(row), Some(known)) => *row = Some(Peer { config, hops, next_hello: now, ..known }),
-                _ => new.push(Peer { config, hops, heard: None, next_hello: now, sequence: 0, was_up: false }),
+                _ => new.push(Peer {
+                    config,
+                    hops,
+                    heard: None,
+                    next_hello: now,
+                    sequence: 0,
+                    was_up: false,
+                    took: None,
+                    is_incapable: false,
+                }),
             }
         }
         for peer in new {
@@ -173,15 +196,20 @@ impl Peers {
             return;
         }
         if !hello.capabilities.contains(Capabilities::WHOLE_IPV4) {
-            warn!("peer {}: its hello says that it does not take IPv4 packets: ignored", peer.config.name);
+            if !peer.is_incapable {
+                warn!("peer {}: its hellos say that it does not take IPv4 packets: ignored", peer.config.name);
+            }
+            peer.is_incapable = true;
             return;
         }
+        peer.is_incapable = false;
         let heard = Heard {
             at: now,
             router_id: hello.router_id,
             instance: hello.instance,
             interval: Duration::from_millis(u64::from(hello.interval_ms)),
             hears_us: hello.heard_instance == identity.instance,
+            largest: NonZeroU16::new(hello.largest_pooled_packet),
         };
         let before = peer.heard.replace(heard);
         if before.is_none_or(|before| (before.instance, before.router_id) != (heard.instance, heard.router_id)) {
@@ -195,15 +223,16 @@ impl Peers {
         self.rows.iter().flatten().any(|peer| peer.next_hello <= now)
     }
 
-    /// The hellos that are due, each with the index of its peer. The next one of each is due an interval later.
-    pub fn due_hellos(&mut self, now: Instant) -> Vec<(PeerIndex, Hello)> {
-        let identity = self.identity;
+    /// The hellos that are due, each with the index of its peer. The next one of each is due an interval later. Hellos
+    /// that arrived after `heard_until` may not have been read yet: nobody is taken to be silent for lack of those.
+    pub fn due_hellos(&mut self, now: Instant, heard_until: Instant) -> Vec<(PeerIndex, Hello)> {
+        let (identity, largest) = (self.identity, self.largest);
         let rows = (0u16..).map(PeerIndex).zip(&mut self.rows);
         let due = rows.filter_map(|(index, row)| Some((index, row.as_mut().filter(|peer| peer.next_hello <= now)?)));
         due.map(|(index, peer)| {
             peer.next_hello = now + peer.config.hello_interval;
             peer.sequence = peer.sequence.wrapping_add(1);
-            let heard = peer.heard.filter(|heard| now < heard.silent_at());
+            let heard = peer.heard.filter(|heard| heard_until < heard.silent_at());
             let hello = Hello {
                 sequence: peer.sequence,
                 outer_ttl: HELLO_TTL,
@@ -212,17 +241,20 @@ impl Peers {
                 heard_instance: heard.map_or(0, |heard| heard.instance),
                 interval_ms: u16::try_from(peer.config.hello_interval.as_millis()).unwrap_or(u16::MAX),
                 capabilities: Capabilities::WHOLE_IPV4,
-                largest_pooled_packet: LARGEST_POOLED_PACKET,
+                largest_pooled_packet: largest,
             };
             (index, hello)
         })
         .collect()
     }
 
-    /// Takes note of who came up and who went down; whether anybody did.
+    /// Takes note of who came up, who went down and who takes longer or shorter pooled packets; whether anybody did.
     pub fn take_changes(&mut self, now: Instant) -> bool {
         let mut changed = false;
         for peer in self.rows.iter_mut().flatten() {
+            let takes = peer.largest_pooled_packet();
+            changed |= takes != peer.took;
+            peer.took = takes;
             let state = peer.state(now);
             if state.is_ok() != peer.was_up {
                 changed = true;
@@ -247,8 +279,6 @@ impl Peers {
     }
 }
 
-/// The longest pooled packet we take: whatever a port can receive.
-const LARGEST_POOLED_PACKET: u16 = 9000;
 /// TTL of hellos, as of pooled packets.
 pub const HELLO_TTL: u8 = 64;
 
@@ -265,7 +295,7 @@ mod tests {
     }
 
     fn peers(instance: u32, now: Instant) -> Peers {
-        let mut peers = Peers::new(Identity { router_id: Ipv4Addr::new(192, 0, 2, 1), instance });
+        let mut peers = Peers::new(Identity { router_id: Ipv4Addr::new(192, 0, 2, 1), instance }, 1500);
         peers.configure([peer(EAST, false)], now);
         peers
     }
@@ -299,7 +329,7 @@ mod tests {
         let end = now + Duration::from_millis(300);
         assert!(peers.is_up(ROW, end - Duration::from_millis(1)));
         assert!(!peers.is_up(ROW, end));
-        peers.due_hellos(end - INTERVAL / 2);
+        peers.due_hellos(end - INTERVAL / 2, end - INTERVAL / 2);
         assert_eq!(peers.deadline(), Some(end), "the end of its life wakes the control thread");
         assert!(peers.take_changes(end));
     }
@@ -308,18 +338,38 @@ mod tests {
     fn hellos_go_out_at_the_interval_and_say_whom_we_hear() {
         let now = Instant::now();
         let mut peers = peers(7, now);
-        let first = peers.due_hellos(now);
+        let first = peers.due_hellos(now, now);
         assert_eq!(first.len(), 1);
         assert_eq!((first[0].1.instance, first[0].1.heard_instance, first[0].1.interval_ms), (7, 0, 200));
         assert_eq!(peers.deadline(), Some(now + INTERVAL));
-        assert!(peers.due_hellos(now + INTERVAL - Duration::from_millis(1)).is_empty());
+        assert!(
+            peers
+                .due_hellos(now + INTERVAL - Duration::from_millis(1), now + INTERVAL - Duration::from_millis(1))
+                .is_empty()
+        );
         peers.hello(EAST, &hello(1, 0), now);
-        let second = peers.due_hellos(now);
+        let second = peers.due_hellos(now, now);
         assert_eq!(second[0].1.heard_instance, 1, "who begins to be heard is told so at once");
         peers.hello(EAST, &hello(1, 7), now);
-        assert!(peers.due_hellos(now).is_empty(), "once");
-        let late = peers.due_hellos(now + Duration::from_secs(1));
+        assert!(peers.due_hellos(now, now).is_empty(), "once");
+        let late = peers.due_hellos(now + Duration::from_secs(1), now + Duration::from_secs(1));
         assert_eq!(late[0].1.heard_instance, 0, "who fell silent is not heard any more");
+    }
+
+    #[test]
+    fn a_hello_that_changes_the_largest_pooled_packet_is_a_change() {
+        let now = Instant::now();
+        let mut peers = peers(7, now);
+        peers.hello(EAST, &hello(1, 7), now);
+        peers.take_changes(now);
+        assert_eq!(peers.get(ROW).expect("row").largest_pooled_packet(), None, "0 says nothing");
+        let smaller = Hello { largest_pooled_packet: 1200, ..hello(1, 7) };
+        peers.hello(EAST, &smaller, now);
+        assert!(peers.take_changes(now));
+        assert_eq!(peers.get(ROW).expect("row").largest_pooled_packet().map(u16::from), Some(1200));
+        peers.hello(EAST, &smaller, now);
+        assert!(!peers.take_changes(now), "it says the same");
+        assert_eq!(peers.due_hellos(now, now)[0].1.largest_pooled_packet, 1500, "we say what we take");
     }
 
     #[test]
@@ -345,12 +395,15 @@ mod tests {
         let incapable = Hello { capabilities: Capabilities(0), ..hello(1, 7) };
         peers.hello(EAST, &incapable, now);
         assert_eq!(peers.get(ROW).expect("row").state(now), Err(Down::NeverHeard));
+        assert!(peers.get(ROW).expect("row").is_incapable);
+        peers.hello(EAST, &hello(1, 7), now);
+        assert!(!peers.get(ROW).expect("row").is_incapable, "it would be news again");
     }
 
     #[test]
     fn an_assumed_peer_is_up_without_a_word() {
         let now = Instant::now();
-        let mut peers = Peers::new(Identity { router_id: EAST, instance: 1 });
+        let mut peers = Peers::new(Identity { router_id: EAST, instance: 1 }, 1500);
         peers.configure([peer(Ipv4Addr::new(10, 0, 0, 1), true)], now);
         assert!(peers.take_changes(now));
         assert!(peers.is_up(ROW, now + Duration::from_secs(1000)));

@@ -16,7 +16,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use carpool_dataplane::fib::{Domain, Entry, EntryId, Lpm4Error, Lpm4Writer, PeerIndex, PortIndex};
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use ipnet::Ipv4Net;
 
 use crate::neighbors::Neighbors;
@@ -77,6 +77,8 @@ pub struct Committed {
 struct Gateway {
     routes: usize,
     next_hop: Option<(PortIndex, Ipv4Addr)>,
+    /// Whether it was looked up before: no leaf depends on one that never was.
+    resolved: bool,
 }
 
 /// The routes, the paths, and the forwarding table that they make.
@@ -177,9 +179,11 @@ impl Forwarding {
         });
         let mut prepared = Prepared { routes_before, paths_before, leaves: Vec::new(), new_entries: false };
         self.mark_dirty(&told, &mut dirty);
-        if self.resolve_gateways() {
-            let affected: Vec<_> = self.rib.iter().filter(|(_, routes)| routes.gateways().next().is_some()).collect();
-            let affected: Vec<_> = affected.into_iter().map(|(prefix, _)| prefix).collect();
+        let moved = self.resolve_gateways();
+        if !moved.is_empty() {
+            let names_moved = |routes: &Routes| routes.gateways().any(|gateway| moved.contains(&gateway));
+            let affected = self.rib.iter().filter(|(_, routes)| names_moved(routes));
+            let affected: Vec<_> = affected.map(|(prefix, _)| prefix).collect();
             self.mark_dirty(&affected, &mut dirty);
         }
         if change.needs_gateways
@@ -330,16 +334,19 @@ impl Forwarding {
         before_all
     }
 
-    /// Looks every gateway up again; whether any is reached another way than before.
-    fn resolve_gateways(&mut self) -> bool {
+    /// Looks every gateway up again; returns those that are reached another way than before. One that is looked up for the
+    /// first time is not among them: all routes that name it are part of the change that brought it.
+    fn resolve_gateways(&mut self) -> HashSet<Ipv4Addr> {
         self.gateways.retain(|_, gateway| gateway.routes > 0);
-        let mut changed = false;
+        let mut moved = HashSet::new();
         for (address, gateway) in &mut self.gateways {
             let next_hop = self.rib.resolve(*address);
-            changed |= gateway.next_hop != next_hop;
-            gateway.next_hop = next_hop;
+            if gateway.resolved && gateway.next_hop != next_hop {
+                moved.insert(*address);
+            }
+            (gateway.next_hop, gateway.resolved) = (next_hop, true);
         }
-        changed
+        moved
     }
 
     /// Notes that prefixes and the paths within them have to be looked at.

@@ -165,6 +165,27 @@ fn a_gateway_behind_a_route_follows_that_route() {
 }
 
 #[test]
+fn only_routes_whose_gateway_is_new_or_moves_are_looked_at() {
+    let mut bench = Bench::new(1024);
+    let direct: Vec<_> = (0..100u8).map(|i| format!("203.0.{i}.0/24")).collect();
+    let direct: Vec<_> = direct.iter().map(|prefix| (prefix.as_str(), via("192.0.2.2"))).collect();
+    bench.tell(&direct).expect("room");
+    bench.tell(&[("172.16.0.0/12", via("192.0.2.2")), ("198.51.100.0/24", via("172.16.0.1"))]).expect("room");
+    let cases = [
+        ("100.64.0.0/24", "192.0.2.77", vec!["100.64.0.0/24"]),
+        ("172.16.0.0/16", "10.0.0.2", vec!["172.16.0.0/16", "198.51.100.0/24"]),
+    ];
+    for (prefix, gateway, expected) in cases {
+        let routes = vec![(net(prefix), Routes { socket: via(gateway), ..Routes::default() })];
+        let change = Change { routes, ..Change::default() };
+        let prepared = bench.forwarding.prepare(change, &mut bench.neighbors, &mut || ()).expect("worked out");
+        let leaves: Vec<_> = prepared.leaves.iter().map(|(prefix, _)| *prefix).collect();
+        assert_eq!(leaves, expected.into_iter().map(net).collect::<Vec<_>>(), "{prefix} via {gateway}");
+        bench.forwarding.abort(prepared, &mut bench.neighbors);
+    }
+}
+
+#[test]
 fn a_path_gives_its_destinations_a_peer_where_it_leaves_by_the_same_gateway() {
     let mut bench = Bench::new(64);
     bench.tell(&[("203.0.113.0/24", via("192.0.2.2")), ("198.51.100.0/24", via("192.0.2.3"))]).expect("routes");

@@ -141,9 +141,18 @@ impl Neighbors {
             return;
         }
         self.known.insert(key, Known::asked_for(now));
-        self.unanswered.push_back((key, now));
+        self.note_unanswered(key, now);
         self.ask(key, None);
         self.wait_until(Some(now + RETRY));
+    }
+
+    /// Notes that a neighbour has to answer. Notes that are out of date go before they outnumber the neighbours: one that
+    /// fails and is wanted again, over and over, has a new one every time.
+    fn note_unanswered(&mut self, key: Key, since: Instant) {
+        if self.unanswered.len() >= 2 * self.limit {
+            self.unanswered.retain(|note| is_unanswered(&self.known, note));
+        }
+        self.unanswered.push_back((key, since));
     }
 
     /// A neighbour was heard of (RFC 826: a known one is updated by whatever it says; a new one is only learned from
@@ -347,13 +356,11 @@ impl Neighbors {
     /// Makes room for one more: at the limit, the one goes that has been asked for longest and did not answer, or else the
     /// one that was not heard of for longest and is not used. False where there is none of either.
     fn make_room(&mut self) -> bool {
-        // What was answered or forgotten since is only noted here; it must not pile up.
-        while let Some((key, since)) = self.unanswered.front() {
-            let waits = self.known.get(key).is_some_and(|known| known.mac.is_none() && known.since == *since);
+        while let Some(note) = self.unanswered.front().copied() {
+            let (waits, (key, _)) = (is_unanswered(&self.known, &note), note);
             if waits && self.known.len() < self.limit {
                 break;
             }
-            let key = *key;
             self.unanswered.pop_front();
             if waits {
                 self.known.remove(&key);
@@ -367,6 +374,11 @@ impl Neighbors {
         let oldest = stale.min_by_key(|(_, known)| known.since).map(|(key, _)| *key);
         oldest.is_some_and(|key| self.forget(key))
     }
+}
+
+/// Whether the neighbour of a note still has to answer.
+fn is_unanswered(known: &HashMap<Key, Known>, (key, since): &(Key, Instant)) -> bool {
+    known.get(key).is_some_and(|known| known.mac.is_none() && known.since == *since)
 }
 
 #[cfg(test)]

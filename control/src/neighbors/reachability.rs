@@ -55,7 +55,7 @@ pub(super) struct Known {
     pub timer: Option<Instant>,
     /// When it was last heard of, or else first asked for.
     pub since: Instant,
-    /// A packet went to it, or wanted to, since it was last heard of.
+    /// A packet went to it since it was last heard of, or wanted to since a round of requests for it began.
     pub used: bool,
 }
 
@@ -63,7 +63,7 @@ impl Known {
     /// A neighbour that has just been asked for by broadcast.
     pub fn asked_for(now: Instant) -> Known {
         let phase = Phase::Incomplete { asked: 1 };
-        Known { mac: None, phase, timer: Some(now + RETRY), since: now, used: true }
+        Known { mac: None, phase, timer: Some(now + RETRY), since: now, used: false }
     }
 
     /// A neighbour that an operator told us of.
@@ -85,6 +85,11 @@ impl Known {
             Phase::Static => (Phase::Static, None, Step::Nothing),
             Phase::Incomplete { asked } if asked < ASKED => {
                 (Phase::Incomplete { asked: asked + 1 }, Some(now + RETRY), Step::Ask(None))
+            }
+            // A worker gives up before us and tells of the next packet once: that packet is worth a round of its own.
+            Phase::Incomplete { .. } if self.used => {
+                self.used = false;
+                (Phase::Incomplete { asked: 1 }, Some(now + RETRY), Step::Ask(None))
             }
             Phase::Reachable | Phase::Stale if self.used => {
                 (Phase::Probe { asked: 1 }, Some(now + RETRY), Step::Ask(self.mac))

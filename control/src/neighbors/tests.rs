@@ -61,6 +61,29 @@ fn a_neighbour_that_never_answers_is_asked_three_times_and_then_shown_as_failed(
 }
 
 #[test]
+fn a_neighbour_that_is_wanted_again_while_it_is_asked_for_is_asked_for_another_round() {
+    let (mut neighbors, now) = (neighbors(8), Instant::now());
+    neighbors.wanted(host(2), now);
+    let just_before = seconds(3) - Duration::from_millis(1);
+    assert_eq!(pass(&mut neighbors, now, just_before), [(0, None), (1, None), (2, None)]);
+    neighbors.wanted(host(2), now + just_before);
+    assert_eq!(pass(&mut neighbors, now, seconds(20)), [(3, None), (4, None), (5, None)]);
+    assert_eq!(phase(&neighbors, host(2)), Some(Phase::Failed), "nobody wanted it after that");
+}
+
+#[test]
+fn a_neighbour_that_is_down_for_long_takes_no_more_memory() {
+    let (mut neighbors, start) = (neighbors(8), Instant::now());
+    for round in 0..1000 {
+        let now = start + seconds(4 * round);
+        neighbors.wanted(host(2), now);
+        pass(&mut neighbors, now, seconds(4));
+    }
+    assert_eq!(neighbors.len(), 1);
+    assert!(neighbors.unanswered.len() <= 16, "{} notes of one neighbour", neighbors.unanswered.len());
+}
+
+#[test]
 fn a_neighbour_in_use_is_asked_directly_then_by_broadcast_then_given_up() {
     let (mut neighbors, now) = (neighbors(8), Instant::now());
     neighbors.seen(host(2), MAC, true, now);

@@ -31,7 +31,7 @@ use log::{debug, error, warn};
 
 use crate::api::port::PortEntry;
 use crate::api::stats::Mempool;
-use crate::config::{self, Config, DEFAULT_PEER_MTU};
+use crate::config::{self, Config, DEFAULT_PEER_MTU, PEER_MTU};
 use crate::forwarding::{Change, Committed, Forwarding, ForwardingError, PathTable, Way};
 use crate::neighbors::{ASKED, Key, Link, NEIGHBOR_LIMIT, Neighbors, RETRY};
 use crate::peers::{HELLO_TTL, Identity, Peers};
@@ -130,6 +130,7 @@ impl Router {
                 .map(|net| PortAddress { address: net.addr(), prefix_len: net.prefix_len() })
                 .collect(),
         });
+        let largest = config.ports.iter().map(|port| port.mtu).max().unwrap_or(DEFAULT_PEER_MTU);
         let rules = Rules::new(config.rules.clone());
         let first = RouterState {
             pools: 0,
@@ -152,7 +153,7 @@ impl Router {
             forwarding: Forwarding::new(domain, fib),
             neighbors: Neighbors::new(links, NEIGHBOR_LIMIT),
             socket_neighbors: HashSet::new(),
-            peers: Peers::new(identity),
+            peers: Peers::new(identity, largest),
             rules,
             publication,
             published_at: now,
@@ -203,7 +204,7 @@ impl Router {
                 Err(error) => debug!("a hello from {from}: {error}"),
             },
             Event::OpenPool(sample) => self.open_pools.sample(worker, sample),
-            Event::PeerReceived(received) => self.open_pools.received(received),
+            Event::PeerReceived(received) => self.open_pools.received(worker, received),
             Event::OpenPoolsEnd { request } => self.open_pools.end(worker, request),
         }
     }
@@ -235,8 +236,8 @@ impl Router {
 
     /// Makes a change to routes or paths, or nothing of it.
     fn change(&mut self, change: Change, now: Instant) -> Result<Committed, ChangeError> {
-        let heartbeat = self.heartbeat();
-        let mut beat = || heartbeat.beat(&mut self.peers, &self.workers);
+        let heartbeat = self.heartbeat(now);
+        let mut beat = || heartbeat.beat(&mut self.peers, &self.workers, Instant::now());
         let prepared = self.forwarding.prepare(change, &mut self.neighbors, &mut beat)?;
         if prepared.new_entries {
             let epoch = self.publish(false, now);
@@ -247,7 +248,7 @@ impl Router {
             }
             self.forwarding.entries_are_known();
         }
-        let mut beat = || heartbeat.beat(&mut self.peers, &self.workers);
+        let mut beat = || heartbeat.beat(&mut self.peers, &self.workers, Instant::now());
         let committed = self.forwarding.commit(prepared, &mut self.neighbors, &mut beat);
         self.publish(committed.is_ok_and(|committed| committed.pooled), now);
         self.unreclaimed = self.forwarding.reclaim(&mut self.neighbors) + self.publication.reclaim();
@@ -257,7 +258,18 @@ impl Router {
     /// Publishes the state as it is now; `pools_depend` where open pools depend on what has changed besides. Returns
     /// the epoch in which every worker has it.
     fn publish(&mut self, pools_depend: bool, now: Instant) -> u64 {
-        let mut state = self.publication.current().clone();
+        self.publish_with(Arc::clone(&self.publication.current().rules), pools_depend, now)
+    }
+
+    /// Publishes other rules. Pools name their rule by its position: no worker may see these without flushing the pools of
+    /// the ones before.
+    fn publish_rules(&mut self, rules: Rules, set: RuleSet, now: Instant) {
+        self.rules = rules;
+        self.publish_with(Arc::new(set), true, now);
+    }
+
+    fn publish_with(&mut self, rules: Arc<RuleSet>, pools_depend: bool, now: Instant) -> u64 {
+        let mut state = RouterState { rules, ..self.publication.current().clone() };
         let reached: HashMap<PeerIndex, (PortIndex, Ipv4Addr)> = self
             .peers
             .iter()
@@ -297,14 +309,6 @@ impl Router {
         epoch
     }
 
-    /// Publishes other rules.
-    fn publish_rules(&mut self, rules: Rules, set: RuleSet, now: Instant) {
-        self.rules = rules;
-        let state = RouterState { rules: Arc::new(set), ..self.publication.current().clone() };
-        self.publication.publish(state);
-        self.publish(true, now);
-    }
-
     /// A blocked worker has to see what packets that wait for a neighbour, or in pools, depend on.
     fn wake_workers(&self) {
         for worker in &self.workers {
@@ -334,8 +338,8 @@ impl Router {
         PublishedPeer { path, zero_checksum: ZeroChecksum::Refused }
     }
 
-    /// Our address that a peer knows us by, and the largest packet that gets to it: as configured, or those of the port
-    /// towards it.
+    /// Our address that a peer knows us by, and the largest pooled packet to it: as configured, or those of the port towards
+    /// it, and no larger than the peer takes.
     fn towards(&self, peer: &crate::peers::Peer) -> (Ipv4Addr, u16) {
         let next_hop = self.forwarding.next_hop(peer.config.address);
         let (port, gateway) = next_hop.unwrap_or((PortIndex(0), Ipv4Addr::UNSPECIFIED));
@@ -343,20 +347,23 @@ impl Router {
         let on_link = config.and_then(|config| config.addresses.iter().find(|net| net.contains(&gateway)));
         let source = on_link.or_else(|| config?.addresses.first()).map_or(self.config.router_id, Ipv4Net::addr);
         let mtu = peer.config.mtu.unwrap_or(DEFAULT_PEER_MTU);
+        // A peer that takes hardly anything is held to what a path MTU may be at least.
+        let takes = peer.largest_pooled_packet().map_or(u16::MAX, |takes| takes.get().max(*PEER_MTU.start()));
+        let mtu = mtu.min(takes);
         (peer.config.source.unwrap_or(source), config.map_or(mtu, |config| mtu.min(config.mtu)))
     }
 
-    /// The way of hellos to the peers as it is now.
-    fn heartbeat(&self) -> Heartbeat {
+    /// The way of hellos to the peers as it is now, for as long as no event is read.
+    fn heartbeat(&self, now: Instant) -> Heartbeat {
         let reachable = self.peers.iter().filter(|(_, peer)| self.forwarding.next_hop(peer.config.address).is_some());
         let ways = reachable.map(|(index, peer)| (index, (self.towards(peer).0, peer.config.address)));
-        Heartbeat { ways: ways.collect(), pool_port: self.config.pool_port }
+        Heartbeat { ways: ways.collect(), pool_port: self.config.pool_port, heard_until: now }
     }
 
     fn send_hellos(&mut self, now: Instant) {
         if self.peers.hello_is_due(now) {
-            let heartbeat = self.heartbeat();
-            heartbeat.send(self.peers.due_hellos(now), &self.workers);
+            let heartbeat = self.heartbeat(now);
+            heartbeat.send(self.peers.due_hellos(now, now), &self.workers);
         }
     }
 
@@ -387,15 +394,16 @@ struct Heartbeat {
     /// Source and destination of hellos to each peer that a route leads to.
     ways: HashMap<PeerIndex, (Ipv4Addr, Ipv4Addr)>,
     pool_port: u16,
+    /// When the change began. What peers said since waits to be read: nobody has fallen silent meanwhile.
+    heard_until: Instant,
 }
 
 impl Heartbeat {
     /// Sends what is due now, whatever time the change began at.
-    fn beat(&self, peers: &mut Peers, workers: &[WorkerLink]) {
-        let now = Instant::now();
+    fn beat(&self, peers: &mut Peers, workers: &[WorkerLink], now: Instant) {
         // Before there are workers, nobody could send them.
         if !workers.is_empty() && peers.hello_is_due(now) {
-            self.send(peers.due_hellos(now), workers);
+            self.send(peers.due_hellos(now, self.heard_until), workers);
         }
     }
 

@@ -12,17 +12,21 @@ use crate::api::pool::{OPEN_POOLS_MAX, OpenPool, PoolReport, PoolShow, PoolTotal
 use crate::api::text::CodePoint;
 use crate::api::{Answer, Refusal};
 
-/// How long workers may take to tell.
-const PATIENCE: Duration = Duration::from_millis(100);
+/// How long workers may take to tell: longer than a busy machine keeps a thread waiting.
+const PATIENCE: Duration = Duration::from_secs(1);
 
-/// The question that is under way, and who wants to know.
+/// What distinguishes an open pool from others: worker, peer, rule, DSCP and whether it is ECN-capable.
+type PoolId = (usize, PeerIndex, u16, u8, bool);
+
+/// The question that is under way, and who wants to know. A worker whose ring is full begins again from the start: what
+/// it told before is replaced.
 #[derive(Debug, Default)]
 pub(super) struct OpenPools {
     /// The number of each worker's request; None where it has told all.
     requests: Vec<Option<u64>>,
-    samples: Vec<(usize, OpenPoolSample)>,
-    /// What came from each peer, of all workers together.
-    received: BTreeMap<PeerIndex, PeerReceived>,
+    samples: BTreeMap<PoolId, OpenPoolSample>,
+    /// What came from each peer to each worker.
+    received: BTreeMap<(usize, PeerIndex), PeerReceived>,
     deadline: Option<Instant>,
     answers: Vec<Answer<PoolReport>>,
 }
@@ -44,17 +48,26 @@ impl OpenPools {
 
     /// A worker has told of one.
     pub fn sample(&mut self, worker: usize, sample: OpenPoolSample) {
-        if self.deadline.is_some() && self.samples.len() < OPEN_POOLS_MAX {
-            self.samples.push((worker, sample));
+        let id = (worker, sample.peer, sample.rule, sample.dscp, sample.ecn_capable);
+        if self.deadline.is_some() && (self.samples.len() < OPEN_POOLS_MAX || self.samples.contains_key(&id)) {
+            self.samples.insert(id, sample);
         }
     }
 
     /// A worker has told what came from a peer.
-    pub fn received(&mut self, received: PeerReceived) {
+    pub fn received(&mut self, worker: usize, received: PeerReceived) {
         if self.deadline.is_some() {
-            let sum = self.received.entry(received.peer);
-            sum.and_modify(|sum| sum.merge(&received)).or_insert(received);
+            self.received.insert((worker, received.peer), received);
         }
+    }
+
+    /// What came from each peer, of all workers together.
+    fn received_from_each(&self) -> BTreeMap<PeerIndex, PeerReceived> {
+        let mut sums: BTreeMap<PeerIndex, PeerReceived> = BTreeMap::new();
+        for received in self.received.values() {
+            sums.entry(received.peer).and_modify(|sum| sum.merge(received)).or_insert(*received);
+        }
+        sums
     }
 
     /// A worker has told all.
@@ -83,30 +96,27 @@ impl Router {
         if silent.is_some() && now < deadline {
             return;
         }
-        let OpenPools { samples, received, answers, .. } = std::mem::take(&mut self.open_pools);
+        let mut told = std::mem::take(&mut self.open_pools);
+        let answers = std::mem::take(&mut told.answers);
         let report = match silent {
             Some(worker) => {
                 let time = PATIENCE.as_millis();
                 Err(Refusal::conflict(format!("worker {worker} did not tell its open pools within {time} ms")))
             }
-            None => Ok(self.pool_report(&samples, received.values())),
+            None => Ok(self.pool_report(&told)),
         };
         for answer in answers {
             answer.send(report.clone());
         }
     }
 
-    fn pool_report<'a>(
-        &self,
-        samples: &[(usize, OpenPoolSample)],
-        received: impl Iterator<Item = &'a PeerReceived>,
-    ) -> PoolReport {
+    fn pool_report(&self, told: &OpenPools) -> PoolReport {
         let mut counters = Counters::default();
         for worker in &self.workers {
             counters.merge(&worker.shared.counters.load());
         }
         let rules = &self.publication.current().rules;
-        let open = samples.iter().filter_map(|(worker, sample)| {
+        let open = told.samples.iter().filter_map(|((worker, ..), sample)| {
             Some(OpenPool {
                 worker: u32::try_from(*worker).ok()?,
                 // Either can have gone since: then the pool has been flushed.
@@ -119,7 +129,7 @@ impl Router {
                 age_us: sample.age_ns / 1000,
             })
         });
-        let received = received.filter_map(|received| {
+        let received = told.received_from_each().into_values().filter_map(|received| {
             Some(ReceivedFrom {
                 peer: self.peers.get(received.peer)?.config.name.clone(),
                 packets: received.sequence.received,
@@ -134,5 +144,38 @@ impl Router {
             open: open.collect(),
             received_from: received.filter(|received| received.packets > 0).collect(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use carpool_dataplane::pool::sequence::SequenceCounts;
+
+    const EAST: PeerIndex = PeerIndex(3);
+
+    fn came(count: u64) -> PeerReceived {
+        let sequence = SequenceCounts { received: count, ..SequenceCounts::default() };
+        PeerReceived { peer: EAST, rows: 4 * count, sequence }
+    }
+
+    fn pool(dscp: u8, packets: u16) -> OpenPoolSample {
+        OpenPoolSample { peer: EAST, rule: 0, dscp, ecn_capable: false, packets, bytes: 100, age_ns: 1 }
+    }
+
+    #[test]
+    fn what_a_worker_tells_twice_counts_once() {
+        let mut pools = OpenPools { deadline: Some(Instant::now()), ..OpenPools::default() };
+        for packets in [2, 3] {
+            pools.sample(0, pool(46, packets));
+            pools.sample(0, pool(10, packets));
+            pools.received(0, came(packets.into()));
+        }
+        pools.sample(1, pool(46, 7));
+        pools.received(1, came(10));
+        let packets: Vec<_> = pools.samples.iter().map(|(id, sample)| (id.0, id.3, sample.packets)).collect();
+        assert_eq!(packets, [(0, 10, 3), (0, 46, 3), (1, 46, 7)]);
+        let sums: Vec<_> = pools.received_from_each().into_values().collect();
+        assert_eq!(sums, [came(13)], "the last word of each worker");
     }
 }

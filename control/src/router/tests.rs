@@ -124,6 +124,10 @@ impl Bench {
 
     /// A hello from the peer that says whose it hears.
     fn hello(&mut self, heard_instance: u32) {
+        self.hello_of_one_that_takes(1500, heard_instance);
+    }
+
+    fn hello_of_one_that_takes(&mut self, largest_pooled_packet: u16, heard_instance: u32) {
         let hello = Hello {
             sequence: 1,
             outer_ttl: 64,
@@ -132,7 +136,7 @@ impl Bench {
             heard_instance,
             interval_ms: 200,
             capabilities: Capabilities::WHOLE_IPV4,
-            largest_pooled_packet: 1500,
+            largest_pooled_packet,
         };
         let mut bytes = [0; HELLO_LEN];
         hello.write(&mut bytes);
@@ -157,6 +161,18 @@ impl Bench {
 
     fn injected(&mut self) -> Vec<Inject> {
         std::iter::from_fn(|| self.shared.injects.pop()).collect()
+    }
+
+    /// The hellos that were sent to the peer.
+    fn hellos(&mut self) -> Vec<Hello> {
+        let packets = self.injected().into_iter().filter(|inject| inject.target == InjectTarget::Routed);
+        let hello = |inject: Inject| {
+            let header = Ipv4Header::parse(&inject.bytes).expect("a sound packet");
+            assert_eq!((header.src, header.dst), (Ipv4Addr::new(192, 0, 2, 1), PEER));
+            let payload = header.payload(&inject.bytes).expect("a payload");
+            Hello::parse(&payload[8..]).expect("a hello")
+        };
+        packets.map(hello).collect()
     }
 
     fn reload(&mut self, text: &str) -> Result<(), ReloadError> {
@@ -208,6 +224,22 @@ fn packets_are_pooled_while_the_peer_lives() {
 }
 
 #[test]
+fn pooled_packets_are_no_larger_than_the_peer_takes() {
+    let mut bench = Bench::new(CONFIG);
+    let mut before = 0;
+    for (takes, mtu) in [(1200, 1200), (9000, 1500), (0, 1500), (1, 128)] {
+        bench.hello_of_one_that_takes(takes, INSTANCE);
+        let state = bench.state();
+        assert_eq!(state.peers.get(PeerIndex(0)).map(|peer| peer.path.mtu), Some(mtu), "it says {takes}");
+        let same = takes == 0;
+        assert!(state.pools > before || same, "open pools are flushed at the change");
+        before = state.pools;
+    }
+    let announced: Vec<_> = bench.hellos().iter().map(|hello| hello.largest_pooled_packet).collect();
+    assert_eq!(announced.first(), Some(&1500), "the largest MTU of our ports");
+}
+
+#[test]
 fn packets_are_not_pooled_while_the_peer_is_reached_another_way() {
     let mut bench = Bench::new(CONFIG);
     bench.hello(INSTANCE);
@@ -228,20 +260,22 @@ fn hellos_leave_for_the_peer_and_say_whom_we_hear() {
     let mut bench = Bench::new(CONFIG);
     bench.pass(Duration::ZERO);
     bench.hello(0);
-    let heard: Vec<_> = bench
-        .injected()
-        .iter()
-        .filter(|inject| inject.target == InjectTarget::Routed)
-        .map(|inject| {
-            let header = Ipv4Header::parse(&inject.bytes).expect("a sound packet");
-            assert_eq!((header.src, header.dst), (Ipv4Addr::new(192, 0, 2, 1), PEER));
-            let payload = header.payload(&inject.bytes).expect("a payload");
-            Hello::parse(&payload[8..]).expect("a hello").heard_instance
-        })
-        .collect();
+    let heard: Vec<_> = bench.hellos().iter().map(|hello| hello.heard_instance).collect();
     assert_eq!(heard, [0, 6], "the second one at once, when the peer was first heard");
     let peers = bench.client().peer_show(PeerShow {}).expect("answered").peers;
     assert_eq!(peers.first().map(|peer| peer.state), Some(PeerState::Down), "it does not hear us yet");
+}
+
+#[test]
+fn hellos_from_the_middle_of_a_long_change_do_not_call_anybody_silent() {
+    let mut bench = Bench::new(CONFIG);
+    bench.hello(INSTANCE);
+    bench.injected();
+    let heartbeat = bench.router.heartbeat(bench.now);
+    let Router { peers, workers, .. } = &mut bench.router;
+    heartbeat.beat(peers, workers, bench.now + Duration::from_secs(1));
+    let heard: Vec<_> = bench.hellos().iter().map(|hello| hello.heard_instance).collect();
+    assert_eq!(heard, [6], "its hellos of the last second have not been read");
 }
 
 #[test]
@@ -352,6 +386,15 @@ fn a_reload_that_needs_a_restart_changes_nothing() {
         assert_eq!(error.to_string(), expected);
         assert_eq!(bench.entry([203, 0, 114, 9]).0.adjacency, Adjacency::NoRoute);
     }
+}
+
+#[test]
+fn other_rules_and_the_flush_of_the_pools_of_the_old_ones_come_at_once() {
+    let mut bench = Bench::new(CONFIG);
+    let before = bench.router.publish(false, bench.now);
+    bench.client().rule_del(RuleDel { name: "voice".into() }).expect("possible");
+    let after = bench.router.publish(false, bench.now);
+    assert_eq!(after - before, 2, "one publication between two others");
 }
 
 #[test]
