@@ -418,6 +418,22 @@ fn a_reload_with_more_neighbours_than_there_is_room_for_changes_nothing() {
 }
 
 #[test]
+fn an_address_that_is_no_other_hosts_is_refused_for_what_it_is() {
+    let mut bench = Bench::new(CONFIG);
+    let own = "is one of the router's own addresses";
+    let no_host = "is the network or broadcast address of a subnet";
+    for (address, what) in [([192, 0, 2, 1], own), ([192, 0, 2, 255], no_host), ([10, 0, 0, 0], no_host)] {
+        let name = Ipv4Addr::from(address);
+        let refusal = bench.client().route_add(route("100.64.0.0/10", address)).expect_err("no router");
+        let expected = format!("route 100.64.0.0/10 via {name}: {name} {what}");
+        assert_eq!((refusal.kind, refusal.message), (RefusalKind::Conflict, expected));
+        let add = NeighborAdd { address: name, mac: MacAddress(MAC), port: None };
+        let refusal = bench.client().neighbor_add(add).expect_err("no neighbour");
+        assert_eq!((refusal.kind, refusal.message), (RefusalKind::Conflict, format!("{name} {what}")));
+    }
+}
+
+#[test]
 fn a_peer_that_leaves_the_file_is_not_listened_to() {
     let mut bench = Bench::new(CONFIG);
     bench.hello(INSTANCE);
