@@ -11,6 +11,7 @@ use ipnet::Ipv4Net;
 use super::document::Document;
 use super::{Config, DEFAULT_PEER_MTU, POOL_OVERHEAD};
 use crate::api::route::RouteTarget;
+use crate::neighbors::NEIGHBOR_LIMIT;
 use crate::rib::MAX_RECURSION;
 
 /// Notes everything that does not agree.
@@ -135,6 +136,9 @@ impl Check<'_, '_> {
 
     fn neighbors(&self) {
         let neighbors = self.config.neighbors.iter().enumerate();
+        if self.config.neighbors.len() > NEIGHBOR_LIMIT {
+            self.error(&format!("neighbor[{NEIGHBOR_LIMIT}]"), format!("expected at most {NEIGHBOR_LIMIT} neighbours"));
+        }
         for (index, neighbor) in neighbors.clone() {
             let path = format!("neighbor[{index}].address");
             let port = self.config.ports.get(usize::from(neighbor.port));

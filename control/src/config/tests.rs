@@ -574,6 +574,19 @@ fn every_key_is_documented() {
 }
 
 #[test]
+fn there_are_at_most_so_many_neighbours() {
+    let least = LEAST.replace("192.0.2.1/24", "10.0.0.1/16");
+    let neighbor = |i: u32| {
+        let address = Ipv4Addr::from_bits(0x0a00_0100 + i);
+        format!("[[neighbor]]\naddress = \"{address}\"\nmac = \"02:00:00:00:00:02\"\nport = \"p0\"\n")
+    };
+    let most: String = (0..4096).map(neighbor).collect();
+    assert!(parse(&format!("{least}{most}"), "c.toml").is_ok());
+    let errors = parse(&format!("{least}{most}{}", neighbor(4096)), "c.toml").expect_err("one too many");
+    assert!(errors.to_string().ends_with("expected at most 4096 neighbours"), "{errors}");
+}
+
+#[test]
 fn there_are_at_most_so_many_different_windows() {
     let rule = |i: usize, window: usize| format!("[[rule]]\nname = \"r{i}\"\nmatch = {{}}\nwindow = \"{window}ms\"\n");
     let sixteen: String = (1..=16).map(|i| rule(i, i)).collect();

@@ -33,6 +33,8 @@ const PULSE: usize = 4096;
 pub enum ForwardingError {
     #[error("route {prefix} via {gateway}: {gateway} is neither on the link of a port nor behind another route")]
     Gateway { prefix: Ipv4Net, gateway: Ipv4Addr },
+    #[error("route {prefix} via {gateway}: {gateway} {what}")]
+    NoRouter { prefix: Ipv4Net, gateway: Ipv4Addr, what: &'static str },
     #[error("more than 65535 different next hops and paths are in use")]
     Entries,
     #[error(transparent)]
@@ -364,10 +366,23 @@ impl Forwarding {
             if let Some(RouteTarget::Via(gateway)) = self.rib.get(*prefix).socket
                 && self.gateways.get(&gateway).is_none_or(|known| known.next_hop.is_none())
             {
-                return Err(ForwardingError::Gateway { prefix: *prefix, gateway });
+                let prefix = *prefix;
+                return Err(match self.why_no_other_host(gateway) {
+                    Some(what) => ForwardingError::NoRouter { prefix, gateway, what },
+                    None => ForwardingError::Gateway { prefix, gateway },
+                });
             }
         }
         Ok(())
+    }
+
+    /// What an address of one of our links is, in words, where it is not that of another host.
+    pub fn why_no_other_host(&self, address: Ipv4Addr) -> Option<&'static str> {
+        match self.rib.get(address.into()).own? {
+            OwnRoute::Local => Some("is one of the router's own addresses"),
+            OwnRoute::Broadcast => Some("is the network or broadcast address of a subnet"),
+            OwnRoute::Connected(_) => None,
+        }
     }
 
     /// What a route says to do, where it can be done.

@@ -3,7 +3,8 @@
 //! Workers answer requests and say whom they want or have seen; here the states are kept, requests are made, and the
 //! table that workers read is built. Gateways of routes keep their index in that table for as long as an entry refers to
 //! them; other hosts are appended. The number of neighbours is bounded, and those that never answered go first, so
-//! that a scan of a subnet takes neither memory nor the neighbours that do answer. Time is an argument.
+//! that a scan of a subnet takes neither memory nor the neighbours that do answer. Gateways and those that an operator
+//! named find room whoever else claims to be there. Time is an argument.
 
 mod arp_request;
 mod reachability;
@@ -74,7 +75,7 @@ pub struct NeighborView {
 pub enum NeighborError {
     #[error("{0} is not the address of another host on the link")]
     NotOnLink(Ipv4Addr),
-    #[error("the table of neighbours is full ({0} of them, none of which may go)")]
+    #[error("there are {0} static neighbours already, which is the most there can be")]
     Full(usize),
 }
 
@@ -86,6 +87,8 @@ pub struct Neighbors {
     known: HashMap<Key, Known>,
     /// Those that have not answered, the first asked for first; some have since.
     unanswered: VecDeque<(Key, Instant)>,
+    /// No neighbour may go, until one's state changes.
+    is_full: bool,
     gateways: Vec<Option<Gateway>>,
     gateway_at: HashMap<Key, NeighbourIndex>,
     table: Arc<NeighbourTable>,
@@ -104,6 +107,7 @@ impl Neighbors {
             limit,
             known: HashMap::new(),
             unanswered: VecDeque::new(),
+            is_full: false,
             gateways: Vec::new(),
             gateway_at: HashMap::new(),
             table: Arc::default(),
@@ -137,7 +141,7 @@ impl Neighbors {
             known.used = true;
             return;
         }
-        if !self.known.contains_key(&key) && !self.make_room() {
+        if !self.known.contains_key(&key) && !self.make_room(self.gateway_at.contains_key(&key)) {
             return;
         }
         self.known.insert(key, Known::asked_for(now));
@@ -153,6 +157,7 @@ impl Neighbors {
             self.unanswered.retain(|note| is_unanswered(&self.known, note));
         }
         self.unanswered.push_back((key, since));
+        self.is_full = false;
     }
 
     /// A neighbour was heard of (RFC 826: a known one is updated by whatever it says; a new one is only learned from
@@ -161,8 +166,9 @@ impl Neighbors {
         if !self.is_on_link(key) {
             return;
         }
-        let learn = addressed_to_us || self.gateway_at.contains_key(&key);
-        if !self.known.contains_key(&key) && (!learn || !self.make_room()) {
+        let is_gateway = self.gateway_at.contains_key(&key);
+        let learn = addressed_to_us || is_gateway;
+        if !self.known.contains_key(&key) && (!learn || !self.make_room(is_gateway)) {
             return;
         }
         let known = self.known.entry(key).or_insert_with(|| Known::asked_for(now));
@@ -178,18 +184,36 @@ impl Neighbors {
         if !self.is_on_link(key) {
             return Err(NeighborError::NotOnLink(key.1));
         }
-        if !self.known.contains_key(&key) && !self.make_room() {
-            return Err(NeighborError::Full(self.known.len()));
+        if !self.is_static(key) && self.static_keys().count() >= self.limit {
+            return Err(NeighborError::Full(self.limit));
+        }
+        if !self.known.contains_key(&key) {
+            self.make_room(true);
         }
         self.known.insert(key, Known::told(mac, now));
         self.changed = true;
         Ok(())
     }
 
+    /// Whether a neighbour was added by [`Neighbors::set_static`].
+    pub fn is_static(&self, key: Key) -> bool {
+        self.known.get(&key).is_some_and(|known| known.phase == Phase::Static)
+    }
+
+    fn static_keys(&self) -> impl Iterator<Item = &Key> {
+        self.known.iter().filter(|(_, known)| known.phase == Phase::Static).map(|(key, _)| key)
+    }
+
+    /// Neighbours that can be added by [`Neighbors::set_static`].
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+
     /// Forgets a neighbour. False where there was none.
     pub fn forget(&mut self, key: Key) -> bool {
         let forgotten = self.known.remove(&key).is_some();
         self.changed |= forgotten;
+        self.is_full &= !forgotten;
         forgotten
     }
 
@@ -236,6 +260,7 @@ impl Neighbors {
         }
         self.collect_used();
         self.next_timer = None;
+        self.is_full = false;
         let mut asks = Vec::new();
         let mut gone = Vec::new();
         for (key, known) in &mut self.known {
@@ -354,8 +379,13 @@ impl Neighbors {
     }
 
     /// Makes room for one more: at the limit, the one goes that has been asked for longest and did not answer, or else the
-    /// one that was not heard of for longest and is not used. False where there is none of either.
-    fn make_room(&mut self) -> bool {
+    /// one that was not heard of for longest and is not used. Where there is none of either, one `of_right` takes the place
+    /// of any host that is neither a gateway nor told by an operator, or goes beyond the limit where there are only such;
+    /// for others the answer is false.
+    fn make_room(&mut self, of_right: bool) -> bool {
+        if self.is_full && !of_right {
+            return false;
+        }
         while let Some(note) = self.unanswered.front().copied() {
             let (waits, (key, _)) = (is_unanswered(&self.known, &note), note);
             if waits && self.known.len() < self.limit {
@@ -372,7 +402,19 @@ impl Neighbors {
         self.collect_used();
         let stale = self.known.iter().filter(|(_, known)| known.phase == Phase::Stale && !known.used);
         let oldest = stale.min_by_key(|(_, known)| known.since).map(|(key, _)| *key);
-        oldest.is_some_and(|key| self.forget(key))
+        if oldest.is_some_and(|key| self.forget(key)) {
+            return true;
+        }
+        if of_right {
+            let may_go =
+                |(key, known): &(&Key, &Known)| known.phase != Phase::Static && !self.gateway_at.contains_key(*key);
+            let oldest = self.known.iter().filter(may_go).min_by_key(|(_, known)| known.since).map(|(key, _)| *key);
+            if let Some(key) = oldest {
+                self.forget(key);
+            }
+        }
+        self.is_full = true;
+        of_right
     }
 }
 

@@ -191,6 +191,39 @@ fn a_full_table_of_answers_gives_up_the_stale_before_it_refuses() {
 }
 
 #[test]
+fn gateways_and_static_neighbours_find_room_whoever_else_claims_to_be_there() {
+    let (mut neighbors, now) = (neighbors(3), Instant::now());
+    neighbors.hold_gateway(host(2));
+    neighbors.hold_gateway(host(3));
+    for last in 10..=250 {
+        neighbors.seen(host(last), OTHER_MAC, true, now + Duration::from_millis(u64::from(last)));
+    }
+    assert_eq!(neighbors.len(), 3);
+    let later = now + seconds(1);
+    neighbors.wanted(host(2), later);
+    neighbors.seen(host(2), MAC, true, later);
+    neighbors.seen(host(3), MAC, false, later);
+    neighbors.set_static(host(4), MAC, later).expect("room");
+    assert_eq!([2, 3, 4].map(|last| neighbors.mac(host(last))), [Some(MAC); 3]);
+    assert_eq!(neighbors.len(), 3, "all that nobody vouches for are gone");
+    neighbors.set_static(host(5), MAC, later).expect("room of right");
+    neighbors.set_static(host(6), MAC, later).expect("room of right");
+    assert_eq!(neighbors.set_static(host(7), MAC, later), Err(NeighborError::Full(3)));
+    assert_eq!([2, 3].map(|last| neighbors.mac(host(last))), [Some(MAC); 2], "gateways stay");
+}
+
+#[test]
+fn a_full_table_has_room_again_when_a_neighbour_grows_stale() {
+    let (mut neighbors, now) = (neighbors(1), Instant::now());
+    neighbors.seen(host(2), MAC, true, now);
+    neighbors.seen(host(3), MAC, true, now);
+    assert_eq!(neighbors.mac(host(3)), None);
+    pass(&mut neighbors, now, seconds(31));
+    neighbors.seen(host(3), MAC, true, now + seconds(31));
+    assert_eq!(neighbors.mac(host(3)), Some(MAC));
+}
+
+#[test]
 fn a_gateway_keeps_its_place_while_an_entry_refers_to_it() {
     let (mut neighbors, now) = (neighbors(8), Instant::now());
     let first = neighbors.hold_gateway(host(2));

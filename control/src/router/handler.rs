@@ -34,9 +34,8 @@ use crate::rules::{Rules, RulesError};
 impl From<ChangeError> for Refusal {
     fn from(error: ChangeError) -> Refusal {
         match error {
-            ChangeError::Forwarding(ForwardingError::Gateway { .. }) | ChangeError::Stalled(_) => {
-                Refusal::conflict(error.to_string())
-            }
+            ChangeError::Forwarding(ForwardingError::Gateway { .. } | ForwardingError::NoRouter { .. })
+            | ChangeError::Stalled(_) => Refusal::conflict(error.to_string()),
             ChangeError::Forwarding(_) => Refusal::limit(error.to_string()),
         }
     }
@@ -83,7 +82,8 @@ impl Client<'_> {
     fn port_of(&self, address: Ipv4Addr, name: Option<&str>) -> Result<PortIndex, Refusal> {
         let Some(name) = name else {
             let port = self.router.neighbors.port_of(address);
-            return port.ok_or_else(|| Refusal::conflict(format!("{address} is on the link of no port")));
+            let what = self.router.forwarding.why_no_other_host(address).unwrap_or("is on the link of no port");
+            return port.ok_or_else(|| Refusal::conflict(format!("{address} {what}")));
         };
         let index = self.router.config.ports.iter().position(|port| port.name == name);
         let index = index.and_then(|index| u16::try_from(index).ok()).map(PortIndex);

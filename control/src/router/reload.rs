@@ -6,6 +6,7 @@
 
 use std::time::Instant;
 
+use carpool_dataplane::fib::PortIndex;
 use hashbrown::HashMap;
 use ipnet::Ipv4Net;
 use log::info;
@@ -27,6 +28,8 @@ pub enum ReloadError {
     NeedsRestart(String),
     #[error(transparent)]
     Rules(#[from] RulesError),
+    #[error("with those that came over the control socket, more than {0} [[neighbor]] tables would be in force")]
+    Neighbors(usize),
     #[error(transparent)]
     Change(#[from] ChangeError),
 }
@@ -49,6 +52,7 @@ impl Router {
         }
         let rules = self.rules.reloaded(config.rules.clone())?;
         let set = rules.compile(self.rate)?;
+        self.check_neighbors(&config)?;
         let routes = self.route_differences(&config);
         info!("configuration: {} routes change", routes.len());
 
@@ -62,7 +66,7 @@ impl Router {
             self.publish(true, now);
             return Err(error.into());
         }
-        // Nothing can fail from here on.
+        // Nothing can fail from here on: there is room for the neighbours.
         self.reload_neighbors(&config_before, now);
         self.peers.take_changes(now);
         self.publish_rules(rules, set, now);
@@ -78,8 +82,17 @@ impl Router {
         changed.map(|(prefix, config, before)| (prefix, Routes { config, ..before })).collect()
     }
 
+    /// Refuses more neighbours of the file than there is room for beside those of clients.
+    fn check_neighbors(&self, config: &Config) -> Result<(), ReloadError> {
+        let of_socket = self.socket_neighbors.iter().filter(|key| self.neighbors.is_static(**key)).count();
+        let keys = config.neighbors.iter().map(|neighbor| (PortIndex(neighbor.port), neighbor.address));
+        let of_file = keys.filter(|key| !self.socket_neighbors.contains(key)).count();
+        let limit = self.neighbors.limit();
+        if of_socket + of_file > limit { Err(ReloadError::Neighbors(limit)) } else { Ok(()) }
+    }
+
     fn reload_neighbors(&mut self, before: &Config, now: Instant) {
-        let key = |neighbor: &config::Neighbor| (carpool_dataplane::fib::PortIndex(neighbor.port), neighbor.address);
+        let key = |neighbor: &config::Neighbor| (PortIndex(neighbor.port), neighbor.address);
         for old in before.neighbors.iter().filter(|old| !self.config.neighbors.contains(old)) {
             if !self.socket_neighbors.contains(&key(old)) {
                 self.neighbors.forget(key(old));

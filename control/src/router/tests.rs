@@ -8,9 +8,11 @@ use carpool_dataplane::packet::ipv4::Ipv4Header;
 use carpool_dataplane::pool::hello::{Capabilities, HELLO_LEN};
 use carpool_dataplane::worker::{Bell, WorkerShared};
 
+use crate::api::neighbor::NeighborAdd;
 use crate::api::peer::{PeerShow, PeerState};
 use crate::api::route::{Route, RouteDel, RouteLoad, RouteShow, RouteTarget, Source};
 use crate::api::rule::{RuleDel, RuleShow};
+use crate::api::text::MacAddress;
 use crate::api::{Handler, RefusalKind};
 use crate::config::parse;
 
@@ -395,6 +397,40 @@ fn other_rules_and_the_flush_of_the_pools_of_the_old_ones_come_at_once() {
     bench.client().rule_del(RuleDel { name: "voice".into() }).expect("possible");
     let after = bench.router.publish(false, bench.now);
     assert_eq!(after - before, 2, "one publication between two others");
+}
+
+#[test]
+fn a_reload_with_more_neighbours_than_there_is_room_for_changes_nothing() {
+    let config = CONFIG.replace("10.0.0.1/24", "10.0.0.1/16");
+    let mut bench = Bench::new(&config);
+    let add = NeighborAdd { address: Ipv4Addr::new(192, 0, 2, 9), mac: MacAddress(MAC), port: None };
+    bench.client().neighbor_add(add).expect("room");
+    let neighbor = |i: u32| {
+        let address = Ipv4Addr::from_bits(0x0a00_0100 + i);
+        format!("[[neighbor]]\naddress = \"{address}\"\nmac = \"02:00:00:00:00:02\"\nport = \"east\"\n")
+    };
+    let with = |count| config.replace("203.0.113", "203.0.114") + &(0..count).map(neighbor).collect::<String>();
+    let error = bench.reload(&with(4096)).expect_err("one too many with the one of the socket");
+    assert!(matches!(error, ReloadError::Neighbors(4096)), "{error}");
+    assert_eq!(bench.entry([203, 0, 114, 9]).0.adjacency, Adjacency::NoRoute);
+    bench.reload(&with(4095)).expect("room");
+    assert_eq!(bench.router.neighbors.len(), 4096);
+}
+
+#[test]
+fn an_address_that_is_no_other_hosts_is_refused_for_what_it_is() {
+    let mut bench = Bench::new(CONFIG);
+    let own = "is one of the router's own addresses";
+    let no_host = "is the network or broadcast address of a subnet";
+    for (address, what) in [([192, 0, 2, 1], own), ([192, 0, 2, 255], no_host), ([10, 0, 0, 0], no_host)] {
+        let name = Ipv4Addr::from(address);
+        let refusal = bench.client().route_add(route("100.64.0.0/10", address)).expect_err("no router");
+        let expected = format!("route 100.64.0.0/10 via {name}: {name} {what}");
+        assert_eq!((refusal.kind, refusal.message), (RefusalKind::Conflict, expected));
+        let add = NeighborAdd { address: name, mac: MacAddress(MAC), port: None };
+        let refusal = bench.client().neighbor_add(add).expect_err("no neighbour");
+        assert_eq!((refusal.kind, refusal.message), (RefusalKind::Conflict, format!("{name} {what}")));
+    }
 }
 
 #[test]
