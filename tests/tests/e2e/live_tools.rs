@@ -13,12 +13,10 @@ use carpool_tests::{
 };
 use serde_json::Value;
 
-use crate::network;
+use crate::{STALL, network};
 
 const IPERF_PORT: u16 = 16384;
 const SOCKPERF_PORT: u16 = 16400;
-/// How late the machine's scheduler may be, on a small and busy machine.
-const SCHEDULING: Duration = Duration::from_millis(20);
 /// Expedited forwarding as a TOS byte: the voice rule asks for it.
 const TOS: &str = "184";
 
@@ -165,6 +163,6 @@ fn sockperf_under_a_window_of_half_a_millisecond_loses_nothing_and_waits_no_long
     // do not block, so on two cores two of them, sockperf's two ends and the control threads take turns.
     assert!((20.0..5000.0).contains(&median), "the median is {median} us: {printed}");
     let longest_open = network.pair().expect("carpools").longest_open().expect("both routers answer");
-    assert!(longest_open < window + SCHEDULING, "a pool was open for {longest_open:?}");
+    assert!(longest_open < window + STALL, "a pool was open for {longest_open:?}");
     network.close().expect("both routers end in order");
 }

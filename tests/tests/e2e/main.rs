@@ -21,6 +21,14 @@ use carpool_tests::{
     network::{Middle, Network},
 };
 
+/// How late the scheduler of a small and busy machine may be for nearly everything on the way. That no packet waits longer
+/// than its window plus one iteration is shown on time that tests make themselves, by the pooler's property tests; here
+/// it is shown that nothing but the machine comes on top.
+const SCHEDULING: Duration = Duration::from_millis(20);
+/// How late it may be now and then: two routers, both ends of the streams and the recordings share two cores with whatever
+/// else runs.
+const STALL: Duration = Duration::from_millis(200);
+
 /// A network with carpool routers in the places of A and B, alone on this machine as long as the guard is held.
 fn network(window: Duration, idle: Idle) -> (Alone, Network) {
     network_of(Middle::Carpool { window, idle, both_cores: false })
