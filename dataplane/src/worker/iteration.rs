@@ -110,8 +110,9 @@ impl<N: Nic> Worker<N> {
 
         // 6. Pools whose window has ended.
         packets += stages.flush_due(moment);
-        // 7. Everything that is to leave, leaves.
+        // 7. Everything that is to leave, leaves; what was dropped without a burst goes back as well.
         stages.out.flush(now);
+        stages.out.free_dropped(&mut stages.mempool);
 
         // 8. Bookkeeping at a quiescent point.
         stages.answer_samples(moment);
@@ -142,6 +143,7 @@ impl<N: Nic> Worker<N> {
             stages.flush_for_shutdown(moment);
             stages.abandon_waiting();
             stages.out.flush(time);
+            stages.out.free_dropped(&mut stages.mempool);
             if stages.held() == 0 {
                 break;
             }

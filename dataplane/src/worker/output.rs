@@ -49,7 +49,7 @@ pub(super) struct Output<N> {
     /// What is counted.
     pub counters: Counters,
     /// Packets that were dropped and are to be freed.
-    bin: ArrayVec<Mbuf, BIN>,
+    pub bin: ArrayVec<Mbuf, BIN>,
     shared: Arc<WorkerShared>,
     /// How long frames wait for a port that takes none, such as one without a link.
     patience: TickSpan,
@@ -94,7 +94,7 @@ impl<N: Nic> Output<N> {
         let _ = self.bin.try_push(mbuf);
     }
 
-    /// Gives the memory of dropped packets back. After each burst.
+    /// Gives the memory of dropped packets back. After each burst, and at the end of each iteration.
     #[inline(always)]
     pub fn free_dropped(&mut self, mempool: &mut MempoolCache) {
         if !self.bin.is_empty() {

@@ -141,3 +141,18 @@ fn what_is_not_ecn_capable_is_dropped_where_the_pooled_packet_met_congestion() {
     assert!(bench.west_gets().is_empty());
     assert_eq!(bench.end().drops(Drop::PoolCongested), 2);
 }
+
+#[test]
+fn what_is_dropped_without_a_burst_goes_back_to_its_pool_at_once() {
+    let mut bench = Bench::new();
+    bench.neighbours(vec![Neighbour::new(EAST, GATEWAY, None)]);
+    for tag in 0..5 {
+        bench.west_sends(&udp(WEST_HOST, std::net::Ipv4Addr::new(203, 0, 114, 7), (1, 2), 100, tag));
+    }
+    bench.run();
+    bench.wait(Duration::from_secs(4));
+    bench.run();
+    assert_eq!(bench.counters().drops(Drop::NeighbourUnreachable), 5);
+    assert!(bench.worker.stages.out.bin.is_empty(), "given up by a timer, not in a received burst");
+    bench.end();
+}
