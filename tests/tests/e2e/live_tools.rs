@@ -100,7 +100,7 @@ fn iperf3_with_200_byte_datagrams_loses_nothing_and_rides_in_pooled_packets() {
 }
 
 #[test]
-fn sockperf_under_a_window_of_half_a_millisecond_loses_nothing_and_waits_no_longer_than_that() {
+fn sockperf_under_a_window_of_half_a_millisecond_loses_nothing_on_the_way_and_stays_in_order() {
     let window = Duration::from_micros(500);
     let (_alone, mut network) = network(window, Idle::Adaptive);
     let (port, target) = (SOCKPERF_PORT.to_string(), CLIENTS[0].1.to_string());
