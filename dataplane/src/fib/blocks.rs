@@ -193,4 +193,10 @@ impl Blocks {
         self.domain = Domain::new(0);
         self.batch = 1;
     }
+
+    /// For tests in which a few changes have to be enough: every block waits under an epoch of its own.
+    #[cfg(all(test, loom))]
+    pub fn retire_each_alone(&mut self) {
+        self.batch = 1;
+    }
 }

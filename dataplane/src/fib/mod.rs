@@ -9,6 +9,8 @@ mod arena;
 mod blocks;
 mod error;
 mod lpm4;
+#[cfg(all(test, loom))]
+mod models;
 mod next_hop;
 mod options;
 mod publication;
