@@ -1,0 +1,221 @@
+//! The cases that are streams of destinations: every contender's answers are compared, then its time is taken.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::address::Address;
+use super::carpool::{self, Fib};
+use super::contender::{Contender, Named};
+use super::figure::{Figure, ratios};
+use super::measure::{self, Entry};
+use super::peers::Peers;
+use super::reference::Reference;
+use super::stream::{Source, Stream};
+use super::table::{Family, Table, Tables};
+use super::target;
+use crate::error::BenchError;
+use crate::figure::Spread;
+use crate::interrupt::Interrupt;
+
+/// carpool's tables, each asked through a reader of its own.
+pub struct Ours<A> {
+    announced: Box<dyn Contender<A>>,
+    /// With the longer prefixes, for the stream that all others have.
+    all_lengths: Box<dyn Contender<A>>,
+    /// The same table, for a stream that leads to the longer prefixes too.
+    all_lengths_own: Box<dyn Contender<A>>,
+}
+
+/// Fills carpool's tables. The writers come along: a table without one is no part of a router.
+pub fn ours<F: Fib>(tables: &Tables) -> Result<(Ours<F::Address>, [F; 2]), BenchError> {
+    fn named<F: Fib>(fib: &F, name: &'static str) -> Result<Box<dyn Contender<F::Address>>, BenchError> {
+        Ok(Box::new(Named { name, way: None, lookup: fib.reader()? }))
+    }
+    let fibs = [F::filled(&tables.announced)?, F::filled(&tables.all_lengths)?];
+    let [announced, all_lengths] = &fibs;
+    let ours = Ours {
+        announced: named(announced, carpool::NAME)?,
+        all_lengths: named(all_lengths, carpool::ALL_LENGTHS)?,
+        all_lengths_own: named(all_lengths, carpool::ALL_LENGTHS)?,
+    };
+    Ok((ours, fibs))
+}
+
+/// The streams of one family.
+pub struct Streams<'t> {
+    bench: &'static str,
+    family: Family,
+    /// Destinations in a stream.
+    length: usize,
+    announced: (Source<'t>, Reference),
+    all_lengths: (Source<'t>, Reference),
+}
+
+/// A stream as contenders take it.
+struct Destinations<A> {
+    bits: Vec<u128>,
+    addresses: Vec<A>,
+}
+
+impl<A: Address> Destinations<A> {
+    fn draw(source: &Source<'_>, stream: Stream, count: usize) -> Destinations<A> {
+        let bits = source.draw(stream, count);
+        let addresses = bits.iter().map(|bits| A::from_bits(*bits)).collect();
+        Destinations { bits, addresses }
+    }
+}
+
+impl<'t> Streams<'t> {
+    /// Streams of `length` destinations drawn from these tables.
+    pub fn new(bench: &'static str, tables: &'t Tables, length: usize) -> Streams<'t> {
+        let of = |table: &'t Table| {
+            let reference = Reference::new(table);
+            (Source::new(table, &reference), reference)
+        };
+        let family = tables.announced.family;
+        Streams { bench, family, length, announced: of(&tables.announced), all_lengths: of(&tables.all_lengths) }
+    }
+
+    /// The name of the benchmark.
+    pub fn bench(&self) -> &'static str {
+        self.bench
+    }
+
+    /// Destinations of a random prefix, as the readers of the other cases look them up.
+    pub fn prefixes<A: Address>(&self) -> (Vec<A>, Vec<u16>) {
+        let destinations = Destinations::draw(&self.announced.0, Stream::Prefix, self.length);
+        let expected = destinations.bits.iter().map(|bits| self.announced.1.lookup(*bits)).collect();
+        (destinations.addresses, expected)
+    }
+
+    /// Compares and measures everyone on one stream.
+    pub fn measure<A: Address>(
+        &self,
+        stream: Stream,
+        mut ours: Option<&mut Ours<A>>,
+        peers: &mut Peers<'_, A>,
+        rounds: u16,
+        interrupt: &Interrupt,
+    ) -> Result<Vec<Figure>, BenchError> {
+        let (source, reference) = &self.announced;
+        let (source_all, reference_all) = &self.all_lengths;
+        let shared = Destinations::<A>::draw(source, stream, self.length);
+        let own = Destinations::<A>::draw(source_all, stream, self.length);
+        let name = stream.name();
+        let name_own = format!("{name}-all-lengths");
+
+        let mut entries: Vec<Entry<'_, A>> = Vec::new();
+        if let Some(ours) = &mut ours {
+            self.check(name, &mut *ours.announced, &shared, reference)?;
+            self.check(name, &mut *ours.all_lengths, &shared, reference_all)?;
+            self.check(&name_own, &mut *ours.all_lengths_own, &own, reference_all)?;
+            entries.push(Entry { contender: &mut *ours.announced, destinations: &shared.addresses });
+            entries.push(Entry { contender: &mut *ours.all_lengths, destinations: &shared.addresses });
+            entries.push(Entry { contender: &mut *ours.all_lengths_own, destinations: &own.addresses });
+        }
+        let own_entries = entries.len();
+        let dpdk = own_entries..own_entries + peers.dpdk.len();
+        for contender in peers.dpdk.iter_mut().chain(&mut peers.crates) {
+            interrupt.check()?;
+            self.check(name, &mut **contender, &shared, reference)?;
+            entries.push(Entry { contender: &mut **contender, destinations: &shared.addresses });
+        }
+
+        let rates = measure::rates(&mut entries, rounds, interrupt)?;
+        let measured: Vec<Measured<'_>> = entries
+            .iter()
+            .zip(&rates)
+            .map(|(entry, rates)| Measured { name: entry.contender.name(), way: entry.contender.way(), rates })
+            .collect();
+        let mut figures = Vec::new();
+        let rate = |case: &str, of: &Measured<'_>| {
+            Figure::new(self.bench, case, of.name, "Mlps", of.rates).with_lookup(of.way)
+        };
+        if let Some([announced, all_lengths, all_lengths_own]) =
+            measured.get(..own_entries).and_then(|own| own.first_chunk())
+        {
+            figures.push(rate(name, announced));
+            figures.push(rate(name, all_lengths));
+            figures.push(rate(&name_own, all_lengths_own));
+        }
+        let peers = measured.get(own_entries..).unwrap_or_default();
+        figures.extend(fastest_ways(peers).into_iter().map(|peer| rate(name, peer)));
+        if let Some([announced, all_lengths, all_lengths_own]) =
+            measured.get(..own_entries).and_then(|own| own.first_chunk())
+        {
+            let ratio = |case: &str, this: &Measured<'_>, other: &Measured<'_>| {
+                let contenders = format!("{}/{}", this.name, other.name);
+                Figure::new(self.bench, case, &contenders, "ratio", &ratios(this.rates, other.rates))
+                    .with_lookup(other.way)
+            };
+            if let Some(best) = measured.get(dpdk).and_then(fastest) {
+                figures.push(ratio(name, announced, best).with_target(target::of(self.family, name)));
+            }
+            let longer = target::of(self.family, "all-lengths");
+            figures.push(ratio(name, all_lengths, announced).with_target(longer));
+            figures.push(ratio(&name_own, all_lengths_own, announced).with_target(longer));
+        }
+        Ok(figures)
+    }
+
+    /// Compares every answer with the reference's.
+    fn check<A: Address>(
+        &self,
+        case: &str,
+        contender: &mut dyn Contender<A>,
+        destinations: &Destinations<A>,
+        reference: &Reference,
+    ) -> Result<(), BenchError> {
+        let answers = contender.answers(&destinations.addresses);
+        for (bits, answer) in destinations.bits.iter().zip(answers) {
+            let expected = reference.lookup(*bits);
+            if answer != expected {
+                let address = match self.family {
+                    Family::V4 => IpAddr::V4(Ipv4Addr::from_bits(*bits as u32)),
+                    Family::V6 => IpAddr::V6(Ipv6Addr::from_bits(*bits)),
+                };
+                let case = format!("{} {case}", self.bench);
+                return Err(BenchError::WrongAnswer { case, contender: contender.name(), address, answer, expected });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A contender's rates, round by round.
+struct Measured<'m> {
+    name: &'static str,
+    way: Option<&'static str>,
+    rates: &'m [f64],
+}
+
+impl Measured<'_> {
+    fn median(&self) -> f64 {
+        Spread::of(self.rates.iter().copied()).median
+    }
+}
+
+fn fastest<'m, 'r>(measured: &'m [Measured<'r>]) -> Option<&'m Measured<'r>> {
+    measured.iter().max_by(|a, b| a.median().total_cmp(&b.median()))
+}
+
+/// Each contender once, with its fastest way.
+fn fastest_ways<'m, 'r>(measured: &'m [Measured<'r>]) -> Vec<&'m Measured<'r>> {
+    measured.chunk_by(|a, b| a.name == b.name).filter_map(fastest).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_counts_with_its_fastest_way_to_look_up() {
+        let measured = [
+            Measured { name: "a", way: Some("slow"), rates: &[1.0, 9.0, 2.0] },
+            Measured { name: "a", way: Some("fast"), rates: &[3.0, 3.0, 3.0] },
+            Measured { name: "b", way: None, rates: &[1.0, 1.0, 1.0] },
+        ];
+        let ways: Vec<_> = fastest_ways(&measured).iter().map(|fastest| (fastest.name, fastest.way)).collect();
+        assert_eq!(ways, [("a", Some("fast")), ("b", None)]);
+        assert_eq!(fastest(&measured).and_then(|best| best.way), Some("fast"));
+    }
+}
