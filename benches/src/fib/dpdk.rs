@@ -21,6 +21,9 @@ use crate::interrupt::Interrupt;
 /// Bytes of an IPv6 address.
 type Address6 = [u8; 16];
 
+/// The name of the look-up functions with vectors of 512 bits.
+pub const WIDE_VECTORS: &str = "vector_avx512";
+
 /// Lets DPDK use the vectors of 512 bits that it leaves alone by default, where the CPU has them. It counts for look-up
 /// functions chosen from now on.
 pub fn allow_wide_vectors(_eal: &Eal) {
@@ -127,7 +130,7 @@ impl<'e> Fib4<'e> {
             ("scalar_macro", dpdk::rte_fib_lookup_type_RTE_FIB_LOOKUP_DIR24_8_SCALAR_MACRO),
             ("scalar_inline", dpdk::rte_fib_lookup_type_RTE_FIB_LOOKUP_DIR24_8_SCALAR_INLINE),
             ("scalar_uni", dpdk::rte_fib_lookup_type_RTE_FIB_LOOKUP_DIR24_8_SCALAR_UNI),
-            ("vector_avx512", dpdk::rte_fib_lookup_type_RTE_FIB_LOOKUP_DIR24_8_VECTOR_AVX512),
+            (WIDE_VECTORS, dpdk::rte_fib_lookup_type_RTE_FIB_LOOKUP_DIR24_8_VECTOR_AVX512),
         ];
         let lookups = all.map(|(way, kind)| (way, Fib4Lookup { fib: Rc::clone(self), kind }));
         lookups.into_iter().filter(|(_, lookup)| lookup.select()).collect()
@@ -203,7 +206,7 @@ impl<'e> Fib6<'e> {
     pub fn lookups(self: &Rc<Fib6<'e>>) -> Vec<(&'static str, Fib6Lookup<'e>)> {
         let all = [
             ("scalar", dpdk::rte_fib6_lookup_type_RTE_FIB6_LOOKUP_TRIE_SCALAR),
-            ("vector_avx512", dpdk::rte_fib6_lookup_type_RTE_FIB6_LOOKUP_TRIE_VECTOR_AVX512),
+            (WIDE_VECTORS, dpdk::rte_fib6_lookup_type_RTE_FIB6_LOOKUP_TRIE_VECTOR_AVX512),
         ];
         let lookups = all.map(|(way, kind)| (way, Fib6Lookup { fib: Rc::clone(self), kind }));
         lookups.into_iter().filter(|(_, lookup)| lookup.select()).collect()

@@ -24,6 +24,8 @@ mod table;
 mod target;
 mod updates;
 
+use std::io::Write;
+
 use carpool_dataplane::dpdk::{Eal, EalOptions, Memory};
 use clap::{Args, ValueEnum};
 
@@ -121,9 +123,15 @@ pub fn run(options: &FibOptions) -> Result<(), BenchError> {
     }
     let figures = figures?;
     if !options.json {
-        print!("{}", report::text(&figures));
+        write(&report::text(&figures))?;
     }
     Ok(())
+}
+
+/// To standard output. An error, and no panic, where nobody reads it: hugepages have to be given back.
+fn write(text: &str) -> Result<(), BenchError> {
+    let written = std::io::stdout().write_all(text.as_bytes());
+    written.map_err(|error| BenchError::System(format!("the figures cannot be written: {error}")))
 }
 
 fn start_dpdk(memory: &PacketMemory) -> Result<Eal, BenchError> {
@@ -139,6 +147,9 @@ fn start_dpdk(memory: &PacketMemory) -> Result<Eal, BenchError> {
     dpdk::allow_wide_vectors(&eal);
     Ok(eal)
 }
+
+/// Fills the tables that carpool's are compared with.
+type Fill<'c, A> = fn(&'c Eal, &Table, bool, &Interrupt) -> Result<Peers<'c, A>, BenchError>;
 
 /// What all measurements have in common.
 struct Campaign<'c> {
@@ -160,14 +171,10 @@ impl<'c> Campaign<'c> {
         let (v4, v6) = table::load()?;
         let length = self.options.destinations as usize;
         if self.options.wants_family(FamilyName::V4) {
-            let streams = Streams::new("fib4", &v4, length);
-            let (ours, _writers) = streams::ours::<Fib4>(&v4)?;
-            self.streams(&streams, &v4, Some(ours), peers::v4, &mut take)?;
-            self.own::<Fib4>("fib4", &streams, &v4, &mut take)?;
+            self.family::<Fib4>(&Streams::new("fib4", &v4, length), &v4, peers::v4, &mut take)?;
         }
         if self.options.wants_family(FamilyName::V6) {
-            let streams = Streams::new("fib6", &v6, length);
-            self.streams(&streams, &v6, None, peers::v6, &mut take)?;
+            self.streams(&Streams::new("fib6", &v6, length), &v6, None, peers::v6, &mut take)?;
         }
         if self.options.wants(Case::Reclamation) {
             take(self.reclamation()?)?;
@@ -184,7 +191,7 @@ impl<'c> Campaign<'c> {
     fn print(&self, figure: &Figure) -> Result<(), BenchError> {
         if self.options.json {
             let line = serde_json::to_string(figure).map_err(|error| BenchError::System(error.to_string()))?;
-            println!("{line}");
+            write(&format!("{line}\n"))?;
         }
         Ok(())
     }
@@ -205,13 +212,28 @@ impl<'c> Campaign<'c> {
         ])
     }
 
+    /// One family: everyone's look-ups, and what concerns carpool's table alone.
+    fn family<F: Fib>(
+        &self,
+        streams: &Streams<'_>,
+        tables: &Tables,
+        fill: Fill<'c, F::Address>,
+        take: &mut impl FnMut(Vec<Figure>) -> Result<(), BenchError>,
+    ) -> Result<(), BenchError> {
+        if self.options.wants_streams() {
+            let (ours, _writers) = streams::ours::<F>(tables)?;
+            self.streams(streams, tables, Some(ours), fill, take)?;
+        }
+        self.own::<F>(streams, tables, take)
+    }
+
     /// Everyone's look-ups.
     fn streams<A: Address>(
         &self,
         streams: &Streams<'_>,
         tables: &Tables,
         mut ours: Option<Ours<A>>,
-        fill: impl FnOnce(&'c Eal, &Table, bool, &Interrupt) -> Result<Peers<'c, A>, BenchError>,
+        fill: Fill<'c, A>,
         take: &mut impl FnMut(Vec<Figure>) -> Result<(), BenchError>,
     ) -> Result<(), BenchError> {
         let Some(eal) = self.eal else { return Ok(()) };
@@ -244,13 +266,12 @@ impl<'c> Campaign<'c> {
     /// What concerns carpool's tables alone.
     fn own<F: Fib>(
         &self,
-        bench: &'static str,
         streams: &Streams<'_>,
         tables: &Tables,
         take: &mut impl FnMut(Vec<Figure>) -> Result<(), BenchError>,
     ) -> Result<(), BenchError> {
         let family = tables.announced.family;
-        let own = Own { bench, family, tables, cpus: self.cpus, interrupt: self.interrupt };
+        let own = Own { bench: streams.bench(), family, tables, cpus: self.cpus, interrupt: self.interrupt };
         let say = |what: &str| eprintln!("{family}: {what}");
         if self.options.wants(Case::Memory) {
             take(own.memory::<F>()?)?;

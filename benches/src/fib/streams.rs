@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use super::address::Address;
 use super::carpool::{self, Fib};
 use super::contender::{Contender, Named};
+use super::dpdk::WIDE_VECTORS;
 use super::figure::{Figure, ratios};
 use super::measure::{self, Entry};
 use super::peers::Peers;
@@ -113,7 +114,7 @@ impl<'t> Streams<'t> {
             entries.push(Entry { contender: &mut *ours.all_lengths_own, destinations: &own.addresses });
         }
         let own_entries = entries.len();
-        let dpdk = own_entries..own_entries + peers.dpdk.len();
+        let dpdk = peers.dpdk.len();
         for contender in peers.dpdk.iter_mut().chain(&mut peers.crates) {
             interrupt.check()?;
             self.check(name, &mut **contender, &shared, reference)?;
@@ -126,29 +127,31 @@ impl<'t> Streams<'t> {
             .zip(&rates)
             .map(|(entry, rates)| Measured { name: entry.contender.name(), way: entry.contender.way(), rates })
             .collect();
-        let mut figures = Vec::new();
         let rate = |case: &str, of: &Measured<'_>| {
             Figure::new(self.bench, case, of.name, "Mlps", of.rates).with_lookup(of.way)
         };
-        if let Some([announced, all_lengths, all_lengths_own]) =
-            measured.get(..own_entries).and_then(|own| own.first_chunk())
-        {
+        let mut figures = Vec::new();
+        let (own, peers) = measured.split_at(own_entries);
+        if let [announced, all_lengths, all_lengths_own] = own {
             figures.push(rate(name, announced));
             figures.push(rate(name, all_lengths));
             figures.push(rate(&name_own, all_lengths_own));
         }
-        let peers = measured.get(own_entries..).unwrap_or_default();
         figures.extend(fastest_ways(peers).into_iter().map(|peer| rate(name, peer)));
-        if let Some([announced, all_lengths, all_lengths_own]) =
-            measured.get(..own_entries).and_then(|own| own.first_chunk())
-        {
+        if let [announced, all_lengths, all_lengths_own] = own {
             let ratio = |case: &str, this: &Measured<'_>, other: &Measured<'_>| {
                 let contenders = format!("{}/{}", this.name, other.name);
-                Figure::new(self.bench, case, &contenders, "ratio", &ratios(this.rates, other.rates))
-                    .with_lookup(other.way)
+                let runs = ratios(this.rates, other.rates);
+                Figure::new(self.bench, case, &contenders, "ratio", &runs).with_lookup(other.way)
             };
-            if let Some(best) = measured.get(dpdk).and_then(fastest) {
+            let dpdk = &peers[..dpdk];
+            if let Some(best) = fastest(dpdk) {
                 figures.push(ratio(name, announced, best).with_target(target::of(self.family, name)));
+                // For processors without such vectors, and for DPDK as it is unless it is told to use them.
+                let narrow = dpdk.iter().filter(|way| way.way != Some(WIDE_VECTORS));
+                if let Some(best_narrow) = fastest(narrow).filter(|narrow| narrow.way != best.way) {
+                    figures.push(ratio(name, announced, best_narrow));
+                }
             }
             let longer = target::of(self.family, "all-lengths");
             figures.push(ratio(name, all_lengths, announced).with_target(longer));
@@ -194,8 +197,8 @@ impl Measured<'_> {
     }
 }
 
-fn fastest<'m, 'r>(measured: &'m [Measured<'r>]) -> Option<&'m Measured<'r>> {
-    measured.iter().max_by(|a, b| a.median().total_cmp(&b.median()))
+fn fastest<'m, 'r: 'm>(measured: impl IntoIterator<Item = &'m Measured<'r>>) -> Option<&'m Measured<'r>> {
+    measured.into_iter().max_by(|a, b| a.median().total_cmp(&b.median()))
 }
 
 /// Each contender once, with its fastest way.
