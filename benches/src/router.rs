@@ -226,7 +226,7 @@ impl Bench {
         let ports = [open(&west, WEST)?, open(&east, EAST)?];
 
         let domain = Domain::new(1);
-        let (mut routes, table) = lpm4(&domain, 2 * u32::from(DESTINATIONS));
+        let (mut routes, table) = lpm4(&domain).map_err(failed)?;
         let out = if case.work == Work::Pool { VIA_POOLED } else { VIA };
         let networks = (0..DESTINATIONS).map(|number| (destination(number), 24, out));
         for (address, length, entry) in networks.chain([(PEER, 32, VIA), (ROUTER, 32, LOCAL)]) {

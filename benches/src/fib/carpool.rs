@@ -60,70 +60,82 @@ fn refused(problem: impl ToString) -> BenchError {
     BenchError::Table { contender: NAME, problem: problem.to_string() }
 }
 
-/// The IPv4 table.
-pub struct Fib4 {
-    domain: Arc<Domain>,
-    writer: Lpm4Writer,
-    table: Arc<Lpm4>,
+/// A family's table, of the types that it has in the dataplane.
+macro_rules! fib {
+    ($fib:ident, $reader:ident, $make:ident, $writer:ty, $table:ty, $net:ty, $address:ty) => {
+        /// The table and its writer.
+        pub struct $fib {
+            domain: Arc<Domain>,
+            writer: $writer,
+            table: Arc<$table>,
+        }
+
+        impl $fib {
+            fn prefix(route: &Route) -> Result<$net, BenchError> {
+                <$net>::new(<$address>::from_bits(route.first).into(), route.length).map_err(refused)
+            }
+        }
+
+        impl Fib for $fib {
+            type Address = $address;
+            type Reader = $reader;
+
+            fn new() -> Result<$fib, BenchError> {
+                let domain = Domain::new(READERS);
+                let (writer, table) = $make(&domain).map_err(refused)?;
+                Ok($fib { domain, writer, table })
+            }
+
+            fn insert(&mut self, route: &Route) -> Result<(), BenchError> {
+                self.writer.insert($fib::prefix(route)?, EntryId(route.hop)).map(drop).map_err(refused)
+            }
+
+            fn remove(&mut self, route: &Route) -> Result<(), BenchError> {
+                let before = self.writer.remove($fib::prefix(route)?).map_err(refused)?;
+                before.map(drop).ok_or_else(|| refused("a prefix was not there"))
+            }
+
+            fn apply(&mut self, routes: &[Route]) -> Result<(), BenchError> {
+                let change = |route| Ok(($fib::prefix(route)?, Some(EntryId(route.hop))));
+                let changes = routes.iter().map(change).collect::<Result<Vec<_>, BenchError>>()?;
+                self.writer.apply(&changes, &mut || {}).map_err(refused)
+            }
+
+            fn memory(&self) -> usize {
+                self.writer.memory().used
+            }
+
+            fn reader(&self) -> Result<$reader, BenchError> {
+                let reader = self.domain.reader().ok_or_else(|| refused("it has no room for another reader"))?;
+                Ok($reader { reader, table: Arc::clone(&self.table) })
+            }
+        }
+
+        /// One thread's reader of the table.
+        pub struct $reader {
+            reader: Reader,
+            table: Arc<$table>,
+        }
+
+        impl Lookup for $reader {
+            type Address = $address;
+            type Hop = EntryId;
+
+            fn burst(&mut self, destinations: &[$address], hops: &mut [EntryId]) {
+                self.table.lookup_burst(self.reader.enter(), destinations, hops);
+            }
+
+            fn plain(hop: EntryId) -> u16 {
+                hop.0
+            }
+        }
+
+        impl Offline for $reader {
+            fn offline(&mut self) {
+                self.reader.offline();
+            }
+        }
+    };
 }
 
-fn prefix4(route: &Route) -> Result<Ipv4Net, BenchError> {
-    Ipv4Net::new(u32::from_bits(route.first).into(), route.length).map_err(refused)
-}
-
-impl Fib for Fib4 {
-    type Address = u32;
-    type Reader = Reader4;
-
-    fn new() -> Result<Fib4, BenchError> {
-        let domain = Domain::new(READERS);
-        let (writer, table) = lpm4(&domain, 1 << 18);
-        Ok(Fib4 { domain, writer, table })
-    }
-
-    fn insert(&mut self, route: &Route) -> Result<(), BenchError> {
-        self.writer.insert(prefix4(route)?, EntryId(route.hop)).map_err(refused)
-    }
-
-    fn remove(&mut self, route: &Route) -> Result<(), BenchError> {
-        if self.writer.remove(prefix4(route)?) { Ok(()) } else { Err(refused("a prefix was not there")) }
-    }
-
-    fn apply(&mut self, routes: &[Route]) -> Result<(), BenchError> {
-        routes.iter().try_for_each(|route| self.insert(route))
-    }
-
-    fn memory(&self) -> usize {
-        (self.writer.nodes() * 256 + 65_536) * 5
-    }
-
-    fn reader(&self) -> Result<Reader4, BenchError> {
-        let reader = self.domain.reader().ok_or_else(|| refused("it has no room for another reader"))?;
-        Ok(Reader4 { reader, table: Arc::clone(&self.table) })
-    }
-}
-
-/// A reader of the IPv4 table.
-pub struct Reader4 {
-    reader: Reader,
-    table: Arc<Lpm4>,
-}
-
-impl Lookup for Reader4 {
-    type Address = u32;
-    type Hop = EntryId;
-
-    fn burst(&mut self, destinations: &[u32], hops: &mut [EntryId]) {
-        self.table.lookup_burst(self.reader.enter(), destinations, hops);
-    }
-
-    fn plain(hop: EntryId) -> u16 {
-        hop.0
-    }
-}
-
-impl Offline for Reader4 {
-    fn offline(&mut self) {
-        self.reader.offline();
-    }
-}
+fib!(Fib4, Reader4, lpm4, Lpm4Writer, Lpm4, Ipv4Net, u32);

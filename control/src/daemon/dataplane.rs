@@ -23,9 +23,6 @@ use crate::config::{self, Config};
 use crate::peers::Identity;
 use crate::router::{Hardware, Parts, Router, WorkerLink};
 
-/// Nodes of the forwarding table: as many /16s and /24s can have longer prefixes within them. Memory is used for those
-/// that do.
-const FIB_NODES: u32 = 1 << 18;
 /// The mempool's name.
 const MEMPOOL: &str = "packets";
 
@@ -94,7 +91,7 @@ impl Dataplane {
 
         let rate = TickRate::measure();
         let domain = Domain::new(cores.len());
-        let (fib, table) = lpm4(&domain, FIB_NODES);
+        let (fib, table) = lpm4(&domain).map_err(|error| format!("no memory for the forwarding table: {error}"))?;
         let identity = Identity { router_id: config.router_id, instance: random() as u32 | 1 };
         let idle = match config.dataplane.idle {
             config::Idle::Adaptive => Idle::Adaptive,

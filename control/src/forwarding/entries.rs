@@ -96,7 +96,7 @@ impl Entries {
         let id = match self.free.pop() {
             Some(id) => id,
             None => {
-                let id = EntryId(u16::try_from(self.slots.len() + 1).ok()?);
+                let id = u16::try_from(self.slots.len() + 1).ok().map(EntryId).filter(|id| *id <= EntryId::LAST)?;
                 self.slots.push(None);
                 id
             }

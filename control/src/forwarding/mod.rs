@@ -15,7 +15,7 @@ mod paths;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use carpool_dataplane::fib::{Domain, Entry, EntryId, Lpm4Error, Lpm4Writer, PeerIndex, PortIndex};
+use carpool_dataplane::fib::{Domain, Entry, EntryId, FibError, FibMemory, Lpm4Writer, PeerIndex, PortIndex};
 use hashbrown::{HashMap, HashSet};
 use ipnet::Ipv4Net;
 
@@ -35,10 +35,10 @@ pub enum ForwardingError {
     Gateway { prefix: Ipv4Net, gateway: Ipv4Addr },
     #[error("route {prefix} via {gateway}: {gateway} {what}")]
     NoRouter { prefix: Ipv4Net, gateway: Ipv4Addr, what: &'static str },
-    #[error("more than 65535 different next hops and paths are in use")]
+    #[error("more than 65503 different next hops and paths are in use")]
     Entries,
     #[error(transparent)]
-    Table(#[from] Lpm4Error),
+    Table(#[from] FibError),
 }
 
 /// What is to change.
@@ -157,6 +157,11 @@ impl Forwarding {
         self.entries.len()
     }
 
+    /// Bytes of the forwarding table.
+    pub fn fib_memory(&self) -> FibMemory {
+        self.fib.memory()
+    }
+
     /// Works a change out. Workers see nothing of it yet. `pulse` is called again and again: a full table takes seconds.
     ///
     /// # Errors
@@ -224,49 +229,39 @@ impl Forwarding {
     /// Writes the leaves of a change whose entries every worker knows. `pulse` as in [`Forwarding::prepare`].
     ///
     /// # Errors
-    /// Where the table has no room; then nothing has changed.
+    /// Where the table has no room, or a worker stands still; then nothing has changed.
     pub fn commit(
         &mut self,
         prepared: Prepared,
         neighbors: &mut Neighbors,
         pulse: &mut dyn FnMut(),
     ) -> Result<Committed, ForwardingError> {
-        let mut committed = Committed::default();
-        let mut written = Vec::with_capacity(prepared.leaves.len());
-        // Additions first: only they can fail.
-        for (count, (prefix, id)) in prepared.leaves.iter().enumerate() {
+        let mut changes = Vec::with_capacity(prepared.leaves.len());
+        let mut before_all = Vec::with_capacity(prepared.leaves.len());
+        for (count, (prefix, leaf)) in prepared.leaves.iter().enumerate() {
             if count % PULSE == 0 {
                 pulse();
             }
-            let Some(id) = id else { continue };
             let before = self.fib.get(*prefix);
-            if before == Some(*id) {
-                continue;
-            }
-            if let Err(full) = self.fib.insert(*prefix, *id) {
-                for (prefix, before, _) in written.into_iter().rev() {
-                    self.restore(prefix, before);
-                }
-                self.abort(prepared, neighbors);
-                return Err(full.into());
-            }
-            self.entries.named(*id);
-            written.push((*prefix, before, Some(*id)));
-        }
-        for (prefix, id) in &prepared.leaves {
-            if id.is_none() {
-                let before = self.fib.get(*prefix);
-                self.fib.remove(*prefix);
-                written.push((*prefix, before, None));
+            if before != *leaf {
+                changes.push((*prefix, *leaf));
+                before_all.push(before);
             }
         }
-        for (_, before, after) in &written {
-            committed.pooled |= [*before, *after].into_iter().flatten().any(|id| self.entries.pools(id));
+        if let Err(refused) = self.fib.apply(&changes, pulse) {
+            self.abort(prepared, neighbors);
+            return Err(refused.into());
+        }
+        let mut committed = Committed { leaves: changes.len(), pooled: false };
+        for ((_, after), before) in changes.iter().zip(before_all) {
+            committed.pooled |= [before, *after].into_iter().flatten().any(|id| self.entries.pools(id));
+            if let Some(after) = after {
+                self.entries.named(*after);
+            }
             if let Some(before) = before {
-                self.entries.unnamed(*before);
+                self.entries.unnamed(before);
             }
         }
-        committed.leaves = written.len();
         self.let_go(&prepared);
         Ok(committed)
     }
@@ -287,22 +282,6 @@ impl Forwarding {
     /// Makes entries usable again that every worker has passed by. Returns how many still wait for that.
     pub fn reclaim(&mut self, neighbors: &mut Neighbors) -> usize {
         self.entries.reclaim(&self.domain, neighbors)
-    }
-
-    /// Puts a leaf back as it was.
-    fn restore(&mut self, prefix: Ipv4Net, before: Option<EntryId>) {
-        if let Some(id) = self.fib.get(prefix) {
-            self.entries.unnamed(id);
-        }
-        match before {
-            // The nodes it needs are there: the prefix is.
-            Some(id) => {
-                let _ = self.fib.insert(prefix, id);
-            }
-            None => {
-                self.fib.remove(prefix);
-            }
-        }
     }
 
     /// The hold that `prepare` had on its entries ends: those that no leaf names wait for the workers.

@@ -88,7 +88,7 @@ impl Bench {
     fn new(text: &str) -> Bench {
         let config = parse(text, "c.toml").expect("a sound configuration");
         let domain = Domain::new(1);
-        let (fib, table) = lpm4(&domain, 1024);
+        let (fib, table) = lpm4(&domain).expect("address space");
         let reader = domain.reader().expect("one slot");
         let now = Instant::now();
         let identity = Identity { router_id: config.router_id, instance: INSTANCE };

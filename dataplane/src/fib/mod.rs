@@ -5,10 +5,19 @@
 //! iteration; what the writer has taken out of use is freed or used again only when every reader has entered a later
 //! section or gone offline.
 
+mod arena;
+mod blocks;
+mod error;
 mod lpm4;
 mod next_hop;
+mod options;
 mod publication;
+mod stretch;
+mod sync;
+mod transaction;
 
-pub use lpm4::{Lpm4, Lpm4Error, Lpm4Writer, lpm4};
+pub use error::FibError;
+pub use lpm4::{Lpm4, Lpm4Writer, lpm4, lpm4_with};
 pub use next_hop::{Adjacency, Entry, EntryId, Neighbour, NeighbourIndex, NeighbourTable, PeerIndex, PortIndex};
+pub use options::{FibMemory, FibOptions};
 pub use publication::{Domain, Published, Publisher, Reader, Section, publish};

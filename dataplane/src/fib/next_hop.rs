@@ -44,6 +44,8 @@ pub struct EntryId(pub u16);
 impl EntryId {
     /// No prefix covers the destination.
     pub const NO_ROUTE: EntryId = EntryId(0);
+    /// The largest that a leaf can name: the tables keep those above for themselves.
+    pub const LAST: EntryId = EntryId(super::stretch::FIRST_TAIL - 1);
 }
 
 /// What is done with packets to a destination.

@@ -6,11 +6,12 @@
 //! of user-space RCU's QSBR flavour (Desnoyers et al., "User-Level Implementations of Read-Copy Update", 2012): a
 //! reader pays one load and a compare per iteration, however many look-ups it makes.
 
-use std::marker::PhantomData;
+use std::cell::Cell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering, fence};
 
 use crossbeam::utils::CachePadded;
+
+use super::sync::{AtomicPtr, AtomicU64, Ordering, fence};
 
 /// What a reader's slot holds while the reader holds no reference at all. Epochs start above it.
 const OFFLINE: u64 = 0;
@@ -38,7 +39,7 @@ impl Domain {
     /// Claims the next free reader slot; None when as many readers as the domain has room for exist already.
     pub fn reader(self: &Arc<Domain>) -> Option<Reader> {
         let slot = usize::try_from(self.claimed.fetch_add(1, Ordering::Relaxed)).ok()?;
-        (slot < self.slots.len()).then(|| Reader { domain: Arc::clone(self), slot, _not_sync: PhantomData })
+        (slot < self.slots.len()).then(|| Reader { domain: Arc::clone(self), slot, note: Cell::new(0) })
     }
 
     /// Starts a new epoch and returns it. What was unpublished before this call is free to go once
@@ -63,8 +64,8 @@ impl Domain {
 pub struct Reader {
     domain: Arc<Domain>,
     slot: usize,
-    /// A slot has one thread that stores to it; the reader may move to that thread but not be shared.
-    _not_sync: PhantomData<std::cell::Cell<()>>,
+    /// See [`Section::note`]. (A slot has one thread that stores to it: like this, the reader may move but not be shared.)
+    note: Cell<u32>,
 }
 
 impl Reader {
@@ -85,7 +86,7 @@ impl Reader {
                 }
             }
         }
-        Section { domain: &self.domain, epoch }
+        Section { domain: &self.domain, epoch, note: &self.note }
     }
 
     /// Announces that this reader holds nothing and will not, until it enters a section again. Call before blocking.
@@ -109,9 +110,23 @@ impl Drop for Reader {
 pub struct Section<'r> {
     domain: &'r Arc<Domain>,
     epoch: u64,
+    note: &'r Cell<u32>,
 }
 
-impl Section<'_> {
+impl<'r> Section<'r> {
+    /// Whether it protects what is published in a domain.
+    #[inline(always)]
+    pub fn is_of(self, domain: &Arc<Domain>) -> bool {
+        Arc::ptr_eq(self.domain, domain)
+    }
+
+    /// A word of the reading thread's own, zero at first, that outlasts the section: a table notes there which form of
+    /// look-up suits the traffic it sees.
+    #[inline(always)]
+    pub fn note(self) -> &'r Cell<u32> {
+        self.note
+    }
+
     /// The epoch it was entered in: while that is the same, nothing new has been published.
     #[inline(always)]
     pub fn epoch(self) -> u64 {
@@ -119,9 +134,9 @@ impl Section<'_> {
     }
 }
 
-/// A value that readers see through a pointer.
+/// Where readers find a value.
 #[derive(Debug)]
-struct Cell<T> {
+struct Place<T> {
     current: AtomicPtr<T>,
 }
 
@@ -129,12 +144,12 @@ struct Cell<T> {
 #[derive(Debug)]
 pub struct Published<T> {
     domain: Arc<Domain>,
-    cell: Arc<Cell<T>>,
+    place: Arc<Place<T>>,
 }
 
 impl<T> Clone for Published<T> {
     fn clone(&self) -> Self {
-        Published { domain: Arc::clone(&self.domain), cell: Arc::clone(&self.cell) }
+        Published { domain: Arc::clone(&self.domain), place: Arc::clone(&self.place) }
     }
 }
 
@@ -142,14 +157,14 @@ impl<T: Send + Sync> Published<T> {
     /// The value that is current now. None only where the section belongs to another domain.
     #[inline(always)]
     pub fn load<'s>(&'s self, section: Section<'s>) -> Option<&'s T> {
-        if !Arc::ptr_eq(section.domain, &self.domain) {
+        if !section.is_of(&self.domain) {
             return None;
         }
-        let current = self.cell.current.load(Ordering::Acquire);
+        let current = self.place.current.load(Ordering::Acquire);
         // SAFETY: the pointer comes from a Box and is never null. The publisher frees a value only after every reader
         // of its domain has entered a section begun after the value was replaced, or gone offline. This section was
         // entered before this load and is still borrowed from its reader, so neither has happened to this value. When
-        // the publisher itself goes it leaks the current value into the cell, which this `Published` keeps alive.
+        // the publisher itself goes it leaks the current value into its place, which this `Published` keeps alive.
         Some(unsafe { &*current })
     }
 }
@@ -158,23 +173,23 @@ impl<T: Send + Sync> Published<T> {
 #[derive(Debug)]
 pub struct Publisher<T> {
     domain: Arc<Domain>,
-    cell: Arc<Cell<T>>,
+    place: Arc<Place<T>>,
     /// Replaced values with the epoch that all readers must have reached before they go.
     retired: Vec<(u64, Box<T>)>,
 }
 
 /// Publishes `first` in `domain` and returns both ends.
 pub fn publish<T: Send + Sync>(domain: &Arc<Domain>, first: T) -> (Publisher<T>, Published<T>) {
-    let cell = Arc::new(Cell { current: AtomicPtr::new(Box::into_raw(Box::new(first))) });
-    let published = Published { domain: Arc::clone(domain), cell: Arc::clone(&cell) };
-    (Publisher { domain: Arc::clone(domain), cell, retired: Vec::new() }, published)
+    let place = Arc::new(Place { current: AtomicPtr::new(Box::into_raw(Box::new(first))) });
+    let published = Published { domain: Arc::clone(domain), place: Arc::clone(&place) };
+    (Publisher { domain: Arc::clone(domain), place, retired: Vec::new() }, published)
 }
 
 impl<T: Send + Sync> Publisher<T> {
     /// Makes `value` current and returns the epoch from which on no reader sees the one before. A reader that blocks, offline,
     /// takes it up when it is woken: the caller wakes it.
     pub fn publish(&mut self, value: T) -> u64 {
-        let old = self.cell.current.swap(Box::into_raw(Box::new(value)), Ordering::SeqCst);
+        let old = self.place.current.swap(Box::into_raw(Box::new(value)), Ordering::SeqCst);
         let epoch = self.domain.advance();
         // SAFETY: `old` came from Box::into_raw here or in `publish`, and the swap gave it to this call alone.
         let old = unsafe { Box::from_raw(old) };
@@ -191,10 +206,10 @@ impl<T: Send + Sync> Publisher<T> {
     }
 }
 
-impl<T> Drop for Cell<T> {
+impl<T> Drop for Place<T> {
     fn drop(&mut self) {
         // SAFETY: the last end is gone, so no section can lead here any more; the pointer came from Box::into_raw.
-        drop(unsafe { Box::from_raw(*self.current.get_mut()) });
+        drop(unsafe { Box::from_raw(self.current.load(Ordering::Relaxed)) });
     }
 }
 
@@ -209,7 +224,7 @@ impl<T> Drop for Publisher<T> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
     use std::sync::atomic::{AtomicBool, AtomicUsize};

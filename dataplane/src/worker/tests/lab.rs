@@ -75,7 +75,7 @@ impl Bench {
         let name = format!("bench{}", NUMBER.fetch_add(1, Ordering::Relaxed));
         let mempool = Mempool::create(test_eal(), &name, 4095, 2048 + HEADROOM).expect("memory for a bench");
         let domain = Domain::new(1);
-        let (mut routes, table) = lpm4(&domain, 256);
+        let (mut routes, table) = lpm4(&domain).expect("address space");
         for (prefix, entry) in [
             ("192.0.2.0/24", WEST_LINK),
             ("192.0.2.1/32", LOCAL),
