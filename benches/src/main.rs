@@ -1,5 +1,7 @@
 //! Millions of packets per second on one core: carpool beside DPDK's testpmd, on the same ports, in the same run.
 //!
+//! Or forwarding tables side by side: [`fib`].
+//!
 //! [`case`] says what is measured, [`traffic`] makes the packets, [`router`] and [`testpmd`] run the contenders, one
 //! after the other in turn, and [`figure`] prints what they did. `scripts/bench` builds and runs this.
 #![deny(unsafe_code)]
@@ -37,7 +39,12 @@ use crate::testpmd::Mode;
 
 /// Millions of packets per second on one core: carpool beside dpdk-testpmd, on the same virtual ports.
 #[derive(Parser)]
-#[command(name = "scripts/bench", args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
+#[command(
+    name = "scripts/bench",
+    bin_name = "scripts/bench",
+    args_conflicts_with_subcommands = true,
+    disable_help_subcommand = true
+)]
 struct Options {
     #[command(subcommand)]
     part: Option<Part>,
@@ -70,7 +77,10 @@ struct Options {
 /// Measurements of something else; and what the benchmark runs itself for, as DPDK starts once per process.
 #[derive(Subcommand)]
 enum Part {
-    /// Millions of look-ups a second: carpool's forwarding tables beside DPDK's and others', with a full Internet table
+    /// Millions of look-ups a second: carpool's forwarding tables beside DPDK's and others', with a full Internet table.
+    ///
+    /// Bursts of 32 destinations, as a worker looks them up; contenders take turns on one CPU; every answer is compared
+    /// before time counts. carpool's tables enter a section of their reclamation scheme for every burst.
     Fib(FibOptions),
     /// Measures carpool once
     #[command(hide = true)]

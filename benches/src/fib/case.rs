@@ -30,7 +30,7 @@ impl Case {
         (Case::Stream(Stream::Sequential), "runs of 16,384 consecutive announced addresses, drawn like prefix"),
         (Case::Stream(Stream::Random), "random addresses of all IPv4, or of 2000::/3"),
         (Case::Memory, "memory of the full table"),
-        (Case::Build, "seconds to fill a table, prefix by prefix and as one batch"),
+        (Case::Build, "seconds of processor time to fill a table, prefix by prefix and as one batch"),
         (Case::Updates, "updates a second and how long one takes, without and with a reader"),
         (Case::Readers, "what a reader loses while a writer changes the table"),
         (Case::Reclamation, "what it costs a reader to say that it holds nothing, by burst"),

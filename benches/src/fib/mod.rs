@@ -47,10 +47,7 @@ const MEMORY_MB: usize = 800;
 /// How often the cost of reclamation is measured.
 const RECLAMATION_RUNS: usize = 9;
 
-/// Millions of look-ups a second: carpool's forwarding tables beside DPDK's and others', with a full Internet table.
-///
-/// Bursts of 32 destinations, as a worker looks them up; contenders take turns on one CPU; every answer is compared
-/// before time counts. carpool's tables enter a section of their reclamation scheme for every burst.
+/// What is measured, and how long.
 #[derive(Args)]
 pub struct FibOptions {
     /// Measure this case only; can be given several times

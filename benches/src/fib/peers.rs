@@ -1,11 +1,11 @@
 //! The tables that carpool's are compared with, filled with the same routes.
 
 use std::rc::Rc;
-use std::time::Instant;
 
 use carpool_dataplane::dpdk::Eal;
 
 use super::contender::{Contender, Lookup, Named};
+use super::measure::processor_time;
 use super::table::Table;
 use super::{crates, dpdk};
 use crate::error::BenchError;
@@ -17,7 +17,7 @@ pub struct Peers<'e, A> {
     pub dpdk: Vec<Box<dyn Contender<A> + 'e>>,
     /// Other crates'.
     pub crates: Vec<Box<dyn Contender<A> + 'e>>,
-    /// How many seconds it took to fill each.
+    /// How many seconds of processor time it took to fill each.
     pub seconds: Vec<(&'static str, f64)>,
 }
 
@@ -29,9 +29,9 @@ impl<'e, A> Peers<'e, A> {
     /// Fills a table, tells what is going on, and notes how long it took.
     fn fill<T>(&mut self, name: &'static str, fill: impl FnOnce() -> Result<T, BenchError>) -> Result<T, BenchError> {
         eprintln!("filling {name}");
-        let start = Instant::now();
+        let start = processor_time()?;
         let table = fill()?;
-        self.seconds.push((name, start.elapsed().as_secs_f64()));
+        self.seconds.push((name, (processor_time()? - start).as_secs_f64()));
         Ok(table)
     }
 
