@@ -209,6 +209,46 @@ fn fastest_ways<'m, 'r>(measured: &'m [Measured<'r>]) -> Vec<&'m Measured<'r>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fib::contender::Lookup;
+    use crate::fib::table::Route;
+
+    /// Leads everything to one next hop.
+    struct OneHop(u16);
+
+    impl Lookup for OneHop {
+        type Address = u32;
+        type Hop = u16;
+
+        fn burst(&mut self, _destinations: &[u32], hops: &mut [u16]) {
+            hops.fill(self.0);
+        }
+
+        fn plain(hop: u16) -> u16 {
+            hop
+        }
+    }
+
+    #[test]
+    fn a_contender_with_a_wrong_answer_is_not_measured() {
+        let table = Table { family: Family::V4, routes: vec![Route { first: 0x0a00_0000, length: 8, hop: 7 }] };
+        let tables = Tables { announced: table.clone(), all_lengths: table };
+        let streams = Streams::new("fib4", &tables, 1000);
+        let measure = |stream, hop| {
+            let dpdk: Vec<Box<dyn Contender<u32>>> =
+                vec![Box::new(Named { name: "one", way: None, lookup: OneHop(hop) })];
+            let mut peers = Peers { dpdk, crates: Vec::new(), seconds: Vec::new() };
+            streams.measure(stream, None, &mut peers, 1, &Interrupt::default())
+        };
+        let figures = measure(Stream::Uniform, 7).expect("all its answers are right");
+        assert_eq!((figures.len(), figures[0].case.as_str(), figures[0].contender.as_str()), (1, "uniform", "one"));
+        for (stream, hop) in [(Stream::Uniform, 8), (Stream::Random, 7)] {
+            let Err(error) = measure(stream, hop) else { panic!("{stream:?}: {hop} was taken for right") };
+            assert!(
+                matches!(error, BenchError::WrongAnswer { contender: "one", answer, .. } if answer == hop),
+                "{error}"
+            );
+        }
+    }
 
     #[test]
     fn a_table_counts_with_its_fastest_way_to_look_up() {
