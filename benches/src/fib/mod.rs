@@ -112,7 +112,10 @@ pub fn run(options: &FibOptions) -> Result<(), BenchError> {
     let interrupt = Interrupt::new()?;
     let memory = PacketMemory::choose(MEMORY_MB, options.no_huge || !options.wants_streams());
     let eal = if options.wants_streams() { Some(start_dpdk(&memory)?) } else { None };
-    eprintln!("look-ups on CPU {}, changes on CPU {}; DPDK's tables in {memory}", cpus.core, cpus.main_core);
+    eprintln!("look-ups on CPU {}, changes on CPU {}", cpus.core, cpus.main_core);
+    if eal.is_some() {
+        eprintln!("DPDK's tables in {memory}");
+    }
     let campaign = Campaign { options, cpus, interrupt: &interrupt, eal: eal.as_ref() };
     let figures = campaign.figures();
     if let Some(eal) = eal {
