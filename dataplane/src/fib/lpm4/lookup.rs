@@ -6,11 +6,12 @@
 //! sees it finds out by trying, one burst in [`SAMPLE`], and notes it in its section.
 
 use std::cell::Cell;
+use std::hint::select_unpredictable;
 
-use super::{Lpm4, MIXED, TAIL};
+use super::{HALVES, Lpm4, MIXED, TAIL, WORDS};
 use crate::arch::Simd;
 use crate::fib::next_hop::EntryId;
-use crate::fib::stretch::{FIRST_TAIL, leaf_index, load_leaf, load_tail, uniform};
+use crate::fib::stretch::{FIRST_TAIL, leaf_index, load_tail, uniform};
 use crate::fib::sync::Ordering;
 
 /// Destinations looked up together.
@@ -24,112 +25,156 @@ const SUMMARY_UNTIL: u32 = 8;
 /// In a reader's note: ask the summary first. The lower bits count bursts.
 const SUMMARY_FIRST: u32 = 1 << 31;
 
-impl Lpm4 {
-    /// Whole bursts as they are, the rest of one filled up with zeros.
-    #[inline(always)]
-    pub(super) fn lookup_burst_by_form(&self, note: &Cell<u32>, destinations: &[u32], leaves: &mut [EntryId]) {
-        let count = destinations.len().min(leaves.len());
-        let (Some(destinations), Some(leaves)) = (destinations.get(..count), leaves.get_mut(..count)) else { return };
-        let (bursts, rest) = destinations.as_chunks::<BURST>();
-        let (burst_leaves, rest_leaves) = leaves.as_chunks_mut::<BURST>();
-        for (destinations, leaves) in bursts.iter().zip(burst_leaves) {
-            self.lookup_by_traffic(note, destinations, leaves);
-        }
-        if !rest.is_empty() {
-            let mut destinations = [0; BURST];
-            let mut leaves = [EntryId::NO_ROUTE; BURST];
-            destinations.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
-            self.lookup_by_form::<false>(&destinations, &mut leaves);
-            rest_leaves.iter_mut().zip(leaves).for_each(|(to, from)| *to = from);
-        }
-    }
-
-    /// With the summary or without, as this reader's traffic is; and now and then with it, to see.
-    #[inline(always)]
-    fn lookup_by_traffic(&self, note: &Cell<u32>, destinations: &[u32; BURST], leaves: &mut [EntryId; BURST]) {
+/// Burst by burst, with the summary or without, as this reader's traffic is; and now and then with it, to see. Both
+/// return how many destinations the summary decided.
+#[inline(always)]
+fn by_traffic(
+    note: &Cell<u32>,
+    destinations: &[u32],
+    leaves: &mut [EntryId],
+    words: impl Fn(&[u32; BURST], &mut [EntryId; BURST]) -> u32,
+    summary: impl Fn(&[u32; BURST], &mut [EntryId; BURST]) -> u32,
+) {
+    let burst = |destinations: &[u32; BURST], leaves: &mut [EntryId; BURST]| {
         let before = note.get();
-        if before & (SUMMARY_FIRST | (SAMPLE - 1)) != 0 && before & SUMMARY_FIRST == 0 {
-            note.set((before + 1) & !SUMMARY_FIRST);
-            self.lookup_by_form::<false>(destinations, leaves);
+        if before & SUMMARY_FIRST == 0 && !before.is_multiple_of(SAMPLE) {
+            note.set(before + 1);
+            words(destinations, leaves);
         } else {
-            let decided = self.lookup_by_form::<true>(destinations, leaves);
+            let decided = summary(destinations, leaves);
             let threshold = if before & SUMMARY_FIRST == 0 { SUMMARY_FROM } else { SUMMARY_UNTIL };
             note.set(if decided >= threshold { SUMMARY_FIRST } else { 1 });
         }
+    };
+    let (bursts, rest) = destinations.as_chunks::<BURST>();
+    let (burst_leaves, rest_leaves) = leaves.as_chunks_mut::<BURST>();
+    for (destinations, leaves) in bursts.iter().zip(burst_leaves) {
+        burst(destinations, leaves);
+    }
+    if !rest.is_empty() {
+        // The rest of a burst is filled up with zeros, and does not count for what the traffic is like.
+        let (mut all, mut all_leaves) = ([0; BURST], [EntryId::NO_ROUTE; BURST]);
+        all.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+        words(&all, &mut all_leaves);
+        rest_leaves.iter_mut().zip(all_leaves).for_each(|(to, from)| *to = from);
+    }
+}
+
+impl Lpm4 {
+    /// Looks up every destination in the best form there is. Both slices have the same length.
+    #[inline(always)]
+    pub(super) fn lookup_by_form(&self, note: &Cell<u32>, destinations: &[u32], leaves: &mut [EntryId]) {
+        match self.simd {
+            Simd::Baseline => self.lookup_baseline(note, destinations, leaves),
+            // SAFETY: `simd` is not better than what was detected when the table was made, so the processor has these.
+            Simd::Avx2 => unsafe { self.lookup_avx2(note, destinations, leaves) },
+            // SAFETY: as above.
+            Simd::Avx512 => unsafe { self.lookup_avx512(note, destinations, leaves) },
+        }
     }
 
-    /// Returns how many the summary decided.
-    #[inline(always)]
-    fn lookup_by_form<const SUMMARY: bool>(&self, to: &[u32; BURST], leaves: &mut [EntryId; BURST]) -> u32 {
-        match self.simd {
-            Simd::Baseline => self.lookup_scalar::<SUMMARY>(to, leaves),
-            // SAFETY: `simd` is not better than what was detected when the table was made, so the processor has these.
-            Simd::Avx2 => unsafe { self.lookup_avx2::<SUMMARY>(to, leaves) },
-            // SAFETY: as above.
-            Simd::Avx512 => unsafe { self.lookup_avx512::<SUMMARY>(to, leaves) },
-        }
+    #[inline(never)]
+    fn lookup_baseline(&self, note: &Cell<u32>, destinations: &[u32], leaves: &mut [EntryId]) {
+        let words = |to: &_, leaves: &mut _| self.burst_scalar::<false>(to, leaves);
+        by_traffic(note, destinations, leaves, words, |to, leaves| self.burst_scalar::<true>(to, leaves));
+    }
+
+    /// The same with the instructions of x86-64-v3.
+    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+    fn lookup_avx2(&self, note: &Cell<u32>, destinations: &[u32], leaves: &mut [EntryId]) {
+        let words = |to: &_, leaves: &mut _| self.burst_scalar::<false>(to, leaves);
+        by_traffic(note, destinations, leaves, words, |to, leaves| self.burst_scalar::<true>(to, leaves));
+    }
+
+    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt,avx512f,avx512bw,avx512vl,avx512vpopcntdq")]
+    fn lookup_avx512(&self, note: &Cell<u32>, destinations: &[u32], leaves: &mut [EntryId]) {
+        let words = |to: &_, leaves: &mut _| self.burst_avx512::<false>(to, leaves);
+        by_traffic(note, destinations, leaves, words, |to, leaves| self.burst_avx512::<true>(to, leaves));
     }
 
     /// One destination, without the summary.
     pub(super) fn lookup_one(&self, destination: u32) -> EntryId {
-        // Acquire: the block that a word leads to was written before it.
-        let word = self.words.get((destination >> 13) as usize).map_or(0, |word| word.load(Ordering::Acquire));
-        let leaf = load_leaf(&self.leaves, leaf_index(word, destination >> 8));
+        let word = self.word((destination >> 13) as usize);
+        let leaf = self.leaf(word, destination >> 8);
         EntryId(if leaf >= FIRST_TAIL { self.lookup_tail(word, leaf, destination) } else { leaf })
+    }
+
+    /// A word. Acquire: the block it leads to was written before it.
+    #[inline(always)]
+    fn word(&self, index: usize) -> u64 {
+        self.words.get(index).map_or(0, |word| word.load(Ordering::Acquire))
+    }
+
+    /// The leaf of a slot of a word that was loaded from this table.
+    #[inline(always)]
+    fn leaf(&self, word: u64, slot: u32) -> u16 {
+        let index = leaf_index(word, slot) as usize;
+        debug_assert!(index < self.leaves.len());
+        // SAFETY: whenever a word was loaded, its base and as many leaves as it counts were within the arena: the writer
+        // stores no other word, and the arena neither moves nor shrinks.
+        unsafe { self.leaves.get_unchecked(index) }.load(Ordering::Relaxed)
     }
 
     /// A destination whose first 24 bits do not decide.
     #[inline(always)]
     fn lookup_tail(&self, word: u64, leaf: u16, destination: u32) -> u16 {
-        let tail = load_tail(&self.leaves, word, u32::from(leaf - FIRST_TAIL));
+        let tail = load_tail(&self.leaves, word, u32::from(leaf.wrapping_sub(FIRST_TAIL)));
         let index = tail as usize * TAIL + ((destination >> 5) & 7) as usize;
         let word = self.tails.get(index).map_or(0, |word| word.load(Ordering::Acquire));
-        load_leaf(&self.leaves, leaf_index(word, destination))
+        self.leaf(word, destination)
     }
 
-    /// The same with the instructions of x86-64-v3.
-    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
-    fn lookup_avx2<const SUMMARY: bool>(&self, to: &[u32; BURST], leaves: &mut [EntryId; BURST]) -> u32 {
-        self.lookup_scalar::<SUMMARY>(to, leaves)
-    }
-
+    /// Returns how many the summary decided.
     #[inline(always)]
-    fn lookup_scalar<const SUMMARY: bool>(&self, to: &[u32; BURST], leaves: &mut [EntryId; BURST]) -> u32 {
+    fn burst_scalar<const SUMMARY: bool>(&self, to: &[u32; BURST], leaves: &mut [EntryId; BURST]) -> u32 {
+        // As many as there are values of 19 and of 16 bits: no index needs to be compared.
+        let (Some(all_words), Some(summary)) =
+            (self.words.first_chunk::<WORDS>(), self.summary.first_chunk::<HALVES>())
+        else {
+            return 0;
+        };
         let mut words = [0u64; BURST];
         let mut decided = 0;
         for (word, destination) in words.iter_mut().zip(to) {
-            let mut index = (destination >> 13) as usize;
+            let index = (destination >> 13) as usize;
             if SUMMARY {
-                let half = (destination >> 16) as usize;
-                let leaf = self.summary.get(half).map_or(MIXED, |leaf| leaf.load(Ordering::Acquire));
+                let leaf = summary[(destination >> 16) as usize].load(Ordering::Acquire);
                 // Without a branch: a decided one loads the first word, which is always near, and takes its leaf's.
                 let mixed = leaf == MIXED;
-                index = std::hint::select_unpredictable(mixed, index, 0);
-                let loaded = self.words.get(index).map_or(0, |word| word.load(Ordering::Acquire));
-                *word = std::hint::select_unpredictable(mixed, loaded, uniform(leaf));
+                let loaded = all_words[select_unpredictable(mixed, index, 0) % WORDS].load(Ordering::Acquire);
+                *word = select_unpredictable(mixed, loaded, uniform(leaf));
                 decided += u32::from(!mixed);
             } else {
-                *word = self.words.get(index).map_or(0, |word| word.load(Ordering::Acquire));
+                *word = all_words[index].load(Ordering::Acquire);
             }
         }
-        let mut deeper = false;
         for ((leaf, word), destination) in leaves.iter_mut().zip(&words).zip(to) {
-            leaf.0 = load_leaf(&self.leaves, leaf_index(*word, destination >> 8));
-            deeper |= leaf.0 >= FIRST_TAIL;
+            leaf.0 = self.leaf(*word, destination >> 8);
         }
-        if deeper {
-            self.lookup_tails(&words, to, leaves);
+        // A loop of its own: it compares many at a time.
+        if leaves.iter().fold(0, |largest, leaf| leaf.0.max(largest)) >= FIRST_TAIL {
+            let deeper = (0..)
+                .zip(leaves.iter())
+                .fold(0, |deeper, (lane, leaf)| deeper | u32::from(leaf.0 >= FIRST_TAIL) << lane);
+            self.burst_tails(deeper, &words, to, leaves);
         }
         decided
     }
 
-    /// Those of a burst that have a tail, again step by step for all of them.
+    /// Those of a burst that have a tail: bit i of `deeper` is set for destination i. Without a branch that depends on
+    /// one of them, so that their look-ups overlap.
     #[inline(always)]
-    pub(super) fn lookup_tails(&self, words: &[u64; BURST], to: &[u32; BURST], leaves: &mut [EntryId; BURST]) {
-        for ((leaf, word), destination) in leaves.iter_mut().zip(words).zip(to) {
-            if leaf.0 >= FIRST_TAIL {
-                leaf.0 = self.lookup_tail(*word, leaf.0, *destination);
-            }
+    pub(super) fn burst_tails(
+        &self,
+        mut deeper: u32,
+        words: &[u64; BURST],
+        to: &[u32; BURST],
+        leaves: &mut [EntryId; BURST],
+    ) {
+        while deeper != 0 {
+            let lane = deeper.trailing_zeros() as usize % BURST;
+            deeper &= deeper - 1;
+            leaves[lane].0 = self.lookup_tail(words[lane], leaves[lane].0, to[lane]);
         }
     }
 }

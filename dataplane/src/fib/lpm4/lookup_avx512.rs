@@ -16,8 +16,9 @@ const LANES: usize = 8;
 
 impl Lpm4 {
     /// Returns how many the summary decided.
+    #[inline]
     #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt,avx512f,avx512bw,avx512vl,avx512vpopcntdq")]
-    pub(super) fn lookup_avx512<const SUMMARY: bool>(&self, to: &[u32; BURST], leaves: &mut [EntryId; BURST]) -> u32 {
+    pub(super) fn burst_avx512<const SUMMARY: bool>(&self, to: &[u32; BURST], leaves: &mut [EntryId; BURST]) -> u32 {
         let mut words = [_mm512_setzero_si512(); BURST / LANES];
         let mut decided = 0;
         let (to_chunks, _) = to.as_chunks::<LANES>();
@@ -41,9 +42,9 @@ impl Lpm4 {
                 *word = unsafe { _mm512_i32gather_epi64::<8>(index, self.words.as_ptr().cast()) };
             }
         }
-        let mut deeper = 0;
+        let mut deeper = 0u32;
         let (leaf_chunks, _) = leaves.as_chunks_mut::<LANES>();
-        for ((word, to), leaves) in words.iter().zip(to_chunks).zip(leaf_chunks) {
+        for (group, ((word, to), leaves)) in (0..).zip(words.iter().zip(to_chunks).zip(leaf_chunks)) {
             // SAFETY: as above.
             let to = unsafe { _mm256_loadu_si256(to.as_ptr().cast()) };
             // The runs up to the slot, moved to the top of 64 bits: base and later runs fall out.
@@ -55,7 +56,8 @@ impl Lpm4 {
             // loaded for each two, and two more can be read behind the last item of an arena.
             let leaf = unsafe { _mm512_i64gather_epi32::<2>(index, self.leaves.as_ptr().cast()) };
             let leaf = _mm256_cvtepi32_epi16(leaf);
-            deeper |= _mm_cmpge_epu16_mask(leaf, _mm_set1_epi16(FIRST_TAIL as i16));
+            let tails = _mm_cmpge_epu16_mask(leaf, _mm_set1_epi16(FIRST_TAIL as i16));
+            deeper |= u32::from(tails) << (8 * group);
             // SAFETY: `leaves` is eight 16-bit integers (EntryId is transparent); the store needs no alignment.
             unsafe { _mm_storeu_si128(leaves.as_mut_ptr().cast(), leaf) };
         }
@@ -66,7 +68,7 @@ impl Lpm4 {
                 // SAFETY: `chunk` is eight 64-bit integers; the store needs no alignment.
                 unsafe { _mm512_storeu_si512(chunk.as_mut_ptr().cast(), word) };
             }
-            self.lookup_tails(&plain, to, leaves);
+            self.burst_tails(deeper, &plain, to, leaves);
         }
         decided
     }

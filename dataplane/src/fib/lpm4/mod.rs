@@ -82,10 +82,12 @@ impl Lpm4 {
     /// shorter of both has. With a section of another domain than the table's, all are [`EntryId::NO_ROUTE`].
     #[inline]
     pub fn lookup_burst(&self, section: Section<'_>, destinations: &[u32], leaves: &mut [EntryId]) {
+        let count = destinations.len().min(leaves.len());
+        let (Some(destinations), Some(leaves)) = (destinations.get(..count), leaves.get_mut(..count)) else { return };
         if section.is_of(&self.domain) {
-            self.lookup_burst_by_form(section.note(), destinations, leaves);
+            self.lookup_by_form(section.note(), destinations, leaves);
         } else {
-            leaves.iter_mut().zip(destinations).for_each(|(leaf, _)| *leaf = EntryId::NO_ROUTE);
+            leaves.fill(EntryId::NO_ROUTE);
         }
     }
 
