@@ -96,7 +96,7 @@ impl Own<'_> {
         let (destinations, _) = streams.prefixes::<F::Address>();
         let changes = updates::churn(&self.tables.announced);
         let mut next = 0;
-        const PACES: [Pace; 3] = [Pace::Never, Pace::PerSecond(STEADY), Pace::FullSpeed];
+        const PACES: [Pace; 3] = [Pace::PerSecond(0), Pace::PerSecond(STEADY), Pace::FullSpeed];
         let mut rates = PACES.map(|_| Vec::new());
         let mut full_speed = Vec::new();
         for _ in 0..ROUNDS {

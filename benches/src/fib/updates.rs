@@ -18,6 +18,9 @@ use crate::error::BenchError;
 const CHURN_PERCENT: u128 = 30;
 /// Prefixes that are replaced, then removed, then added again, before the next ones are.
 const GROUP: usize = 1000;
+/// How long a steady writer sleeps. It does not wait in a loop: where its CPU shares a core with the reader's, as
+/// virtual ones may, that alone takes up to half of the reader's look-ups.
+const PAUSE: Duration = Duration::from_millis(1);
 /// How long a reader's look-ups are counted at a time.
 const WINDOW_OF_TIME: Duration = Duration::from_millis(150);
 
@@ -118,8 +121,7 @@ pub fn with_reader<F: Fib>(
 /// How often a writer changes the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pace {
-    Never,
-    /// So many times a second, evenly.
+    /// So many times a second: what has come due in a [`PAUSE`], together.
     PerSecond(u32),
     FullSpeed,
 }
@@ -141,18 +143,20 @@ pub fn reading_while<F: Fib>(
     let mut made = 0u32;
     let rate = thread::scope(|scope| {
         let reading = scope.spawn(|| read(reader, destinations, cpus.core, || Instant::now() >= end));
-        if pace != Pace::Never {
-            while Instant::now() < end {
-                if let Pace::PerSecond(rate) = pace
-                    && begin.elapsed().as_secs_f64() * f64::from(rate) < f64::from(made)
-                {
-                    std::hint::spin_loop();
-                    continue;
-                }
+        let mut now = begin;
+        while now < end {
+            let due = match pace {
+                Pace::PerSecond(rate) => (now - begin).as_secs_f64() * f64::from(rate) > f64::from(made),
+                Pace::FullSpeed => true,
+            };
+            if due {
                 make(fib, &changes[*next % changes.len()])?;
                 *next += 1;
                 made += 1;
+            } else {
+                thread::sleep(PAUSE);
             }
+            now = Instant::now();
         }
         joined(reading)
     })?;
