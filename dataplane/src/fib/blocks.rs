@@ -11,8 +11,7 @@ use std::sync::Arc;
 use super::error::FibError;
 use super::publication::Domain;
 
-/// So many blocks are retired under one epoch: readers announce a quiescent state only once for all of them, and the
-/// line that holds the epoch is not taken from them at every change.
+/// So many blocks are retired under one epoch: the line that holds the epoch is not taken from the readers at every change.
 const BATCH: usize = 256;
 
 /// A part of the arena.
@@ -28,19 +27,23 @@ pub struct Blocks {
     domain: Arc<Domain>,
     /// Free blocks, by size.
     free: Vec<Vec<u32>>,
-    /// Everything from here to `capacity` was never used.
+    /// Where blocks are cut from when there is no free one of their size: from `next` to `end`.
     next: u32,
-    capacity: u32,
+    end: u32,
     /// Retired, with the epoch that all readers must have reached; the oldest first.
     retired: VecDeque<(u64, Vec<Block>)>,
     /// Retired since an epoch was last begun.
     fresh: Vec<Block>,
+    /// [`BATCH`], but in tests.
+    batch: usize,
     retired_units: usize,
     /// More is not retired than this and what one change retires.
     bound: usize,
     used_units: usize,
-    /// Room that is kept so that the transaction which runs can be undone; None outside of one.
-    owed: Option<u32>,
+    /// Room that is kept so that the transaction which runs can be undone.
+    owed: usize,
+    /// Whether one runs.
+    in_transaction: bool,
 }
 
 impl Blocks {
@@ -51,13 +54,15 @@ impl Blocks {
             domain,
             free: vec![Vec::new(); largest + 1],
             next: first,
-            capacity,
+            end: capacity,
             retired: VecDeque::new(),
             fresh: Vec::new(),
+            batch: BATCH,
             retired_units: 0,
             bound,
             used_units: 0,
-            owed: None,
+            owed: 0,
+            in_transaction: false,
         }
     }
 
@@ -82,8 +87,48 @@ impl Blocks {
                 return Err(FibError::ReadersStalled);
             }
         }
-        let room = (self.capacity - self.next).saturating_sub(self.owed.unwrap_or(0));
-        if room as usize >= units { Ok(()) } else { Err(FibError::Full) }
+        if self.room() < units {
+            self.reclaim();
+            self.sweep();
+        }
+        if self.room() >= units { Ok(()) } else { Err(FibError::Full) }
+    }
+
+    /// Units that can be taken in blocks of any size, less what is kept.
+    fn room(&self) -> usize {
+        // Blocks that are all of one unit fit anywhere.
+        let (1, [_, free]) = (self.free.len() - 1, self.free.as_slice()) else {
+            return ((self.end - self.next) as usize).saturating_sub(self.owed);
+        };
+        ((self.end - self.next) as usize + free.len()).saturating_sub(self.owed)
+    }
+
+    /// Joins free blocks that are next to each other, and goes on cutting in the longest piece.
+    fn sweep(&mut self) {
+        let sizes = (0u32..).zip(&mut self.free);
+        let mut free: Vec<_> =
+            sizes.flat_map(|(units, starts)| starts.drain(..).map(move |start| (start, start + units))).collect();
+        free.push((self.next, self.end));
+        free.sort_unstable();
+        let mut pieces: Vec<(u32, u32)> = Vec::new();
+        for (start, end) in free {
+            match pieces.last_mut() {
+                Some((_, last)) if *last == start => *last = end,
+                _ => pieces.push((start, end)),
+            }
+        }
+        let longest = pieces.iter().copied().max_by_key(|(start, end)| end - start).unwrap_or_default();
+        (self.next, self.end) = longest;
+        let largest = self.free.len() - 1;
+        for (mut start, end) in pieces.into_iter().filter(|piece| *piece != longest) {
+            while start < end {
+                let units = largest.min((end - start) as usize);
+                if let Some(free) = self.free.get_mut(units) {
+                    free.push(start);
+                }
+                start += units as u32;
+            }
+        }
     }
 
     /// A block of `units`, with whatever was in it before. None where there is no room: never after [`Blocks::admit`].
@@ -93,7 +138,7 @@ impl Blocks {
             None => {
                 let units = u32::try_from(units).ok()?;
                 let start = self.next;
-                self.next = self.next.checked_add(units).filter(|end| *end <= self.capacity)?;
+                self.next = self.next.checked_add(units).filter(|next| *next <= self.end)?;
                 start
             }
         };
@@ -105,12 +150,11 @@ impl Blocks {
     pub fn retire(&mut self, start: u32, units: usize) {
         self.used_units -= units;
         self.retired_units += units;
-        let units = units as u32;
-        if let Some(owed) = &mut self.owed {
-            *owed = owed.saturating_add(units);
+        if self.in_transaction {
+            self.owed += units;
         }
-        self.fresh.push(Block { start, units });
-        if self.fresh.len() >= BATCH {
+        self.fresh.push(Block { start, units: units as u32 });
+        if self.fresh.len() >= self.batch {
             self.reclaim();
         }
     }
@@ -135,11 +179,18 @@ impl Blocks {
 
     /// From here on what is retired may have to be put back.
     pub fn begin(&mut self) {
-        self.owed = Some(0);
+        self.in_transaction = true;
     }
 
     /// The transaction stays, or its undoing begins: the room that was kept may be used.
     pub fn end(&mut self) {
-        self.owed = None;
+        (self.in_transaction, self.owed) = (false, 0);
+    }
+
+    /// For a test that must fail: from here on readers are not waited for, and blocks are used again at once.
+    #[cfg(test)]
+    pub fn forget_readers(&mut self) {
+        self.domain = Domain::new(0);
+        self.batch = 1;
     }
 }
