@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use carpool_dataplane::fib::{Domain, EntryId, Lpm4, Lpm4Writer, Reader, lpm4};
+use carpool_dataplane::arch::Simd;
+use carpool_dataplane::fib::{Domain, EntryId, FibOptions, Lpm4, Lpm4Writer, Reader, lpm4_with};
 use ipnet::Ipv4Net;
 
 use super::address::Address;
@@ -24,8 +25,8 @@ pub trait Fib: Sized {
     /// needs for a burst that it also receives, checks and sends.
     type Reader: Lookup<Address = Self::Address> + Offline + Send + 'static;
 
-    /// An empty table.
-    fn new() -> Result<Self, BenchError>;
+    /// An empty table, whose look-ups use these instructions at most.
+    fn new(simd: Simd) -> Result<Self, BenchError>;
 
     /// Adds or replaces a prefix.
     fn insert(&mut self, route: &Route) -> Result<(), BenchError>;
@@ -43,8 +44,8 @@ pub trait Fib: Sized {
     fn reader(&self) -> Result<Self::Reader, BenchError>;
 
     /// A table with these routes, applied as one batch.
-    fn filled(table: &Table) -> Result<Self, BenchError> {
-        let mut fib = Self::new()?;
+    fn filled(table: &Table, simd: Simd) -> Result<Self, BenchError> {
+        let mut fib = Self::new(simd)?;
         fib.apply(&table.routes)?;
         Ok(fib)
     }
@@ -80,9 +81,9 @@ macro_rules! fib {
             type Address = $address;
             type Reader = $reader;
 
-            fn new() -> Result<$fib, BenchError> {
+            fn new(simd: Simd) -> Result<$fib, BenchError> {
                 let domain = Domain::new(READERS);
-                let (writer, table) = $make(&domain).map_err(refused)?;
+                let (writer, table) = $make(&domain, FibOptions { simd, ..FibOptions::default() }).map_err(refused)?;
                 Ok($fib { domain, writer, table })
             }
 
@@ -138,4 +139,4 @@ macro_rules! fib {
     };
 }
 
-fib!(Fib4, Reader4, lpm4, Lpm4Writer, Lpm4, Ipv4Net, u32);
+fib!(Fib4, Reader4, lpm4_with, Lpm4Writer, Lpm4, Ipv4Net, u32);

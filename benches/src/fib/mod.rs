@@ -26,6 +26,7 @@ mod updates;
 
 use std::io::Write;
 
+use carpool_dataplane::arch::Simd;
 use carpool_dataplane::dpdk::{Eal, EalOptions, Memory};
 use clap::{Args, ValueEnum};
 
@@ -72,6 +73,9 @@ pub struct FibOptions {
     /// Keep DPDK's tables in ordinary pages even where hugepages can be had
     #[arg(long)]
     no_huge: bool,
+    /// Do without AVX-512, carpool and DPDK alike, as on processors that have none
+    #[arg(long)]
+    no_avx512: bool,
     /// Print one JSON object a line
     #[arg(long)]
     json: bool,
@@ -111,12 +115,13 @@ pub fn run(options: &FibOptions) -> Result<(), BenchError> {
     let cpus = Cpus::choose(options.core)?;
     let interrupt = Interrupt::new()?;
     let memory = PacketMemory::choose(MEMORY_MB, options.no_huge || !options.wants_streams());
-    let eal = if options.wants_streams() { Some(start_dpdk(&memory)?) } else { None };
+    let eal = if options.wants_streams() { Some(start_dpdk(&memory, !options.no_avx512)?) } else { None };
     eprintln!("look-ups on CPU {}, changes on CPU {}", cpus.core, cpus.main_core);
     if eal.is_some() {
         eprintln!("DPDK's tables in {memory}");
     }
-    let campaign = Campaign { options, cpus, interrupt: &interrupt, eal: eal.as_ref() };
+    let simd = if options.no_avx512 { Simd::Avx2 } else { Simd::Avx512 };
+    let campaign = Campaign { options, cpus, simd, interrupt: &interrupt, eal: eal.as_ref() };
     let figures = campaign.figures();
     if let Some(eal) = eal {
         eal.cleanup();
@@ -134,7 +139,7 @@ fn write(text: &str) -> Result<(), BenchError> {
     written.map_err(|error| BenchError::System(format!("the figures cannot be written: {error}")))
 }
 
-fn start_dpdk(memory: &PacketMemory) -> Result<Eal, BenchError> {
+fn start_dpdk(memory: &PacketMemory, wide_vectors: bool) -> Result<Eal, BenchError> {
     let options = EalOptions {
         cores: Vec::new(),
         memory: if memory.hugepages() { Memory::Hugepages } else { Memory::NoHuge },
@@ -144,7 +149,9 @@ fn start_dpdk(memory: &PacketMemory) -> Result<Eal, BenchError> {
         file_prefix: format!("carpool-bench-{}", std::process::id()),
     };
     let eal = Eal::init(&options).map_err(|error| BenchError::System(error.to_string()))?;
-    dpdk::allow_wide_vectors(&eal);
+    if wide_vectors {
+        dpdk::allow_wide_vectors(&eal);
+    }
     Ok(eal)
 }
 
@@ -155,6 +162,8 @@ type Fill<'c, A> = fn(&'c Eal, &Table, bool, &Interrupt) -> Result<Peers<'c, A>,
 struct Campaign<'c> {
     options: &'c FibOptions,
     cpus: Cpus,
+    /// What carpool's look-ups may use, where the processor has it.
+    simd: Simd,
     interrupt: &'c Interrupt,
     /// None where no stream is measured.
     eal: Option<&'c Eal>,
@@ -221,7 +230,7 @@ impl<'c> Campaign<'c> {
         take: &mut impl FnMut(Vec<Figure>) -> Result<(), BenchError>,
     ) -> Result<(), BenchError> {
         if self.options.wants_streams() {
-            let (ours, _writers) = streams::ours::<F>(tables)?;
+            let (ours, _writers) = streams::ours::<F>(tables, self.simd)?;
             self.streams(streams, tables, Some(ours), fill, take)?;
         }
         self.own::<F>(streams, tables, take)
@@ -271,7 +280,8 @@ impl<'c> Campaign<'c> {
         take: &mut impl FnMut(Vec<Figure>) -> Result<(), BenchError>,
     ) -> Result<(), BenchError> {
         let family = tables.announced.family;
-        let own = Own { bench: streams.bench(), family, tables, cpus: self.cpus, interrupt: self.interrupt };
+        let own =
+            Own { bench: streams.bench(), family, tables, cpus: self.cpus, simd: self.simd, interrupt: self.interrupt };
         let say = |what: &str| eprintln!("{family}: {what}");
         if self.options.wants(Case::Memory) {
             take(own.memory::<F>()?)?;

@@ -1,5 +1,7 @@
 //! The cases that are about carpool's tables alone: memory, filling, changes, and what changes cost readers.
 
+use carpool_dataplane::arch::Simd;
+
 use super::carpool::{ALL_LENGTHS, Fib, NAME};
 use super::contender::{Contender, Named};
 use super::figure::{Figure, ratios};
@@ -24,6 +26,7 @@ pub struct Own<'o> {
     pub family: Family,
     pub tables: &'o Tables,
     pub cpus: Cpus,
+    pub simd: Simd,
     pub interrupt: &'o Interrupt,
 }
 
@@ -35,7 +38,7 @@ impl Own<'_> {
 
     /// Bytes in use, a million each, by the table and by the one with all lengths.
     pub fn memory<F: Fib>(&self) -> Result<Vec<Figure>, BenchError> {
-        let megabytes = |table: &Table| Ok::<_, BenchError>(F::filled(table)?.memory() as f64 / 1e6);
+        let megabytes = |table: &Table| Ok::<_, BenchError>(F::filled(table, self.simd)?.memory() as f64 / 1e6);
         Ok(vec![
             self.figure("memory", NAME, "MB", &[megabytes(&self.tables.announced)?]),
             self.figure("memory", ALL_LENGTHS, "MB", &[megabytes(&self.tables.all_lengths)?]),
@@ -48,7 +51,7 @@ impl Own<'_> {
         let (mut one_by_one, mut batch) = (Vec::new(), Vec::new());
         for _ in 0..RUNS {
             self.interrupt.check()?;
-            let (one, all) = updates::build::<F>(&self.tables.announced)?;
+            let (one, all) = updates::build::<F>(&self.tables.announced, self.simd)?;
             one_by_one.push(one);
             batch.push(all);
         }
@@ -57,7 +60,7 @@ impl Own<'_> {
 
     /// Changes a second and how long one takes, without readers and with one.
     pub fn updates<F: Fib>(&self, streams: &Streams<'_>) -> Result<Vec<Figure>, BenchError> {
-        let mut fib = F::filled(&self.tables.announced)?;
+        let mut fib = F::filled(&self.tables.announced, self.simd)?;
         let mut reader = fib.reader()?;
         let (destinations, expected) = streams.prefixes::<F::Address>();
         let changes = updates::churn(&self.tables.announced);
@@ -91,7 +94,7 @@ impl Own<'_> {
 
     /// What readers lose while a writer changes the table, steadily and at full speed.
     pub fn readers<F: Fib>(&self, streams: &Streams<'_>) -> Result<Vec<Figure>, BenchError> {
-        let mut fib = F::filled(&self.tables.announced)?;
+        let mut fib = F::filled(&self.tables.announced, self.simd)?;
         let mut reader = fib.reader()?;
         let (destinations, _) = streams.prefixes::<F::Address>();
         let changes = updates::churn(&self.tables.announced);

@@ -8,7 +8,7 @@ use super::stream::Stream;
 
 const BENCHES: [(&str, &str); 2] = [("fib4", "IPv4"), ("fib6", "IPv6")];
 /// The widths of the names and of the columns.
-const NAMES: usize = 30;
+const NAMES: usize = 32;
 const COLUMN: usize = 16;
 
 /// All that was measured.
@@ -69,7 +69,7 @@ fn streams(text: &mut String, family: &str, figures: &[&Figure]) {
         ("  target", 0, |figure| bound(figure.target)),
         ("  DPDK's best", 0, |figure| peer(figure).to_owned()),
         ("  looks up by", 0, |figure| figure.lookup.unwrap_or("-").to_owned()),
-        ("carpool x best without AVX-512", 1, |figure| format!("{:.2}", figure.value)),
+        ("carpool x DPDK's best by default", 1, |figure| format!("{:.2}", figure.value)),
         ("  which is", 1, |figure| peer(figure).to_owned()),
         ("  looks up by", 1, |figure| figure.lookup.unwrap_or("-").to_owned()),
     ];

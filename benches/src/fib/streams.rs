@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use carpool_dataplane::arch::Simd;
+
 use super::address::Address;
 use super::carpool::{self, Fib};
 use super::contender::{Contender, Named};
@@ -27,11 +29,11 @@ pub struct Ours<A> {
 }
 
 /// Fills carpool's tables. The writers come along: a table without one is no part of a router.
-pub fn ours<F: Fib>(tables: &Tables) -> Result<(Ours<F::Address>, [F; 2]), BenchError> {
+pub fn ours<F: Fib>(tables: &Tables, simd: Simd) -> Result<(Ours<F::Address>, [F; 2]), BenchError> {
     fn named<F: Fib>(fib: &F, name: &'static str) -> Result<Box<dyn Contender<F::Address>>, BenchError> {
         Ok(Box::new(Named { name, way: None, lookup: fib.reader()? }))
     }
-    let fibs = [F::filled(&tables.announced)?, F::filled(&tables.all_lengths)?];
+    let fibs = [F::filled(&tables.announced, simd)?, F::filled(&tables.all_lengths, simd)?];
     let [announced, all_lengths] = &fibs;
     let ours = Ours {
         announced: named(announced, carpool::NAME)?,
@@ -147,7 +149,7 @@ impl<'t> Streams<'t> {
             let dpdk = &peers[..dpdk];
             if let Some(best) = fastest(dpdk) {
                 figures.push(ratio(name, announced, best).with_target(target::of(self.family, name)));
-                // For processors without such vectors, and for DPDK as it is unless it is told to use them.
+                // What DPDK does unless it is told to use these vectors.
                 let narrow = dpdk.iter().filter(|way| way.way != Some(WIDE_VECTORS));
                 if let Some(best_narrow) = fastest(narrow).filter(|narrow| narrow.way != best.way) {
                     figures.push(ratio(name, announced, best_narrow));

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use carpool_dataplane::arch::Simd;
+
 use super::carpool::{Fib, Offline};
 use super::contender::{BURST, Lookup};
 use super::hop::NEXT_HOPS;
@@ -36,14 +38,14 @@ pub struct Updates {
 }
 
 /// Seconds of processor time to fill a table prefix by prefix, and as one batch.
-pub fn build<F: Fib>(table: &Table) -> Result<(f64, f64), BenchError> {
+pub fn build<F: Fib>(table: &Table, simd: Simd) -> Result<(f64, f64), BenchError> {
     let start = processor_time()?;
-    let mut fib = F::new()?;
+    let mut fib = F::new(simd)?;
     table.routes.iter().try_for_each(|route| fib.insert(route))?;
     let one_by_one = processor_time()? - start;
     drop(fib);
     let start = processor_time()?;
-    let fib = F::filled(table)?;
+    let fib = F::filled(table, simd)?;
     let batch = processor_time()? - start;
     drop(fib);
     Ok((one_by_one.as_secs_f64(), batch.as_secs_f64()))
