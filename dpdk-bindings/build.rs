@@ -18,7 +18,7 @@ fn missing(what: &str, packages: &str, cause: &dyn std::fmt::Display) -> ! {
 const DROPPED_FLAGS: [&str; 4] = ["-D_GNU_SOURCE", "-include", "rte_config.h", "-march=corei7"];
 
 /// Functions that are called from Rust; the types and constants they need follow by themselves.
-const FUNCTIONS: [&str; 52] = [
+const FUNCTIONS: [&str; 72] = [
     // EAL, lcores, logging
     "dpdk_errno",
     "fopencookie",
@@ -75,10 +75,31 @@ const FUNCTIONS: [&str; 52] = [
     "rte_eth_rx_queue_setup",
     "rte_eth_stats_get",
     "rte_eth_tx_queue_setup",
+    // longest-prefix-match tables, which the benchmark compares with
+    "dpdk_lpm_lookup_x4_burst",
+    "rte_fib6_add",
+    "rte_fib6_create",
+    "rte_fib6_free",
+    "rte_fib6_lookup_bulk",
+    "rte_fib6_select_lookup",
+    "rte_fib_add",
+    "rte_fib_create",
+    "rte_fib_free",
+    "rte_fib_lookup_bulk",
+    "rte_fib_select_lookup",
+    "rte_lpm6_add",
+    "rte_lpm6_create",
+    "rte_lpm6_free",
+    "rte_lpm6_lookup_bulk_func",
+    "rte_lpm_add",
+    "rte_lpm_create",
+    "rte_lpm_free",
+    "rte_lpm_lookup_bulk_func",
+    "rte_vect_set_max_simd_bitwidth",
 ];
 
 /// Libraries those functions live in.
-const LIBRARIES: [&str; 5] = ["rte_eal", "rte_mempool", "rte_mbuf", "rte_ethdev", "rte_pdump"];
+const LIBRARIES: [&str; 7] = ["rte_eal", "rte_mempool", "rte_mbuf", "rte_ethdev", "rte_pdump", "rte_lpm", "rte_fib"];
 
 fn main() {
     println!("cargo:rerun-if-changed=dpdk.h");
@@ -107,6 +128,10 @@ fn main() {
             .allowlist_var("RTE_MAX_LCORE|RTE_MAX_ETHPORTS|RTE_MEMPOOL_CACHE_MAX_SIZE|RTE_ETH_.*")
             .allowlist_var("RTE_MBUF_.*|RTE_PKTMBUF_HEADROOM|RTE_LOG_.*|RTE_INTR_EVENT_.*|RTE_EPOLL_.*|SOCKET_ID_ANY")
             .allowlist_var("rte_eth_fp_ops|DPDK_.*")
+            .allowlist_var("RTE_LPM_LOOKUP_SUCCESS")
+            // 64 MB, and only ever pointed to.
+            .blocklist_type("rte_lpm")
+            .raw_line("#[repr(C)] pub struct rte_lpm { _opaque: [u8; 0] }")
             .opaque_type("rte_l2tpv2_combined_msg_hdr|rte_gtp_psc_generic_hdr")
             .derive_default(true)
             .derive_debug(false)

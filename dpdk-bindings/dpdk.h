@@ -7,12 +7,17 @@
 #include <rte_epoll.h>
 #include <rte_errno.h>
 #include <rte_ethdev.h>
+#include <rte_fib.h>
+#include <rte_fib6.h>
 #include <rte_launch.h>
 #include <rte_lcore.h>
 #include <rte_log.h>
+#include <rte_lpm.h>
+#include <rte_lpm6.h>
 #include <rte_mbuf.h>
 #include <rte_mempool.h>
 #include <rte_pdump.h>
+#include <rte_vect.h>
 #include <rte_version.h>
 
 /* rte_errno is a macro over a thread-local variable, which stable Rust cannot name. */
@@ -20,6 +25,23 @@ static inline int
 dpdk_errno(void)
 {
 	return rte_errno;
+}
+
+/* The look-up of four addresses (host byte order) with SSE, which is inline C, over a whole burst; `hops` gets 0 where
+ * there is no route. */
+static inline void
+dpdk_lpm_lookup_x4_burst(const struct rte_lpm *lpm, const uint32_t *addresses, uint32_t *hops, unsigned int count)
+{
+	unsigned int i = 0;
+
+	for (; i + 4 <= count; i += 4) {
+		xmm_t four = _mm_loadu_si128((const xmm_t *)(addresses + i));
+
+		rte_lpm_lookupx4(lpm, four, hops + i, 0);
+	}
+	for (; i < count; i++)
+		if (rte_lpm_lookup(lpm, addresses[i], hops + i) != 0)
+			hops[i] = 0;
 }
 
 /* Hash input for receive side scaling; the macros expand to shifts that bindgen does not evaluate. */

@@ -1,5 +1,6 @@
 //! Why there is no figure.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use thiserror::Error;
@@ -15,6 +16,10 @@ pub enum BenchError {
     Run { program: &'static str, problem: String },
     #[error("{case}: {contender} did not do what is measured: {problem}")]
     WrongWork { case: &'static str, contender: &'static str, problem: String },
+    #[error("{contender} cannot be compared with: {problem}")]
+    Table { contender: &'static str, problem: String },
+    #[error("{case}: {contender} has a wrong answer: {address} leads to {answer}, not to {expected} (0: no route)")]
+    WrongAnswer { case: String, contender: &'static str, address: IpAddr, answer: u16, expected: u16 },
     #[error("the router did not start: {0}")]
     Router(String),
     #[error("CPU {core} is not one this process may run on")]

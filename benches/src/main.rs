@@ -1,14 +1,19 @@
 //! Millions of packets per second on one core: carpool beside DPDK's testpmd, on the same ports, in the same run.
 //!
+//! Or forwarding tables side by side: [`fib`].
+//!
 //! [`case`] says what is measured, [`traffic`] makes the packets, [`router`] and [`testpmd`] run the contenders, one
 //! after the other in turn, and [`figure`] prints what they did. `scripts/bench` builds and runs this.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod case;
 mod child;
+mod cpu;
 mod error;
+mod fib;
 mod figure;
 mod instructions;
+mod interrupt;
 mod memory;
 mod router;
 mod testpmd;
@@ -17,26 +22,29 @@ mod traffic;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use carpool_dataplane::dpdk::Memory;
 use clap::{Args, Parser, Subcommand};
-use nix::sched::{CpuSet, sched_getaffinity};
-use nix::unistd::Pid;
-use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::case::Case;
+use crate::cpu::Cpus;
 use crate::error::BenchError;
+use crate::fib::FibOptions;
 use crate::figure::Figure;
+use crate::interrupt::Interrupt;
 use crate::memory::PacketMemory;
 use crate::router::Rates;
 use crate::testpmd::Mode;
 
 /// Millions of packets per second on one core: carpool beside dpdk-testpmd, on the same virtual ports.
 #[derive(Parser)]
-#[command(name = "scripts/bench", args_conflicts_with_subcommands = true)]
+#[command(
+    name = "scripts/bench",
+    bin_name = "scripts/bench",
+    args_conflicts_with_subcommands = true,
+    disable_help_subcommand = true
+)]
 struct Options {
     #[command(subcommand)]
     part: Option<Part>,
@@ -66,10 +74,14 @@ struct Options {
     list: bool,
 }
 
-/// What the benchmark runs itself for: DPDK starts once per process.
+/// Measurements of something else; and what the benchmark runs itself for, as DPDK starts once per process.
 #[derive(Subcommand)]
-#[command(hide = true)]
 enum Part {
+    /// Millions of look-ups a second: carpool's forwarding tables beside DPDK's and others', with a full Internet table.
+    ///
+    /// Bursts of 32 destinations, as a worker looks them up; contenders take turns on one CPU; every answer is compared
+    /// before time counts. carpool's tables enter a section of their reclamation scheme for every burst.
+    Fib(FibOptions),
     /// Measures carpool once
     #[command(hide = true)]
     Measure {
@@ -111,6 +123,7 @@ fn main() -> ExitCode {
     let options = Options::parse();
     let done = match &options.part {
         None => campaign(&options),
+        Some(Part::Fib(options)) => fib::run(options),
         Some(Part::Measure { place, seconds, hugepages }) => measure(place, *seconds, *hugepages),
         Some(Part::Step { place, iterations }) => step(place, *iterations),
     };
@@ -171,24 +184,15 @@ struct Campaign {
     duration: Duration,
     memory: PacketMemory,
     directory: Directory,
-    interrupted: Arc<AtomicBool>,
+    interrupt: Interrupt,
     progress: Progress,
 }
 
 impl Campaign {
     fn new(options: &Options) -> Result<Campaign, BenchError> {
-        let allowed = allowed_cpus()?;
-        let core = options.core.or(allowed.last().copied()).unwrap_or(0);
-        if !allowed.contains(&core) {
-            return Err(BenchError::Core { core });
-        }
-        let main_core = allowed.iter().copied().find(|cpu| *cpu != core).unwrap_or(core);
-        let interrupted = Arc::new(AtomicBool::new(false));
-        for signal in [SIGINT, SIGTERM] {
-            signal_hook::flag::register(signal, Arc::clone(&interrupted))
-                .map_err(|error| BenchError::System(error.to_string()))?;
-        }
-        let memory = PacketMemory::choose(options.no_huge || options.instructions);
+        let Cpus { core, main_core } = Cpus::choose(options.core)?;
+        let interrupt = Interrupt::new()?;
+        let memory = PacketMemory::choose(router::MEMORY_MB, options.no_huge || options.instructions);
         let duration = Duration::from_secs_f64(options.seconds);
         let progress = Progress { terminal: std::io::stderr().is_terminal() };
         if options.instructions {
@@ -200,7 +204,7 @@ impl Campaign {
             ));
         }
         let directory = Directory::new()?;
-        Ok(Campaign { core, main_core, runs: options.runs, duration, memory, directory, interrupted, progress })
+        Ok(Campaign { core, main_core, runs: options.runs, duration, memory, directory, interrupt, progress })
     }
 
     /// Every contender's packets per second.
@@ -220,7 +224,7 @@ impl Campaign {
             let hz = carpool.last().map_or(0.0, |rates| rates.hz);
             for (mode, runs) in [(Mode::Mac, &mut mac), (Mode::Io, &mut io)] {
                 let rate = testpmd::measure(case, mode, &place, self.duration);
-                self.check_interrupted()?;
+                self.interrupt.check()?;
                 let rate = rate?;
                 runs.push(Rates { packets_in: rate, packets_out: rate, hz });
             }
@@ -248,7 +252,7 @@ impl Campaign {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let child = child::spawn(&mut command, PROGRAM, PROGRAM)?;
         let output = child.wait_with_output().map_err(|error| failed(error.to_string()))?;
-        self.check_interrupted()?;
+        self.interrupt.check()?;
         if !output.status.success() {
             return Err(failed(format!("{}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim())));
         }
@@ -260,7 +264,7 @@ impl Campaign {
         let capture = self.capture(case)?;
         let counted = instructions::count(case, self.core, &capture, &self.directory.path);
         self.progress.clear();
-        self.check_interrupted()?;
+        self.interrupt.check()?;
         Ok(vec![Figure::of_instructions(case, counted?)])
     }
 
@@ -268,10 +272,6 @@ impl Campaign {
         let path = self.directory.path.join(format!("{}.pcap", case.name));
         traffic::write_capture(case, &path)?;
         Ok(path)
-    }
-
-    fn check_interrupted(&self) -> Result<(), BenchError> {
-        if self.interrupted.load(Ordering::Relaxed) { Err(BenchError::Interrupted) } else { Ok(()) }
     }
 }
 
@@ -321,10 +321,4 @@ impl Progress {
             eprint!("\r\x1b[K");
         }
     }
-}
-
-/// CPUs this process may run on.
-fn allowed_cpus() -> Result<Vec<usize>, BenchError> {
-    let set = sched_getaffinity(Pid::from_raw(0)).map_err(|error| BenchError::System(error.to_string()))?;
-    Ok((0..CpuSet::count()).filter(|&cpu| set.is_set(cpu).unwrap_or(false)).collect())
 }

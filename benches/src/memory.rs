@@ -1,13 +1,11 @@
-//! Packet memory for both contenders alike: hugepages where some are free or can be reserved, else ordinary pages.
+//! DPDK's memory, for all contenders alike: hugepages where some are free or can be reserved, else ordinary pages.
 
 use std::fs;
 use std::path::Path;
 
-use crate::router::MEMORY_MB;
-
 const PAGES: &str = "/sys/kernel/mm/hugepages/hugepages-2048kB";
-/// Pages of two megabytes: what DPDK reserves, and a few for how it places them.
-const NEEDED: u64 = MEMORY_MB as u64 / 2 + 16;
+/// Pages of two megabytes beyond what DPDK reserves, for how it places them.
+const MORE: u64 = 16;
 
 /// Hugepages, given back when it goes.
 pub struct PacketMemory {
@@ -17,8 +15,9 @@ pub struct PacketMemory {
 }
 
 impl PacketMemory {
-    /// Takes free hugepages, else reserves some, else does without.
-    pub fn choose(no_huge: bool) -> PacketMemory {
+    /// Takes free hugepages for so many megabytes, else reserves some, else does without.
+    pub fn choose(megabytes: usize, no_huge: bool) -> PacketMemory {
+        let needed = megabytes as u64 / 2 + MORE;
         let without = |why: &str| PacketMemory { hugepages: false, reserved: None, why: why.into() };
         if no_huge {
             return without("ordinary pages, as asked for");
@@ -26,15 +25,15 @@ impl PacketMemory {
         let (Some(total), Some(free)) = (read("nr_hugepages"), read("free_hugepages")) else {
             return without("ordinary pages: the system has no hugepages of 2 MB");
         };
-        if free >= NEEDED {
+        if free >= needed {
             return PacketMemory { hugepages: true, reserved: None, why: "hugepages that were free".into() };
         }
         let memory =
-            PacketMemory { hugepages: true, reserved: Some(total), why: format!("hugepages ({NEEDED} reserved)") };
-        if write(total - free.min(total) + NEEDED).is_err() {
+            PacketMemory { hugepages: true, reserved: Some(total), why: format!("hugepages ({needed} reserved)") };
+        if write(total - free.min(total) + needed).is_err() {
             return without("ordinary pages: hugepages cannot be reserved by this user");
         }
-        if read("free_hugepages").is_none_or(|free| free < NEEDED) {
+        if read("free_hugepages").is_none_or(|free| free < needed) {
             drop(memory);
             return without("ordinary pages: the system has not enough free memory for hugepages");
         }
