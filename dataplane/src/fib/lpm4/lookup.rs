@@ -11,6 +11,7 @@ use std::hint::select_unpredictable;
 use super::{HALVES, Lpm4, MIXED, TAIL, WORDS};
 use crate::arch::Simd;
 use crate::fib::next_hop::EntryId;
+use crate::fib::publication::Section;
 use crate::fib::stretch::{FIRST_TAIL, leaf_index, load_tail, uniform};
 use crate::fib::sync::Ordering;
 
@@ -25,71 +26,112 @@ const SUMMARY_UNTIL: u32 = 8;
 /// In a reader's note: ask the summary first. The lower bits count bursts.
 const SUMMARY_FIRST: u32 = 1 << 31;
 
-/// Burst by burst, with the summary or without, as this reader's traffic is; and now and then with it, to see. Both
-/// return how many destinations the summary decided.
-#[inline(always)]
-fn by_traffic(
-    note: &Cell<u32>,
-    destinations: &[u32],
-    leaves: &mut [EntryId],
-    words: impl Fn(&[u32; BURST], &mut [EntryId; BURST]) -> u32,
-    summary: impl Fn(&[u32; BURST], &mut [EntryId; BURST]) -> u32,
-) {
-    let burst = |destinations: &[u32; BURST], leaves: &mut [EntryId; BURST]| {
+/// What a reader's note says to do with a burst.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum First {
+    /// Look at the words.
+    Words,
+    /// Look at the summary, and then at the words where it does not decide.
+    Summary,
+}
+
+impl First {
+    /// For the next burst of a reader.
+    #[inline(always)]
+    fn next(note: &Cell<u32>) -> First {
         let before = note.get();
         if before & SUMMARY_FIRST == 0 && !before.is_multiple_of(SAMPLE) {
             note.set(before + 1);
-            words(destinations, leaves);
+            First::Words
         } else {
-            let decided = summary(destinations, leaves);
-            let threshold = if before & SUMMARY_FIRST == 0 { SUMMARY_FROM } else { SUMMARY_UNTIL };
-            note.set(if decided >= threshold { SUMMARY_FIRST } else { 1 });
+            First::Summary
         }
-    };
-    let (bursts, rest) = destinations.as_chunks::<BURST>();
-    let (burst_leaves, rest_leaves) = leaves.as_chunks_mut::<BURST>();
-    for (destinations, leaves) in bursts.iter().zip(burst_leaves) {
-        burst(destinations, leaves);
     }
-    if !rest.is_empty() {
-        // The rest of a burst is filled up with zeros, and does not count for what the traffic is like.
-        let (mut all, mut all_leaves) = ([0; BURST], [EntryId::NO_ROUTE; BURST]);
-        all.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
-        words(&all, &mut all_leaves);
-        rest_leaves.iter_mut().zip(all_leaves).for_each(|(to, from)| *to = from);
+
+    /// Notes what the summary did for a burst.
+    #[inline(always)]
+    fn learn(note: &Cell<u32>, decided: u32) {
+        let threshold = if note.get() & SUMMARY_FIRST == 0 { SUMMARY_FROM } else { SUMMARY_UNTIL };
+        note.set(if decided >= threshold { SUMMARY_FIRST } else { 1 });
     }
 }
 
 impl Lpm4 {
-    /// Looks up every destination in the best form there is. Both slices have the same length.
+    /// Looks up as many as there are, in whole bursts; what is left is filled up with zeros.
+    #[inline(never)]
+    pub(super) fn lookup_any(&self, section: Section<'_>, destinations: &[u32], leaves: &mut [EntryId]) {
+        let count = destinations.len().min(leaves.len());
+        let (Some(destinations), Some(leaves)) = (destinations.get(..count), leaves.get_mut(..count)) else { return };
+        if !section.is_of(&self.domain) {
+            return leaves.fill(EntryId::NO_ROUTE);
+        }
+        let (bursts, rest) = destinations.as_chunks::<BURST>();
+        let (burst_leaves, rest_leaves) = leaves.as_chunks_mut::<BURST>();
+        for (destinations, leaves) in bursts.iter().zip(burst_leaves) {
+            self.lookup_whole(section.note(), destinations, leaves);
+        }
+        if !rest.is_empty() {
+            let (mut all, mut all_leaves) = ([0; BURST], [EntryId::NO_ROUTE; BURST]);
+            all.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+            // It does not count for what the traffic is like.
+            self.lookup_first(First::Words, section.note(), &all, &mut all_leaves);
+            rest_leaves.iter_mut().zip(all_leaves).for_each(|(to, from)| *to = from);
+        }
+    }
+
+    /// A burst, with the summary or without, as this reader's traffic is; and now and then with it, to see.
     #[inline(always)]
-    pub(super) fn lookup_by_form(&self, note: &Cell<u32>, destinations: &[u32], leaves: &mut [EntryId]) {
-        match self.simd {
-            Simd::Baseline => self.lookup_baseline(note, destinations, leaves),
+    pub(super) fn lookup_whole(&self, note: &Cell<u32>, to: &[u32; BURST], leaves: &mut [EntryId; BURST]) {
+        self.lookup_first(First::next(note), note, to, leaves);
+    }
+
+    /// In the best form there is.
+    #[inline(always)]
+    fn lookup_first(&self, first: First, note: &Cell<u32>, to: &[u32; BURST], leaves: &mut [EntryId; BURST]) {
+        match (self.simd, first) {
             // SAFETY: `simd` is not better than what was detected when the table was made, so the processor has these.
-            Simd::Avx2 => unsafe { self.lookup_avx2(note, destinations, leaves) },
+            (Simd::Avx512, First::Words) => unsafe { self.words_avx512(to, leaves) },
             // SAFETY: as above.
-            Simd::Avx512 => unsafe { self.lookup_avx512(note, destinations, leaves) },
+            (Simd::Avx512, First::Summary) => First::learn(note, unsafe { self.summary_avx512(to, leaves) }),
+            // SAFETY: as above.
+            (Simd::Avx2, First::Words) => unsafe { self.words_avx2(to, leaves) },
+            // SAFETY: as above.
+            (Simd::Avx2, First::Summary) => First::learn(note, unsafe { self.summary_avx2(to, leaves) }),
+            (Simd::Baseline, First::Words) => self.words_baseline(to, leaves),
+            (Simd::Baseline, First::Summary) => First::learn(note, self.summary_baseline(to, leaves)),
         }
     }
 
     #[inline(never)]
-    fn lookup_baseline(&self, note: &Cell<u32>, destinations: &[u32], leaves: &mut [EntryId]) {
-        let words = |to: &_, leaves: &mut _| self.burst_scalar::<false>(to, leaves);
-        by_traffic(note, destinations, leaves, words, |to, leaves| self.burst_scalar::<true>(to, leaves));
+    fn words_baseline(&self, to: &[u32; BURST], leaves: &mut [EntryId; BURST]) {
+        self.burst_scalar::<false>(to, leaves);
+    }
+
+    #[inline(never)]
+    fn summary_baseline(&self, to: &[u32; BURST], leaves: &mut [EntryId; BURST]) -> u32 {
+        self.burst_scalar::<true>(to, leaves)
     }
 
     /// The same with the instructions of x86-64-v3.
     #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
-    fn lookup_avx2(&self, note: &Cell<u32>, destinations: &[u32], leaves: &mut [EntryId]) {
-        let words = |to: &_, leaves: &mut _| self.burst_scalar::<false>(to, leaves);
-        by_traffic(note, destinations, leaves, words, |to, leaves| self.burst_scalar::<true>(to, leaves));
+    fn words_avx2(&self, to: &[u32; BURST], leaves: &mut [EntryId; BURST]) {
+        self.burst_scalar::<false>(to, leaves);
+    }
+
+    /// The same with the instructions of x86-64-v3.
+    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+    fn summary_avx2(&self, to: &[u32; BURST], leaves: &mut [EntryId; BURST]) -> u32 {
+        self.burst_scalar::<true>(to, leaves)
     }
 
     #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt,avx512f,avx512bw,avx512vl,avx512vpopcntdq")]
-    fn lookup_avx512(&self, note: &Cell<u32>, destinations: &[u32], leaves: &mut [EntryId]) {
-        let words = |to: &_, leaves: &mut _| self.burst_avx512::<false>(to, leaves);
-        by_traffic(note, destinations, leaves, words, |to, leaves| self.burst_avx512::<true>(to, leaves));
+    fn words_avx512(&self, to: &[u32; BURST], leaves: &mut [EntryId; BURST]) {
+        self.burst_avx512::<false>(to, leaves);
+    }
+
+    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt,avx512f,avx512bw,avx512vl,avx512vpopcntdq")]
+    fn summary_avx512(&self, to: &[u32; BURST], leaves: &mut [EntryId; BURST]) -> u32 {
+        self.burst_avx512::<true>(to, leaves)
     }
 
     /// One destination, without the summary.
