@@ -206,13 +206,7 @@ impl Lpm4 {
     /// Those of a burst that have a tail: bit i of `deeper` is set for destination i. Without a branch that depends on
     /// one of them, so that their look-ups overlap.
     #[inline(always)]
-    pub(super) fn burst_tails(
-        &self,
-        mut deeper: u32,
-        words: &[u64; BURST],
-        to: &[u32; BURST],
-        leaves: &mut [EntryId; BURST],
-    ) {
+    fn burst_tails(&self, mut deeper: u32, words: &[u64; BURST], to: &[u32; BURST], leaves: &mut [EntryId; BURST]) {
         while deeper != 0 {
             let lane = deeper.trailing_zeros() as usize % BURST;
             deeper &= deeper - 1;
