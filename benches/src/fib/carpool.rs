@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use carpool_dataplane::arch::Simd;
-use carpool_dataplane::fib::{Domain, EntryId, FibOptions, Lpm4, Lpm4Writer, Reader, lpm4_with};
-use ipnet::Ipv4Net;
+use carpool_dataplane::fib::{
+    Domain, EntryId, FibOptions, Lpm4, Lpm4Writer, Lpm6, Lpm6Writer, Reader, lpm4_with, lpm6_with,
+};
+use ipnet::{Ipv4Net, Ipv6Net};
 
 use super::address::Address;
 use super::contender::Lookup;
@@ -140,3 +142,4 @@ macro_rules! fib {
 }
 
 fib!(Fib4, Reader4, lpm4_with, Lpm4Writer, Lpm4, Ipv4Net, u32);
+fib!(Fib6, Reader6, lpm6_with, Lpm6Writer, Lpm6, Ipv6Net, [u8; 16]);

@@ -31,7 +31,7 @@ use carpool_dataplane::dpdk::{Eal, EalOptions, Memory};
 use clap::{Args, ValueEnum};
 
 use self::address::Address;
-use self::carpool::{Fib, Fib4};
+use self::carpool::{Fib, Fib4, Fib6};
 use self::case::Case;
 use self::figure::Figure;
 use self::own::Own;
@@ -183,7 +183,7 @@ impl<'c> Campaign<'c> {
             self.family::<Fib4>(&Streams::new("fib4", &v4, length), &v4, peers::v4, &mut take)?;
         }
         if self.options.wants_family(FamilyName::V6) {
-            self.streams(&Streams::new("fib6", &v6, length), &v6, None, peers::v6, &mut take)?;
+            self.family::<Fib6>(&Streams::new("fib6", &v6, length), &v6, peers::v6, &mut take)?;
         }
         if self.options.wants(Case::Reclamation) {
             take(self.reclamation()?)?;
