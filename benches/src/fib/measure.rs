@@ -16,7 +16,7 @@ use crate::interrupt::Interrupt;
 /// Destinations looked up between two looks at the clock.
 pub const WINDOW: usize = 1 << 14;
 /// How long a contender warms up at least.
-const WARM_UP: Duration = Duration::from_millis(4);
+const WARM_UP: Duration = Duration::from_millis(10);
 /// How long it then looks up at least.
 const TURN: Duration = Duration::from_millis(15);
 
