@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 use std::time::Instant;
 
-use carpool_dataplane::fib::PortIndex;
+use carpool_dataplane::fib::{FibError, PortIndex};
 use carpool_dataplane::pool::{Dscp, Match};
 use ipnet::Ipv4Net;
 use log::info;
@@ -22,7 +22,7 @@ use crate::api::route::{
 };
 use crate::api::rule::{RuleAdd, RuleDel, RuleEntry, RuleList, RuleMatch, RuleShow};
 use crate::api::stats::{Stats, StatsShow};
-use crate::api::status::{Status, StatusShow, Version, VersionShow};
+use crate::api::status::{Fib, Status, StatusShow, Version, VersionShow};
 use crate::api::text::{CodePoint, MacAddress, PortRange, Protocol};
 use crate::api::{Answer, Call, Handler, Refusal};
 use crate::config::{self, Idle, RULE_COUNT, RULE_SIZE, RULE_WINDOW};
@@ -35,6 +35,7 @@ impl From<ChangeError> for Refusal {
     fn from(error: ChangeError) -> Refusal {
         match error {
             ChangeError::Forwarding(ForwardingError::Gateway { .. } | ForwardingError::NoRouter { .. })
+            | ChangeError::Forwarding(ForwardingError::Table(FibError::ReadersStalled))
             | ChangeError::Stalled(_) => Refusal::conflict(error.to_string()),
             ChangeError::Forwarding(_) => Refusal::limit(error.to_string()),
         }
@@ -431,6 +432,7 @@ impl Handler for Client<'_> {
         let router = &self.router;
         let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
         let routes = router.forwarding.rib().iter().filter(|(_, routes)| routes.best().is_some());
+        let memory = router.forwarding.fib_memory();
         let idle = match router.config.dataplane.idle {
             Idle::Adaptive => "adaptive",
             Idle::Spin => "spin",
@@ -447,6 +449,12 @@ impl Handler for Client<'_> {
             rules: count(router.rules.in_force().len()),
             peers_up: count(router.peers.iter().filter(|(_, peer)| peer.state(self.now).is_ok()).count()),
             peers: count(router.peers.iter().count()),
+            fib: Fib {
+                prefixes: count(router.forwarding.leaf_count()),
+                used_bytes: count(memory.used),
+                retired_bytes: count(memory.retired),
+            },
+            refused_changes: router.refused_changes.count(),
         })
     }
 
