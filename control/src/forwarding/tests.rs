@@ -172,6 +172,54 @@ fn only_routes_whose_gateway_is_new_or_moves_are_looked_at() {
 }
 
 #[test]
+fn the_best_source_wins_and_the_next_one_takes_over_with_one_replacement_of_the_leaf() {
+    let mut bench = Bench::new();
+    let prefix = net("203.0.113.0/24");
+    let own = Some(OwnRoute::Connected(OTHER));
+    let all = Routes { own, socket: via("192.0.2.2"), config: via("192.0.2.3"), config_hidden: false };
+    let [of_socket, of_config] = ["192.0.2.2", "192.0.2.3"].map(|gateway| Hop::Via(PORT, address(gateway)));
+    let steps = [
+        (Routes { own: None, socket: None, ..all }, Some(of_config)),
+        (Routes { own: None, ..all }, Some(of_socket)),
+        (all, Some(Hop::Connected(OTHER))),
+        (Routes { socket: None, ..all }, Some(Hop::Connected(OTHER))),
+        (all, Some(Hop::Connected(OTHER))),
+        (Routes { own: None, ..all }, Some(of_socket)),
+        (Routes { own: None, socket: None, ..all }, Some(of_config)),
+        (Routes { own: None, socket: None, config_hidden: true, ..all }, None),
+    ];
+    let mut before = None;
+    for (step, (routes, after)) in steps.into_iter().enumerate() {
+        let change = Change { routes: vec![(prefix, routes)], ..Change::default() };
+        let prepared = bench.forwarding.prepare(change, &mut bench.neighbors, &mut || ()).expect("worked out");
+        bench.reader.enter();
+        bench.forwarding.entries_are_known();
+        let leaves: Vec<_> = prepared.leaves.iter().map(|(prefix, leaf)| (*prefix, leaf.is_some())).collect();
+        assert_eq!(leaves, [(prefix, after.is_some())], "step {step}: one change, and none that takes it out first");
+        assert_eq!(bench.looks_up("203.0.113.9"), before, "step {step}: not before the commit");
+        let Bench { forwarding, neighbors, table, reader, .. } = &mut bench;
+        let mut sees = || table.lookup(reader.enter(), address("203.0.113.9")) != EntryId::NO_ROUTE;
+        let mut pulse = || assert_eq!(sees(), before.is_some(), "step {step}");
+        let committed = forwarding.commit(prepared, neighbors, &mut pulse).expect("room");
+        assert_eq!(committed.leaves, usize::from(before != after), "step {step}: only what differs is written");
+        assert_eq!(bench.looks_up("203.0.113.9"), after, "step {step}");
+        before = after;
+    }
+}
+
+#[test]
+fn where_the_best_source_cannot_be_used_the_next_one_takes_over() {
+    let mut bench = Bench::new();
+    bench.tell(&[("172.16.0.0/12", via("10.0.0.2"))]).expect("a way to the gateway");
+    let routes = Routes { socket: via("172.16.0.1"), config: via("192.0.2.3"), ..Routes::default() };
+    bench.change(vec![(net("203.0.113.0/24"), routes)], None).expect("both can be used");
+    assert_eq!(bench.looks_up("203.0.113.9"), Some(Hop::Via(OTHER, address("10.0.0.2"))));
+    let committed = bench.tell(&[("172.16.0.0/12", None)]).expect("the way goes");
+    assert_eq!(committed.leaves, 2, "one taken out, and one replaced");
+    assert_eq!(bench.looks_up("203.0.113.9"), Some(Hop::Via(PORT, address("192.0.2.3"))));
+}
+
+#[test]
 fn a_path_gives_its_destinations_a_peer_where_it_leaves_by_the_same_gateway() {
     let mut bench = Bench::new();
     bench.tell(&[("203.0.113.0/24", via("192.0.2.2")), ("198.51.100.0/24", via("192.0.2.3"))]).expect("routes");

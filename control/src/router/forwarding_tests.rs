@@ -1,8 +1,13 @@
 //! The forwarding table and its entries as a worker and a client see them.
 
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use super::handler::Client;
 use super::tests::*;
 use super::*;
-use carpool_dataplane::fib::{Adjacency, FibOptions};
+use carpool_dataplane::fib::{Adjacency, EntryId, FibOptions};
 
 use crate::api::route::{RouteDel, RouteLoad, RouteShow};
 use crate::api::status::{Status, StatusShow};
@@ -10,6 +15,60 @@ use crate::api::{Handler, RefusalKind};
 
 fn status(bench: &mut Bench) -> Status {
     bench.client().status(StatusShow {}).expect("answered")
+}
+
+/// The worker is slow: changes come while it is inside an iteration, with the state that it took at the beginning.
+#[test]
+fn an_entry_is_known_to_every_worker_before_the_first_leaf_that_names_it() {
+    let mut bench = Bench::new(CONFIG);
+    let Bench { router, published, table, reader, now, .. } = &mut bench;
+    let prefixes = ["100.64.0.0/24", "100.64.1.0/24"];
+    let destinations = [Ipv4Addr::new(100, 64, 0, 9), Ipv4Addr::new(100, 64, 1, 9)];
+    let (begun, stop, mut routed) = (Barrier::new(2), AtomicBool::new(false), 0);
+    thread::scope(|scope| {
+        let worker = scope.spawn(|| {
+            reader.enter();
+            begun.wait();
+            while !stop.load(Ordering::Relaxed) {
+                let section = reader.enter();
+                let state = published.load(section).expect("the same domain");
+                for _ in 0..20 {
+                    thread::sleep(Duration::from_micros(50));
+                    for (parity, destination) in (0..).zip(destinations) {
+                        let id = table.lookup(section, destination);
+                        let entry =
+                            state.entries.get(usize::from(id.0)).expect("the state holds every entry of a leaf");
+                        match entry.adjacency {
+                            Adjacency::Via { gateway, .. } => {
+                                let gateway = state.neighbours.get(gateway).expect("its gateway is there").address;
+                                assert_eq!(gateway.octets()[3] % 2, parity, "{destination} goes by {gateway}");
+                                routed += 1;
+                            }
+                            other => assert_eq!((id, other), (EntryId::NO_ROUTE, Adjacency::NoRoute)),
+                        }
+                    }
+                }
+            }
+            reader.offline();
+        });
+        // The first prefix goes by even gateways only and the second by odd ones; no gateway comes twice in a row, and
+        // so entries are made, and their numbers given to others, all the time.
+        begun.wait();
+        for round in 0..60u8 {
+            let at = usize::from(round % 2);
+            let mut client = Client { router, now: *now };
+            client.route_add(route(prefixes[at], [10, 0, 0, 100 + round])).expect("the worker goes on");
+            if round % 3 == 0 {
+                client.route_del(RouteDel { prefix: net(prefixes[at]) }).expect("it is there");
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+        worker.join().expect("what the worker saw was sound");
+    });
+    assert!(routed > 0, "it saw routes at all");
+    bench.router.reclaim();
+    let entries = bench.router.forwarding.entries(|_, _, _| true).len();
+    assert!(entries < 20, "numbers are given to others: {entries} were enough for 60 gateways");
 }
 
 #[test]
