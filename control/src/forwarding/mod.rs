@@ -26,7 +26,7 @@ pub use entries::{Hop, Meaning};
 pub use paths::{PathTable, Way};
 
 /// So many prefixes are dealt with between two pulses: well below a hello interval.
-const PULSE: usize = 4096;
+pub const PULSE: usize = 4096;
 
 /// Why routes cannot be changed. Nothing was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

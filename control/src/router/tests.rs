@@ -286,6 +286,21 @@ fn hellos_from_the_middle_of_a_long_change_do_not_call_anybody_silent() {
 }
 
 #[test]
+fn hellos_leave_while_a_loaded_table_is_compared_with_the_one_that_is_there() {
+    let mut bench = Bench::new(CONFIG);
+    let load = || {
+        let routes = (0..200u8).map(|i| route(&format!("100.64.{i}.0/24"), [10, 0, 0, 3]));
+        RouteLoad { routes: routes.collect(), replace: true }
+    };
+    bench.client().route_load(load()).expect("possible");
+    bench.injected();
+    std::thread::sleep(Duration::from_millis(250));
+    // Nothing changes: all that takes time is the comparison.
+    assert_eq!(bench.client().route_load(load()).expect("possible").changed, 0);
+    assert_eq!(bench.hellos().len(), 1, "one was due");
+}
+
+#[test]
 fn a_wanted_neighbour_is_asked_for_and_published_when_it_answers() {
     let mut bench = Bench::new(CONFIG);
     let (port, address) = GATEWAY;
