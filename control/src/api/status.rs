@@ -46,4 +46,19 @@ pub struct Status {
     pub peers_up: u64,
     /// Peers.
     pub peers: u64,
+    /// The forwarding table.
+    pub fib: Fib,
+    /// Changes that were refused since it started, for want of room or because a worker stood still.
+    pub refused_changes: u64,
+}
+
+/// The forwarding table of the workers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fib {
+    /// Prefixes in it.
+    pub prefixes: u64,
+    /// Its memory in use.
+    pub used_bytes: u64,
+    /// Its memory out of use, that waits until every worker has moved on.
+    pub retired_bytes: u64,
 }

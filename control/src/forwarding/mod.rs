@@ -26,7 +26,7 @@ pub use entries::{Hop, Meaning};
 pub use paths::{PathTable, Way};
 
 /// So many prefixes are dealt with between two pulses: well below a hello interval.
-const PULSE: usize = 4096;
+pub const PULSE: usize = 4096;
 
 /// Why routes cannot be changed. Nothing was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -157,6 +157,11 @@ impl Forwarding {
         self.entries.len()
     }
 
+    /// Prefixes in the forwarding table.
+    pub fn leaf_count(&self) -> usize {
+        self.fib.len()
+    }
+
     /// Bytes of the forwarding table.
     pub fn fib_memory(&self) -> FibMemory {
         self.fib.memory()
@@ -172,7 +177,7 @@ impl Forwarding {
         neighbors: &mut Neighbors,
         pulse: &mut dyn FnMut(),
     ) -> Result<Prepared, ForwardingError> {
-        self.reclaim(neighbors);
+        self.entries.reclaim(&self.domain, neighbors);
         let mut dirty = Vec::new();
         let told: Vec<_> = change.routes.iter().map(|(prefix, _)| *prefix).collect();
         let routes_before = self.put_all(change.routes, pulse);
@@ -276,12 +281,14 @@ impl Forwarding {
             self.paths = paths;
         }
         self.resolve_gateways();
-        self.reclaim(neighbors);
+        self.entries.reclaim(&self.domain, neighbors);
     }
 
-    /// Makes entries usable again that every worker has passed by. Returns how many still wait for that.
-    pub fn reclaim(&mut self, neighbors: &mut Neighbors) -> usize {
-        self.entries.reclaim(&self.domain, neighbors)
+    /// Makes entries and memory of the table usable again that every worker has passed by. Returns whether any still wait
+    /// for that.
+    pub fn reclaim(&mut self, neighbors: &mut Neighbors) -> bool {
+        self.fib.reclaim();
+        self.entries.reclaim(&self.domain, neighbors) > 0 || self.fib.memory().retired > 0
     }
 
     /// The hold that `prepare` had on its entries ends: those that no leaf names wait for the workers.
@@ -405,5 +412,7 @@ impl Forwarding {
     }
 }
 
+#[cfg(test)]
+mod refused_tests;
 #[cfg(test)]
 mod tests;

@@ -4,32 +4,32 @@ use proptest::prelude::*;
 
 use crate::neighbors::Link;
 
-const PORT: PortIndex = PortIndex(0);
-const OTHER: PortIndex = PortIndex(1);
-const EAST: PeerIndex = PeerIndex(0);
+pub(super) const PORT: PortIndex = PortIndex(0);
+pub(super) const OTHER: PortIndex = PortIndex(1);
+pub(super) const EAST: PeerIndex = PeerIndex(0);
 
-fn net(text: &str) -> Ipv4Net {
+pub(super) fn net(text: &str) -> Ipv4Net {
     text.parse().expect("a prefix")
 }
 
-fn address(text: &str) -> Ipv4Addr {
+pub(super) fn address(text: &str) -> Ipv4Addr {
     text.parse().expect("an address")
 }
 
 /// A router on 192.0.2.1/24 and 10.0.0.1/24, with the table as a worker sees it.
-struct Bench {
-    forwarding: Forwarding,
-    neighbors: Neighbors,
-    table: Arc<Lpm4>,
-    reader: Reader,
+pub(super) struct Bench {
+    pub forwarding: Forwarding,
+    pub neighbors: Neighbors,
+    pub table: Arc<Lpm4>,
+    pub reader: Reader,
 }
 
 impl Bench {
-    fn new() -> Bench {
+    pub fn new() -> Bench {
         Bench::with(FibOptions::default())
     }
 
-    fn with(options: FibOptions) -> Bench {
+    pub fn with(options: FibOptions) -> Bench {
         let domain = Domain::new(1);
         let (writer, table) = lpm4_with(&domain, options).expect("address space");
         let reader = domain.reader().expect("one slot");
@@ -46,7 +46,7 @@ impl Bench {
         bench
     }
 
-    fn change(
+    pub fn change(
         &mut self,
         routes: Vec<(Ipv4Net, Routes)>,
         paths: Option<PathTable>,
@@ -60,7 +60,7 @@ impl Bench {
         committed
     }
 
-    fn tell(&mut self, routes: &[(&str, Option<RouteTarget>)]) -> Result<Committed, ForwardingError> {
+    pub fn tell(&mut self, routes: &[(&str, Option<RouteTarget>)]) -> Result<Committed, ForwardingError> {
         let routes = routes.iter().map(|(prefix, socket)| {
             let before = self.forwarding.rib().get(net(prefix));
             (net(prefix), Routes { socket: *socket, ..before })
@@ -70,7 +70,7 @@ impl Bench {
     }
 
     /// What a worker would do, by the table and the entries.
-    fn looks_up(&mut self, text: &str) -> Option<Hop> {
+    pub fn looks_up(&mut self, text: &str) -> Option<Hop> {
         let id = self.table.lookup(self.reader.enter(), address(text));
         let entries = self.forwarding.entries(|_, _, _| true);
         let entry = entries.get(usize::from(id.0)).copied().expect("every leaf names an entry");
@@ -90,11 +90,11 @@ impl Bench {
     }
 }
 
-fn via(gateway: &str) -> Option<RouteTarget> {
+pub(super) fn via(gateway: &str) -> Option<RouteTarget> {
     Some(RouteTarget::Via(address(gateway)))
 }
 
-fn path(prefix: &str, next_hop: &str) -> (Ipv4Net, Way) {
+pub(super) fn path(prefix: &str, next_hop: &str) -> (Ipv4Net, Way) {
     (net(prefix), Way { next_hop: address(next_hop), peer: EAST })
 }
 
@@ -138,24 +138,6 @@ fn a_batch_with_one_bad_gateway_changes_nothing() {
 }
 
 #[test]
-fn a_batch_that_the_table_has_no_room_for_changes_nothing() {
-    let mut bench = Bench::with(FibOptions { leaves: 192, ..FibOptions::default() });
-    let full =
-        [("203.0.113.0/24", via("192.0.2.2")), ("10.1.0.0/24", via("192.0.2.2")), ("10.1.2.0/24", via("192.0.2.3"))];
-    let error = bench.tell(&full).expect_err("forty-eight leaves are not enough");
-    assert!(matches!(error, ForwardingError::Table(_)), "{error}");
-    for destination in ["203.0.113.1", "10.1.0.1", "10.1.2.1"] {
-        assert_eq!(bench.looks_up(destination), None);
-    }
-    assert_eq!(bench.looks_up("192.0.2.9"), Some(Hop::Connected(PORT)));
-    bench.reader.enter();
-    bench.forwarding.reclaim(&mut bench.neighbors);
-    let own = bench.forwarding.rib().iter().count();
-    assert_eq!(own, 3, "no route is remembered");
-    bench.tell(&[("203.0.113.0/24", via("192.0.2.2"))]).expect("one fits");
-}
-
-#[test]
 fn a_gateway_behind_a_route_follows_that_route() {
     let mut bench = Bench::new();
     bench.tell(&[("172.16.0.0/12", via("192.0.2.2")), ("203.0.113.0/24", via("172.16.0.1"))]).expect("in one batch");
@@ -187,6 +169,54 @@ fn only_routes_whose_gateway_is_new_or_moves_are_looked_at() {
         assert_eq!(leaves, expected.into_iter().map(net).collect::<Vec<_>>(), "{prefix} via {gateway}");
         bench.forwarding.abort(prepared, &mut bench.neighbors);
     }
+}
+
+#[test]
+fn the_best_source_wins_and_the_next_one_takes_over_with_one_replacement_of_the_leaf() {
+    let mut bench = Bench::new();
+    let prefix = net("203.0.113.0/24");
+    let own = Some(OwnRoute::Connected(OTHER));
+    let all = Routes { own, socket: via("192.0.2.2"), config: via("192.0.2.3"), config_hidden: false };
+    let [of_socket, of_config] = ["192.0.2.2", "192.0.2.3"].map(|gateway| Hop::Via(PORT, address(gateway)));
+    let steps = [
+        (Routes { own: None, socket: None, ..all }, Some(of_config)),
+        (Routes { own: None, ..all }, Some(of_socket)),
+        (all, Some(Hop::Connected(OTHER))),
+        (Routes { socket: None, ..all }, Some(Hop::Connected(OTHER))),
+        (all, Some(Hop::Connected(OTHER))),
+        (Routes { own: None, ..all }, Some(of_socket)),
+        (Routes { own: None, socket: None, ..all }, Some(of_config)),
+        (Routes { own: None, socket: None, config_hidden: true, ..all }, None),
+    ];
+    let mut before = None;
+    for (step, (routes, after)) in steps.into_iter().enumerate() {
+        let change = Change { routes: vec![(prefix, routes)], ..Change::default() };
+        let prepared = bench.forwarding.prepare(change, &mut bench.neighbors, &mut || ()).expect("worked out");
+        bench.reader.enter();
+        bench.forwarding.entries_are_known();
+        let leaves: Vec<_> = prepared.leaves.iter().map(|(prefix, leaf)| (*prefix, leaf.is_some())).collect();
+        assert_eq!(leaves, [(prefix, after.is_some())], "step {step}: one change, and none that takes it out first");
+        assert_eq!(bench.looks_up("203.0.113.9"), before, "step {step}: not before the commit");
+        let Bench { forwarding, neighbors, table, reader, .. } = &mut bench;
+        let mut sees = || table.lookup(reader.enter(), address("203.0.113.9")) != EntryId::NO_ROUTE;
+        let mut pulse = || assert_eq!(sees(), before.is_some(), "step {step}");
+        let committed = forwarding.commit(prepared, neighbors, &mut pulse).expect("room");
+        assert_eq!(committed.leaves, usize::from(before != after), "step {step}: only what differs is written");
+        assert_eq!(bench.looks_up("203.0.113.9"), after, "step {step}");
+        before = after;
+    }
+}
+
+#[test]
+fn where_the_best_source_cannot_be_used_the_next_one_takes_over() {
+    let mut bench = Bench::new();
+    bench.tell(&[("172.16.0.0/12", via("10.0.0.2"))]).expect("a way to the gateway");
+    let routes = Routes { socket: via("172.16.0.1"), config: via("192.0.2.3"), ..Routes::default() };
+    bench.change(vec![(net("203.0.113.0/24"), routes)], None).expect("both can be used");
+    assert_eq!(bench.looks_up("203.0.113.9"), Some(Hop::Via(OTHER, address("10.0.0.2"))));
+    let committed = bench.tell(&[("172.16.0.0/12", None)]).expect("the way goes");
+    assert_eq!(committed.leaves, 2, "one taken out, and one replaced");
+    assert_eq!(bench.looks_up("203.0.113.9"), Some(Hop::Via(PORT, address("192.0.2.3"))));
 }
 
 #[test]
@@ -253,7 +283,7 @@ fn an_entry_is_not_used_again_before_every_worker_has_passed() {
         assert!(matches!(entry.adjacency, Adjacency::Via { .. }), "step {step}: a worker may still hold it");
     }
     bench.reader.enter();
-    assert_eq!(bench.forwarding.reclaim(&mut bench.neighbors), 0);
+    assert!(!bench.forwarding.reclaim(&mut bench.neighbors), "nothing waits any more");
     let entries = bench.forwarding.entries(|_, _, _| true);
     assert_eq!(entries.get(usize::from(id.0)).expect("its place").adjacency, Adjacency::NoRoute);
 }

@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 use std::time::Instant;
 
-use carpool_dataplane::fib::PortIndex;
+use carpool_dataplane::fib::{FibError, PortIndex};
 use carpool_dataplane::pool::{Dscp, Match};
 use ipnet::Ipv4Net;
 use log::info;
@@ -22,11 +22,11 @@ use crate::api::route::{
 };
 use crate::api::rule::{RuleAdd, RuleDel, RuleEntry, RuleList, RuleMatch, RuleShow};
 use crate::api::stats::{Stats, StatsShow};
-use crate::api::status::{Status, StatusShow, Version, VersionShow};
+use crate::api::status::{Fib, Status, StatusShow, Version, VersionShow};
 use crate::api::text::{CodePoint, MacAddress, PortRange, Protocol};
 use crate::api::{Answer, Call, Handler, Refusal};
 use crate::config::{self, Idle, RULE_COUNT, RULE_SIZE, RULE_WINDOW};
-use crate::forwarding::{Change, ForwardingError, Hop, Meaning};
+use crate::forwarding::{Change, ForwardingError, Hop, Meaning, PULSE};
 use crate::neighbors::{NeighborError, Phase};
 use crate::rib::{Routes, Target};
 use crate::rules::{Rules, RulesError};
@@ -35,6 +35,7 @@ impl From<ChangeError> for Refusal {
     fn from(error: ChangeError) -> Refusal {
         match error {
             ChangeError::Forwarding(ForwardingError::Gateway { .. } | ForwardingError::NoRouter { .. })
+            | ChangeError::Forwarding(ForwardingError::Table(FibError::ReadersStalled))
             | ChangeError::Stalled(_) => Refusal::conflict(error.to_string()),
             ChangeError::Forwarding(_) => Refusal::limit(error.to_string()),
         }
@@ -253,12 +254,12 @@ impl Handler for Client<'_> {
     fn route_add(&mut self, route: RouteAdd) -> Result<RouteChanged, Refusal> {
         let before = not_own(route.prefix, self.router.forwarding.rib().get(route.prefix))?;
         self.change_routes(vec![(route.prefix, Routes { socket: Some(route.target), ..before })])?;
-        Ok(RouteChanged { replaced: before.best().is_some() })
+        Ok(RouteChanged { replaced: before.hold() })
     }
 
     fn route_del(&mut self, route: RouteDel) -> Result<Done, Refusal> {
         let before = not_own(route.prefix, self.router.forwarding.rib().get(route.prefix))?;
-        if before.best().is_none() {
+        if !before.hold() {
             return Err(Refusal::not_found(format!("there is no route to exactly {}", route.prefix)));
         }
         let after = Routes { socket: None, config_hidden: before.config.is_some(), ..before };
@@ -268,7 +269,14 @@ impl Handler for Client<'_> {
 
     fn route_load(&mut self, load: RouteLoad) -> Result<RouteLoaded, Refusal> {
         let begin = Instant::now();
-        let rib = self.router.forwarding.rib();
+        let heartbeat = self.router.heartbeat(self.now);
+        let Router { forwarding, peers, workers, .. } = &mut *self.router;
+        let mut beat = |count: usize| {
+            if count.is_multiple_of(PULSE) {
+                heartbeat.beat(peers, workers, Instant::now());
+            }
+        };
+        let rib = forwarding.rib();
         let count = load.routes.len() as u64;
         // In order of prefix, which makes tries fast; of equal ones the last that was loaded holds.
         let mut loaded = load.routes;
@@ -276,7 +284,8 @@ impl Handler for Client<'_> {
         loaded.sort_by_key(|route| route.prefix);
         loaded.dedup_by_key(|route| route.prefix);
         let mut changes = Vec::new();
-        for route in &loaded {
+        for (count, route) in loaded.iter().enumerate() {
+            beat(count);
             let before = not_own(route.prefix, rib.get(route.prefix))?;
             if before.socket != Some(route.target) {
                 changes.push((route.prefix, Routes { socket: Some(route.target), ..before }));
@@ -284,8 +293,12 @@ impl Handler for Client<'_> {
         }
         if load.replace {
             let stays = |prefix: &Ipv4Net| loaded.binary_search_by_key(prefix, |route| route.prefix).is_ok();
-            let gone = rib.iter().filter(|(prefix, routes)| routes.socket.is_some() && !stays(prefix));
-            changes.extend(gone.map(|(prefix, routes)| (prefix, Routes { socket: None, ..routes })));
+            for (count, (prefix, routes)) in rib.iter().enumerate() {
+                beat(count);
+                if routes.socket.is_some() && !stays(&prefix) {
+                    changes.push((prefix, Routes { socket: None, ..routes }));
+                }
+            }
         }
         let changed = changes.len() as u64;
         self.change_routes(changes)?;
@@ -297,10 +310,10 @@ impl Handler for Client<'_> {
     fn route_show(&mut self, show: RouteShow) -> Result<RouteList, Refusal> {
         let router = &self.router;
         let within = show.prefix.unwrap_or_default();
-        let all = || router.forwarding.rib().within(within).filter(|(_, routes)| routes.best().is_some());
-        let page = all().skip(show.offset as usize).take(show.limit as usize);
+        let rib = router.forwarding.rib();
+        let page = rib.page(within, show.offset as usize).take(show.limit as usize);
         let routes = page.filter_map(|(prefix, routes)| router.route_entry(prefix, &routes, self.now)).collect();
-        Ok(RouteList { total: all().count() as u64, offset: show.offset, routes })
+        Ok(RouteList { total: rib.count_within(within) as u64, offset: show.offset, routes })
     }
 
     fn lookup(&mut self, lookup: Lookup) -> Result<LookupResult, Refusal> {
@@ -430,7 +443,7 @@ impl Handler for Client<'_> {
     fn status(&mut self, _: StatusShow) -> Result<Status, Refusal> {
         let router = &self.router;
         let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
-        let routes = router.forwarding.rib().iter().filter(|(_, routes)| routes.best().is_some());
+        let memory = router.forwarding.fib_memory();
         let idle = match router.config.dataplane.idle {
             Idle::Adaptive => "adaptive",
             Idle::Spin => "spin",
@@ -442,11 +455,17 @@ impl Handler for Client<'_> {
             config: router.config_path.display().to_string(),
             cores: router.cores.clone(),
             idle: idle.into(),
-            routes: count(routes.count()),
+            routes: count(router.forwarding.rib().count()),
             neighbors: count(router.neighbors.len()),
             rules: count(router.rules.in_force().len()),
             peers_up: count(router.peers.iter().filter(|(_, peer)| peer.state(self.now).is_ok()).count()),
             peers: count(router.peers.iter().count()),
+            fib: Fib {
+                prefixes: count(router.forwarding.leaf_count()),
+                used_bytes: count(memory.used),
+                retired_bytes: count(memory.retired),
+            },
+            refused_changes: router.refused_changes.count(),
         })
     }
 

@@ -1,13 +1,15 @@
 //! The router's control thread: owns all state, hears workers and clients, and publishes what follows.
 //!
 //! One thread calls everything here, from a loop that blocks until a bell rings or [`Router::deadline`] has come
-//! ([`crate::daemon`]). Time is an argument. What clients may ask is in `handler`, what a new configuration changes
-//! in `reload`, what pools are open in `open_pools`.
+//! ([`crate::daemon`]). Time is an argument. What clients may ask is in `handler`, how routes and paths
+//! change in `change`, what a new configuration changes in `reload`, what pools are open in `open_pools`.
 
+mod change;
 mod handler;
 mod hello_packet;
 mod open_pools;
 mod publication;
+mod refused_changes;
 mod reload;
 
 use std::net::Ipv4Addr;
@@ -32,14 +34,16 @@ use log::{debug, error, warn};
 use crate::api::port::PortEntry;
 use crate::api::stats::Mempool;
 use crate::config::{self, Config, DEFAULT_PEER_MTU, PEER_MTU};
-use crate::forwarding::{Change, Committed, Forwarding, ForwardingError, PathTable, Way};
+use crate::forwarding::{Change, Forwarding, PathTable, Way};
 use crate::neighbors::{ASKED, Key, Link, NEIGHBOR_LIMIT, Neighbors, RETRY};
 use crate::peers::{HELLO_TTL, Identity, Peers};
 use crate::rib::{OwnRoute, Routes};
 use crate::rules::Rules;
+pub use change::ChangeError;
 use hello_packet::hello_packet;
 use open_pools::OpenPools;
 pub use publication::{Publication, Stalled, WorkerLink};
+use refused_changes::RefusedChanges;
 pub use reload::ReloadError;
 
 /// The least time between two publications that only neighbours ask for.
@@ -57,15 +61,6 @@ pub trait Hardware {
     fn mempools(&self) -> Vec<Mempool>;
     /// Ethernet addresses of the ports.
     fn macs(&self) -> Vec<[u8; 6]>;
-}
-
-/// Why a change was not made. Nothing was changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ChangeError {
-    #[error(transparent)]
-    Forwarding(#[from] ForwardingError),
-    #[error(transparent)]
-    Stalled(#[from] Stalled),
 }
 
 /// What the router is made of.
@@ -106,8 +101,9 @@ pub struct Router {
     publication: Publication,
     published_at: Instant,
     open_pools: OpenPools,
-    /// Workers' entries or states that are out of use and still waited for.
-    unreclaimed: usize,
+    /// Whether entries, states or memory of the table that are out of use still wait for workers.
+    unreclaimed: bool,
+    refused_changes: RefusedChanges,
 }
 
 impl Router {
@@ -158,7 +154,8 @@ impl Router {
             publication,
             published_at: now,
             open_pools: OpenPools::default(),
-            unreclaimed: 0,
+            unreclaimed: false,
+            refused_changes: RefusedChanges::default(),
             config,
         };
         router.peers.configure(peers_with_hops(&router.config), now);
@@ -220,39 +217,18 @@ impl Router {
         self.send_hellos(now);
         self.send_arp_requests();
         self.answer_open_pools(now);
-        if self.unreclaimed > 0 {
-            self.unreclaimed = self.forwarding.reclaim(&mut self.neighbors) + self.publication.reclaim();
+        if self.unreclaimed {
+            self.reclaim();
         }
     }
 
     /// When [`Router::tick`] has something to do, if nothing else happens before.
     pub fn deadline(&self, now: Instant) -> Option<Instant> {
         let publication = self.neighbors.changed().then(|| self.published_at + NEIGHBOR_PAUSE);
-        let reclaim = (self.unreclaimed > 0).then(|| now + RECLAIM);
+        let reclaim = self.unreclaimed.then(|| now + RECLAIM);
         let others =
             [self.neighbors.deadline(), self.peers.deadline(), self.open_pools.deadline(), publication, reclaim];
         others.into_iter().flatten().min()
-    }
-
-    /// Makes a change to routes or paths, or nothing of it.
-    fn change(&mut self, change: Change, now: Instant) -> Result<Committed, ChangeError> {
-        let heartbeat = self.heartbeat(now);
-        let mut beat = || heartbeat.beat(&mut self.peers, &self.workers, Instant::now());
-        let prepared = self.forwarding.prepare(change, &mut self.neighbors, &mut beat)?;
-        if prepared.new_entries {
-            let epoch = self.publish(false, now);
-            if let Err(stalled) = self.publication.wait(epoch) {
-                error!("{stalled}");
-                self.forwarding.abort(prepared, &mut self.neighbors);
-                return Err(stalled.into());
-            }
-            self.forwarding.entries_are_known();
-        }
-        let mut beat = || heartbeat.beat(&mut self.peers, &self.workers, Instant::now());
-        let committed = self.forwarding.commit(prepared, &mut self.neighbors, &mut beat);
-        self.publish(committed.is_ok_and(|committed| committed.pooled), now);
-        self.unreclaimed = self.forwarding.reclaim(&mut self.neighbors) + self.publication.reclaim();
-        Ok(committed?)
     }
 
     /// Publishes the state as it is now; `pools_depend` where open pools depend on what has changed besides. Returns
@@ -304,7 +280,7 @@ impl Router {
         }
         self.published_at = now;
         let epoch = self.publication.publish(state);
-        self.unreclaimed = self.unreclaimed.max(1);
+        self.unreclaimed = true;
         self.wake_workers();
         epoch
     }
@@ -478,5 +454,7 @@ fn configured_routes(config: &Config) -> Vec<(Ipv4Net, Routes)> {
     routes.into_iter().collect()
 }
 
+#[cfg(test)]
+mod forwarding_tests;
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,7 @@
 use super::handler::Client;
 use super::*;
 use carpool_dataplane::dpdk::{Waiter, WakeHandle};
-use carpool_dataplane::fib::{Adjacency, Entry, EntryId, Lpm4, Reader, lpm4};
+use carpool_dataplane::fib::{Adjacency, Entry, EntryId, FibOptions, Lpm4, Reader, lpm4_with};
 use carpool_dataplane::packet::arp::Arp;
 use carpool_dataplane::packet::ethernet;
 use carpool_dataplane::packet::ipv4::Ipv4Header;
@@ -12,12 +12,13 @@ use crate::api::neighbor::NeighborAdd;
 use crate::api::peer::{PeerShow, PeerState};
 use crate::api::route::{Route, RouteDel, RouteLoad, RouteShow, RouteTarget, Source};
 use crate::api::rule::{RuleDel, RuleShow};
+use crate::api::status::StatusShow;
 use crate::api::text::MacAddress;
 use crate::api::{Handler, RefusalKind};
 use crate::config::parse;
 
 /// Two ports, a peer two hops away behind the first, a path to it, a rule.
-const CONFIG: &str = r#"
+pub(super) const CONFIG: &str = r#"
 [[port]]
 name = "west"
 device = "net_null0"
@@ -74,21 +75,25 @@ impl Hardware for NoHardware {
 }
 
 /// A router with one worker, which is the test.
-struct Bench {
-    router: Router,
-    published: Published<RouterState>,
-    table: Arc<Lpm4>,
-    reader: Reader,
+pub(super) struct Bench {
+    pub router: Router,
+    pub published: Published<RouterState>,
+    pub table: Arc<Lpm4>,
+    pub reader: Reader,
     shared: Arc<WorkerShared>,
-    now: Instant,
+    pub now: Instant,
     _wake: WakeHandle,
 }
 
 impl Bench {
-    fn new(text: &str) -> Bench {
+    pub fn new(text: &str) -> Bench {
+        Bench::with(text, FibOptions::default())
+    }
+
+    pub fn with(text: &str, options: FibOptions) -> Bench {
         let config = parse(text, "c.toml").expect("a sound configuration");
         let domain = Domain::new(1);
-        let (fib, table) = lpm4(&domain).expect("address space");
+        let (fib, table) = lpm4_with(&domain, options).expect("address space");
         let reader = domain.reader().expect("one slot");
         let now = Instant::now();
         let identity = Identity { router_id: config.router_id, instance: INSTANCE };
@@ -109,13 +114,13 @@ impl Bench {
         Bench { router, published, table, reader, shared, now, _wake: wake }
     }
 
-    fn pass(&mut self, time: Duration) {
+    pub fn pass(&mut self, time: Duration) {
         self.now += time;
         self.router.hear_workers(self.now);
         self.router.tick(self.now);
     }
 
-    fn client(&mut self) -> Client<'_> {
+    pub fn client(&mut self) -> Client<'_> {
         Client { router: &mut self.router, now: self.now }
     }
 
@@ -148,14 +153,14 @@ impl Bench {
     }
 
     /// The entry and the generation of pools that a worker would use for an address.
-    fn entry(&mut self, address: [u8; 4]) -> (Entry, u64) {
+    pub fn entry(&mut self, address: [u8; 4]) -> (Entry, u64) {
         let id: EntryId = self.table.lookup(self.reader.enter(), address.into());
         let state = self.state();
         (state.entry(id), state.pools)
     }
 
     /// What a worker would see; it blocks again afterwards.
-    fn state(&mut self) -> RouterState {
+    pub fn state(&mut self) -> RouterState {
         let state = self.published.load(self.reader.enter()).expect("the same domain").clone();
         self.reader.offline();
         state
@@ -183,11 +188,11 @@ impl Bench {
     }
 }
 
-fn net(text: &str) -> Ipv4Net {
+pub(super) fn net(text: &str) -> Ipv4Net {
     text.parse().expect("a prefix")
 }
 
-fn route(prefix: &str, gateway: [u8; 4]) -> Route {
+pub(super) fn route(prefix: &str, gateway: [u8; 4]) -> Route {
     Route { prefix: net(prefix), target: RouteTarget::Via(gateway.into()) }
 }
 
@@ -281,6 +286,21 @@ fn hellos_from_the_middle_of_a_long_change_do_not_call_anybody_silent() {
 }
 
 #[test]
+fn hellos_leave_while_a_loaded_table_is_compared_with_the_one_that_is_there() {
+    let mut bench = Bench::new(CONFIG);
+    let load = || {
+        let routes = (0..200u8).map(|i| route(&format!("100.64.{i}.0/24"), [10, 0, 0, 3]));
+        RouteLoad { routes: routes.collect(), replace: true }
+    };
+    bench.client().route_load(load()).expect("possible");
+    bench.injected();
+    std::thread::sleep(Duration::from_millis(250));
+    // Nothing changes: all that takes time is the comparison.
+    assert_eq!(bench.client().route_load(load()).expect("possible").changed, 0);
+    assert_eq!(bench.hellos().len(), 1, "one was due");
+}
+
+#[test]
 fn a_wanted_neighbour_is_asked_for_and_published_when_it_answers() {
     let mut bench = Bench::new(CONFIG);
     let (port, address) = GATEWAY;
@@ -302,6 +322,7 @@ fn a_worker_that_does_not_go_on_holds_nobody_up_for_long() {
     let refusal = bench.client().route_add(route("172.16.0.0/12", [10, 0, 0, 2])).expect_err("the worker is stuck");
     assert_eq!(refusal.kind, RefusalKind::Conflict);
     assert_eq!(refusal.message, "a worker has not finished an iteration within 1000 ms: nothing was changed");
+    assert_eq!(bench.client().status(StatusShow {}).expect("answered").refused_changes, 1);
     assert_eq!(bench.entry([172, 16, 0, 1]).0.adjacency, Adjacency::NoRoute);
     bench.reader.offline();
     bench.client().route_add(route("172.16.0.0/12", [10, 0, 0, 2])).expect("it blocks now");

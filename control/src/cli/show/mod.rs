@@ -70,3 +70,8 @@ fn short_time(milliseconds: u64) -> String {
         _ => format!("{} d", milliseconds / 86_400_000),
     }
 }
+
+/// Memory, in megabytes of 1000 × 1000 bytes: 3.4 MB.
+fn megabytes(bytes: u64) -> String {
+    format!("{}.{} MB", bytes / 1_000_000, bytes % 1_000_000 / 100_000)
+}

@@ -1,6 +1,6 @@
 //! What is running.
 
-use super::{short_time, show};
+use super::{megabytes, short_time, show};
 use crate::api::status::{Status, Version};
 
 show!(Version, |version| {
@@ -12,7 +12,8 @@ show!(Status, |status| {
     let cores: Vec<String> = status.cores.iter().map(u32::to_string).collect();
     format!(
         "carpoold {}, process {}, up for {}\n  config     {}\n  workers    {} on cores {}, idle {}\n  \
-         routes     {}\n  neighbors  {}\n  rules      {}\n  peers      {} of {} up\n",
+         routes     {}\n  neighbors  {}\n  rules      {}\n  peers      {} of {} up\n  \
+         fib        {} prefixes, {} in use, {} waiting for workers\n  refused    {} changes\n",
         status.version,
         status.pid,
         short_time(status.uptime_ms),
@@ -25,12 +26,17 @@ show!(Status, |status| {
         status.rules,
         status.peers_up,
         status.peers,
+        status.fib.prefixes,
+        megabytes(status.fib.used_bytes),
+        megabytes(status.fib.retired_bytes),
+        status.refused_changes,
     )
 });
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::status::Fib;
     use crate::cli::show::Show;
 
     #[test]
@@ -47,6 +53,8 @@ mod tests {
             rules: 1,
             peers_up: 1,
             peers: 2,
+            fib: Fib { prefixes: 927_354, used_bytes: 8_449_999, retired_bytes: 1_250_000 },
+            refused_changes: 4,
         };
         assert_eq!(
             status.text(),
@@ -58,6 +66,8 @@ carpoold 0.1.0, process 7, up for 1 h
   neighbors  3
   rules      1
   peers      1 of 2 up
+  fib        927354 prefixes, 8.4 MB in use, 1.2 MB waiting for workers
+  refused    4 changes
 "
         );
     }

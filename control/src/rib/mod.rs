@@ -6,11 +6,15 @@
 //! the socket is hidden, not forgotten: a reload does not bring it back. Nothing here knows of ports' link layers,
 //! neighbours or paths; `forwarding` turns the routes into forwarding entries.
 
+mod counts;
+
 use std::net::Ipv4Addr;
 
 use carpool_dataplane::fib::PortIndex;
 use ipnet::Ipv4Net;
 use prefix_trie::PrefixMap;
+
+use counts::Counts;
 
 pub use crate::api::route::{RouteTarget, Source};
 
@@ -67,6 +71,11 @@ impl Routes {
         self.by_preference().next()
     }
 
+    /// Whether one of them holds.
+    pub fn hold(&self) -> bool {
+        self.best().is_some()
+    }
+
     /// The gateways that are named by routes that hold.
     pub fn gateways(&self) -> impl Iterator<Item = Ipv4Addr> {
         self.by_preference().filter_map(|(target, _)| match target {
@@ -85,6 +94,8 @@ impl Routes {
 #[derive(Clone, Debug, Default)]
 pub struct Rib {
     routes: PrefixMap<Ipv4Net, Routes>,
+    /// Of the prefixes that have a route which holds.
+    counts: Counts,
 }
 
 impl Rib {
@@ -96,7 +107,13 @@ impl Rib {
     /// Says what is told of a prefix, and returns what was told before.
     pub fn put(&mut self, prefix: Ipv4Net, routes: Routes) -> Routes {
         let before = if routes.is_empty() { self.routes.remove(&prefix) } else { self.routes.insert(prefix, routes) };
-        before.unwrap_or_default()
+        let before = before.unwrap_or_default();
+        match (before.hold(), routes.hold()) {
+            (false, true) => self.counts.add(prefix),
+            (true, false) => self.counts.remove(prefix),
+            _ => {}
+        }
+        before
     }
 
     /// What was told of a prefix and of all shorter ones that cover it, the longest first.
@@ -116,12 +133,58 @@ impl Rib {
         self.routes.iter().map(|(prefix, routes)| (*prefix, *routes))
     }
 
+    /// How many prefixes have a route that holds.
+    pub fn count(&self) -> usize {
+        self.counts.all()
+    }
+
+    /// How many prefixes within one have a route that holds. Walks through no more than a /16.
+    pub fn count_within(&self, prefix: Ipv4Net) -> usize {
+        if prefix.prefix_len() > 16 {
+            self.within(prefix).filter(|(_, routes)| routes.hold()).count()
+        } else {
+            self.counts.begin_in(prefix) - self.count_begin_with(prefix)
+        }
+    }
+
+    /// The prefixes within one that have a route which holds, in order, but for the first `skip` of them. Finding these
+    /// walks through no more than a /16.
+    pub fn page(&self, within: Ipv4Net, skip: usize) -> impl Iterator<Item = (Ipv4Net, Routes)> {
+        // In order they come just before those within.
+        let skip = skip.saturating_add(self.count_begin_with(within));
+        let start =
+            if within.prefix_len() > 16 { Some((within.network(), skip)) } else { self.counts.behind(within, skip) };
+        start.into_iter().flat_map(move |(first, skip)| {
+            let all = self.from(first).take_while(move |(prefix, _)| prefix.network() <= within.broadcast());
+            all.filter(|(_, routes)| routes.hold()).skip(skip)
+        })
+    }
+
+    /// How many prefixes that have a route which holds begin where this one does, and are shorter.
+    fn count_begin_with(&self, prefix: Ipv4Net) -> usize {
+        let begin_with = |other: Ipv4Net| other != prefix && other.network() == prefix.network();
+        self.covering(prefix).filter(|(other, routes)| begin_with(*other) && routes.hold()).count()
+    }
+
+    /// All prefixes whose first address is this one or a later one, in order.
+    fn from(&self, first: Ipv4Addr) -> impl Iterator<Item = (Ipv4Net, Routes)> {
+        // Blocks, each the largest that can begin where it does: a prefix that begins in one is all inside.
+        let mut next = Some(first.to_bits());
+        let blocks = std::iter::from_fn(move || {
+            let first = next?;
+            let host_bits = first.trailing_zeros();
+            next = 1u32.checked_shl(host_bits).and_then(|size| first.checked_add(size));
+            Ipv4Net::new(Ipv4Addr::from_bits(first), u8::try_from(32 - host_bits).ok()?).ok()
+        });
+        blocks.flat_map(|block| self.within(block))
+    }
+
     /// The router on one of our links, or the host there, that packets to a gateway go to: the gateway itself, or the
     /// one that the route to it leads to, and so on. Only the best route to each counts.
     pub fn resolve(&self, gateway: Ipv4Addr) -> Option<(PortIndex, Ipv4Addr)> {
         let mut address = gateway;
         for _ in 0..=MAX_RECURSION {
-            let (_, routes) = self.covering(address.into()).find(|(_, routes)| routes.best().is_some())?;
+            let (_, routes) = self.covering(address.into()).find(|(_, routes)| routes.hold())?;
             match routes.best()?.0 {
                 Target::Own(OwnRoute::Connected(port)) => return Some((port, address)),
                 Target::Told(RouteTarget::Via(next)) => address = next,
@@ -136,6 +199,7 @@ impl Rib {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn net(text: &str) -> Ipv4Net {
         text.parse().expect("a prefix")
@@ -188,6 +252,39 @@ mod tests {
         }
         let covering: Vec<_> = rib.covering(net("192.0.2.1/32")).map(|(prefix, _)| prefix.prefix_len()).collect();
         assert_eq!(covering, [32, 24, 8, 0]);
+    }
+
+    /// Prefixes close to each other, with a route that holds, one that is hidden, or none any more.
+    fn told() -> impl Strategy<Value = Vec<(Ipv4Net, u8)>> {
+        let address = prop_oneof![0u32..4, Just(0x7fff_fffe), Just(u32::MAX - 1)].prop_flat_map(|high| {
+            prop::sample::select(vec![0, 16, 24, 30]).prop_map(move |shift| high.checked_shl(shift).unwrap_or(high))
+        });
+        let prefix = (address, 0..=32u8)
+            .prop_map(|(bits, length)| Ipv4Net::new(Ipv4Addr::from_bits(bits), length).expect("a length").trunc());
+        prop::collection::vec((prefix, 0..4u8), 0..60)
+    }
+
+    proptest! {
+        #[test]
+        fn a_page_has_what_a_walk_through_all_finds(told in told(), length in 0..=32u8, pick: u32, skip in 0..20usize) {
+            let mut rib = Rib::default();
+            let mut all = std::collections::BTreeMap::new();
+            for (prefix, what) in &told {
+                let config_hidden = *what == 1;
+                let routes = Routes { config: via("192.0.2.2"), config_hidden, ..Routes::default() };
+                let routes = if *what == 0 { Routes::default() } else { routes };
+                rib.put(*prefix, routes);
+                all.insert(*prefix, routes);
+            }
+            all.retain(|_, routes| routes.hold());
+            prop_assert_eq!(rib.count(), all.len());
+            let near = told.get(pick as usize % told.len().max(1)).map_or(0, |(prefix, _)| prefix.network().to_bits());
+            let within = Ipv4Net::new(Ipv4Addr::from_bits(near), length).expect("a length").trunc();
+            let inside: Vec<_> = all.into_iter().filter(|(prefix, _)| within.contains(prefix)).collect();
+            prop_assert_eq!(rib.count_within(within), inside.len());
+            let page: Vec<_> = rib.page(within, skip).collect();
+            prop_assert_eq!(page, inside.into_iter().skip(skip).collect::<Vec<_>>());
+        }
     }
 
     #[test]
