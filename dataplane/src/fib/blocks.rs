@@ -76,7 +76,8 @@ impl Blocks {
         self.retired_units
     }
 
-    /// Whether a change that takes at most `units` may begin. After this says yes, taking them cannot fail.
+    /// Whether a change may begin that takes at most `units` and retires at most as many. After this says yes, taking
+    /// them cannot fail, nor can putting back what a transaction retires by it.
     ///
     /// # Errors
     /// Readers stand still, or there is no room.
@@ -87,6 +88,8 @@ impl Blocks {
                 return Err(FibError::ReadersStalled);
             }
         }
+        // What is retired after this is owed only then: the room for it must not go to what is taken.
+        let units = if self.in_transaction { 2 * units } else { units };
         if self.room() < units {
             self.reclaim();
             self.sweep();
