@@ -134,3 +134,47 @@ proptest! {
         }
     }
 }
+
+/// Fills a table with distinct prefixes until one is refused.
+fn filled(leaves: usize, prefixes: impl Iterator<Item = Ipv4Net>) -> (Lpm4Writer, Vec<Ipv4Net>) {
+    let (mut writer, _) = lpm4_with(&Domain::new(0), FibOptions { leaves, ..FibOptions::default() }).expect("memory");
+    let mut inside = Vec::new();
+    for (leaf, prefix) in (0..).zip(prefixes) {
+        match writer.insert(prefix, EntryId(1 + leaf % 7)) {
+            Ok(None) => inside.push(prefix),
+            Ok(Some(_)) => {}
+            Err(error) => {
+                assert_eq!(error, FibError::Full);
+                return (writer, inside);
+            }
+        }
+    }
+    panic!("{} prefixes fit into {leaves} bytes", inside.len());
+}
+
+/// A number that looks random, another for each index.
+fn mixed(index: u32) -> u32 {
+    index.wrapping_mul(0x9e37_79b1)
+}
+
+#[test]
+fn what_is_in_a_full_table_can_be_taken_out() {
+    let length = |index| 17 + (mixed(index) >> 3) as u8 % 16;
+    for leaves in [1 << 10, 2500, 8 << 10] {
+        let one_half = (0..1 << 16).map(|index| net(0x0a01_0000 | mixed(index) >> 16, length(index)));
+        let few_halves = (0..1 << 16).map(|index| net(mixed(index) >> 12, length(index)));
+        let all_halves = (0..1 << 16).map(|index| net(mixed(index), length(index)));
+        let one_then_all = one_half.clone().take(50).chain(all_halves.clone());
+        let cases: [&mut dyn Iterator<Item = Ipv4Net>; 4] =
+            [&mut one_half.clone(), &mut few_halves.clone(), &mut all_halves.clone(), &mut one_then_all.clone()];
+        for (case, prefixes) in cases.into_iter().enumerate() {
+            let (mut writer, mut inside) = filled(leaves, prefixes);
+            while !inside.is_empty() {
+                let before = inside.len();
+                inside.retain(|prefix| writer.remove(*prefix).is_err());
+                assert!(inside.len() < before, "case {case}, {leaves} bytes: {before} cannot be taken out");
+            }
+            assert!(writer.is_empty());
+        }
+    }
+}

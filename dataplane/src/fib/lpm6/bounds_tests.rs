@@ -107,3 +107,30 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_is_in_a_full_table_can_be_taken_out() {
+    for leaves in [12 << 10, 20_000, 64 << 10] {
+        for (base, bits, shortest) in [(0x2001_0db8, 14, 33), (0x2001_0db8, 4, 36), (0x2001_0000, 16, 30)] {
+            let options = FibOptions { leaves, ..FibOptions::default() };
+            let (mut writer, _) = lpm6_with(&Domain::new(0), options).expect("memory");
+            let mut inside = Vec::new();
+            for index in 0..1u32 << 20 {
+                let mixed = index.wrapping_mul(0x9e37_79b1);
+                let address = base << 96 | u128::from(mixed >> (32 - bits)) << (96 - bits) | u128::from(mixed) << 16;
+                let prefix = net(address, shortest + (mixed >> 3) as u8 % 90);
+                match writer.insert(prefix, EntryId(1 + index as u16 % 7)) {
+                    Ok(None) => inside.push(prefix),
+                    Ok(Some(_)) => {}
+                    Err(_) => break,
+                }
+            }
+            while !inside.is_empty() {
+                let before = inside.len();
+                inside.retain(|prefix| writer.remove(*prefix).is_err());
+                assert!(inside.len() < before, "{base:#x}, {leaves} bytes: {before} cannot be taken out");
+            }
+            assert!(writer.is_empty());
+        }
+    }
+}
