@@ -178,3 +178,10 @@ fn what_is_in_a_full_table_can_be_taken_out() {
         }
     }
 }
+
+#[test]
+fn more_leaves_than_words_can_lead_to_are_an_error() {
+    for leaves in [8 << 30, usize::MAX] {
+        assert!(lpm4_with(&Domain::new(0), FibOptions { leaves, ..FibOptions::default() }).is_err(), "{leaves}");
+    }
+}
