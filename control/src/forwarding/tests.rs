@@ -139,10 +139,10 @@ fn a_batch_with_one_bad_gateway_changes_nothing() {
 
 #[test]
 fn a_batch_that_the_table_has_no_room_for_changes_nothing() {
-    let mut bench = Bench::with(FibOptions { leaves: 192, ..FibOptions::default() });
-    let full =
-        [("203.0.113.0/24", via("192.0.2.2")), ("10.1.0.0/24", via("192.0.2.2")), ("10.1.2.0/24", via("192.0.2.3"))];
-    let error = bench.tell(&full).expect_err("forty-eight leaves are not enough");
+    let mut bench = Bench::with(FibOptions { leaves: 384, ..FibOptions::default() });
+    let full = ["203.0.113.0/24", "10.1.0.0/24", "10.1.2.0/24", "10.1.4.0/24", "10.1.6.0/24"]
+        .map(|prefix| (prefix, via("192.0.2.2")));
+    let error = bench.tell(&full).expect_err("a hundred and ninety-two leaves are not enough");
     assert!(matches!(error, ForwardingError::Table(_)), "{error}");
     for destination in ["203.0.113.1", "10.1.0.1", "10.1.2.1"] {
         assert_eq!(bench.looks_up(destination), None);
