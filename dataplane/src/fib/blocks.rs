@@ -37,7 +37,7 @@ pub struct Blocks {
     /// [`BATCH`], but in tests.
     batch: usize,
     retired_units: usize,
-    /// More is not retired than this and what one change retires.
+    /// More is not retired than this and what one change retires, or the undoing of a transaction.
     bound: usize,
     used_units: usize,
     /// Room that is kept so that the transaction which runs can be undone.
