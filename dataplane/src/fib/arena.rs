@@ -45,8 +45,10 @@ mod mapped {
         /// Reserves room for `len` items.
         ///
         /// # Errors
-        /// Those of mmap(2).
+        /// Those of mmap(2), and more items than 32 bits can number.
         pub fn new(len: usize) -> io::Result<Arena<T>> {
+            // Readers keep indexes of 32 bits; so the size below cannot overflow, either.
+            u32::try_from(len).map_err(|_| io::ErrorKind::InvalidInput)?;
             // One huge page more, so that the first item can stand at the beginning of one; its rest is the pad.
             let bytes = (len * size_of::<T>()).next_multiple_of(HUGE_PAGE) + HUGE_PAGE;
             let length = NonZeroUsize::new(bytes).ok_or(io::ErrorKind::InvalidInput)?;
@@ -157,7 +159,9 @@ mod tests {
     }
 
     #[test]
-    fn an_arena_that_the_address_space_cannot_hold_is_an_error() {
+    fn an_arena_that_cannot_be_held_or_numbered_is_an_error() {
         assert!(Arena::<AtomicU64>::new(1 << 50).is_err());
+        assert!(Arena::<AtomicU64>::new(1 << 61).is_err(), "the number of bytes overflows");
+        assert!(Arena::<AtomicU16>::new(1 << 32).is_err(), "more than words can lead to");
     }
 }

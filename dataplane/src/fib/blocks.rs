@@ -37,7 +37,9 @@ pub struct Blocks {
     /// [`BATCH`], but in tests.
     batch: usize,
     retired_units: usize,
-    /// More is not retired than this and what one change retires.
+    /// A block was freed or taken since free blocks were last joined.
+    changed: bool,
+    /// More is not retired than this and what one change retires, or the undoing of a transaction.
     bound: usize,
     used_units: usize,
     /// Room that is kept so that the transaction which runs can be undone.
@@ -59,6 +61,7 @@ impl Blocks {
             fresh: Vec::new(),
             batch: BATCH,
             retired_units: 0,
+            changed: false,
             bound,
             used_units: 0,
             owed: 0,
@@ -76,7 +79,8 @@ impl Blocks {
         self.retired_units
     }
 
-    /// Whether a change that takes at most `units` may begin. After this says yes, taking them cannot fail.
+    /// Whether a change may begin that takes at most `units` and retires at most as many. After this says yes, taking
+    /// them cannot fail, nor can putting back what a transaction retires by it.
     ///
     /// # Errors
     /// Readers stand still, or there is no room.
@@ -87,9 +91,13 @@ impl Blocks {
                 return Err(FibError::ReadersStalled);
             }
         }
+        // What is retired after this is owed only then: the room for it must not go to what is taken.
+        let units = if self.in_transaction { 2 * units } else { units };
         if self.room() < units {
             self.reclaim();
-            self.sweep();
+            if std::mem::take(&mut self.changed) {
+                self.sweep();
+            }
         }
         if self.room() >= units { Ok(()) } else { Err(FibError::Full) }
     }
@@ -143,6 +151,7 @@ impl Blocks {
             }
         };
         self.used_units += units;
+        self.changed = true;
         Some(start)
     }
 
@@ -172,6 +181,7 @@ impl Blocks {
                 self.retired_units -= block.units as usize;
                 if let Some(free) = self.free.get_mut(block.units as usize) {
                     free.push(block.start);
+                    self.changed = true;
                 }
             }
         }

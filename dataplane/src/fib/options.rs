@@ -9,7 +9,9 @@ pub struct FibOptions {
     pub simd: Simd,
     /// Bytes of leaves there is room for. Room that is not used costs address space only.
     pub leaves: usize,
-    /// So many bytes may wait for readers to move on; more, and changes are refused until they have.
+    /// So many bytes of each kind (leaves, and tails or words) may wait for readers to move on; more, and changes are
+    /// refused until they have. One change may go beyond it by what it retires, and the undoing of a transaction by all
+    /// that the transaction took; what `Lpm6Writer::settle` leaves behind does not count.
     pub retired: usize,
 }
 

@@ -8,6 +8,8 @@
 //! One thread writes ([`Lpm4Writer`]); [`Lpm4::lookup_burst`] is wait-free. docs/fib.md has the drawing and the figures.
 
 #[cfg(all(test, not(loom)))]
+mod bounds_tests;
+#[cfg(all(test, not(loom)))]
 mod live_tests;
 mod lookup;
 mod lookup_avx512;

@@ -126,7 +126,9 @@ impl Lpm4Writer {
             let longs = self.routes.long(half).len() + usize::from(prefix.prefix_len() > 16);
             units += if longs == 0 { 0 } else { 2 * WORDS_OF_HALF + 8 * longs };
         }
-        self.words.stretches.blocks.admit(units)?;
+        // What comes leaves as much room again: a change that takes something out of a full table needs some, too.
+        let comes = leaf.is_some() && self.routes.get(prefix).is_none();
+        self.words.stretches.blocks.admit(if comes { 2 * units } else { units })?;
         self.words.tails.admit(1)?;
         self.write(prefix, leaf)
     }

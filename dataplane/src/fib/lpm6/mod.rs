@@ -7,6 +7,8 @@
 //!
 //! One thread writes ([`Lpm6Writer`]); [`Lpm6::lookup_burst`] is wait-free. docs/fib.md has the drawing and the figures.
 
+#[cfg(all(test, not(loom)))]
+mod bounds_tests;
 mod lookup;
 mod lookup_avx512;
 mod node;

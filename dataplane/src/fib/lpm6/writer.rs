@@ -129,7 +129,10 @@ impl Lpm6Writer {
         if let Some(leaf) = leaf.filter(|leaf| *leaf > EntryId::LAST) {
             return Err(FibError::NoLeaf(leaf.0));
         }
-        self.words.admit(self.reach(prefix))?;
+        let nodes = self.reach(prefix);
+        // What comes leaves as much room again: a change that takes something out of a full table needs some, too.
+        let comes = leaf.is_some() && self.trie.get(prefix).is_none();
+        self.words.admit(if comes { 2 * nodes } else { nodes })?;
         self.write(prefix, leaf)
     }
 
