@@ -16,7 +16,7 @@ pub struct FibOptions {
 }
 
 impl Default for FibOptions {
-    /// The best instructions, room for every /24 to have its own leaf four times over, and 16 MiB that wait: a third of
+    /// The best instructions, room for some three million prefixes with a default route put in over them, and 16 MiB that wait: a third of
     /// a second of changes at full speed.
     fn default() -> FibOptions {
         FibOptions { simd: Simd::detect(), leaves: 128 << 20, retired: 16 << 20 }

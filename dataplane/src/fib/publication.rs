@@ -36,7 +36,8 @@ impl Domain {
         })
     }
 
-    /// Claims the next free reader slot; None when as many readers as the domain has room for exist already.
+    /// Claims the next free reader slot; None when as many readers as the domain has room for were made already. The slot
+    /// of one that is gone stays taken.
     pub fn reader(self: &Arc<Domain>) -> Option<Reader> {
         let slot = usize::try_from(self.claimed.fetch_add(1, Ordering::Relaxed)).ok()?;
         (slot < self.slots.len()).then(|| Reader { domain: Arc::clone(self), slot, note: Cell::new(0) })
