@@ -146,8 +146,7 @@ fn campaign() -> Duration {
 #[test]
 fn an_answer_is_the_longest_match_at_some_moment_of_its_burst_however_fast_the_table_changes() {
     for simd in Simd::available() {
-        let (seen, changes) =
-            churn(simd, true, Duration::from_millis(700), |seen| seen.lookups.load(Ordering::Relaxed) > 1_000_000);
+        let (seen, changes) = churn(simd, true, campaign(), |seen| seen.lookups.load(Ordering::Relaxed) > 1_000_000);
         assert_eq!(seen.foreign.load(Ordering::Relaxed), 0, "{simd:?}: foreign leaves in {seen:?}");
         assert_eq!(seen.no_route.load(Ordering::Relaxed), 0, "{simd:?}: no route for covered addresses in {seen:?}");
         println!("{simd:?}: {changes} changes, {seen:?}");
