@@ -61,19 +61,24 @@ fn first_slot(reader: &mut Reader, words: &Arena<AtomicU64>, leaves: &Arena<Atom
     load_leaf(leaves, leaf_index(word, 0))
 }
 
+/// A thread that looks the first slot up twice, while it goes from 10 to 11: it must see nothing else, and never go back.
+fn reads_ten_then_eleven(table: &Table, domain: &Arc<Domain>) -> thread::JoinHandle<()> {
+    let mut reader = domain.reader().expect("a slot");
+    let (words, leaves) = (Arc::clone(&table.words), Arc::clone(&table.leaves));
+    thread::spawn(move || {
+        let seen = [(); 2].map(|()| first_slot(&mut reader, &words, &leaves));
+        assert!([[10, 10], [10, 11], [11, 11]].contains(&seen), "{seen:?}");
+    })
+}
+
 /// The first slot of the first word goes from 10 to 11, by way of another block, and the second word would like to have
-/// the block that gets free. A reader must see nothing else, and never go back.
+/// the block that gets free.
 fn a_block_goes_to_another_word(waits: bool) -> impl Fn() + Send + Sync + 'static {
     move || {
         let domain = Domain::new(1);
         let mut table = Table::new(&domain);
         assert!(table.store(0, &halves(10, 90)));
-        let mut reader = domain.reader().expect("a slot");
-        let (words, leaves) = (Arc::clone(&table.words), Arc::clone(&table.leaves));
-        let reading = thread::spawn(move || {
-            let seen = [(); 2].map(|()| first_slot(&mut reader, &words, &leaves));
-            assert!([[10, 10], [10, 11], [11, 11]].contains(&seen), "{seen:?}");
-        });
+        let reading = reads_ten_then_eleven(&table, &domain);
         if !waits {
             table.writer.blocks.forget_readers();
         }
@@ -116,12 +121,7 @@ fn a_leaf_replaced_in_place_is_the_old_one_or_the_new_one() {
         let domain = Domain::new(1);
         let mut table = Table::new(&domain);
         assert!(table.store(0, &halves(10, 90)));
-        let mut reader = domain.reader().expect("a slot");
-        let (words, leaves) = (Arc::clone(&table.words), Arc::clone(&table.leaves));
-        let reading = thread::spawn(move || {
-            let seen = [(); 2].map(|()| first_slot(&mut reader, &words, &leaves));
-            assert!([[10, 10], [10, 11], [11, 11]].contains(&seen), "{seen:?}");
-        });
+        let reading = reads_ten_then_eleven(&table, &domain);
         assert!(table.store(0, &halves(11, 91)));
         reading.join().expect("the reader saw what it may see");
     });

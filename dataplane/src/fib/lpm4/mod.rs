@@ -1,4 +1,4 @@
-//! Longest prefix match for IPv4, for full Internet tables: two dependent loads for a destination, in three megabytes.
+//! Longest prefix match for IPv4, for full Internet tables: two dependent loads for a destination, in some five megabytes.
 //!
 //! The upper 19 bits of an address choose a word, the next five a slot of its [`stretch`](super::stretch): 524,288
 //! stretches of thirty-two /24s. Where prefixes are longer than /24 the slot's leaf leads to a tail, eight words

@@ -113,6 +113,14 @@ impl Words {
         true
     }
 
+    /// See [`Blocks::forget_readers`].
+    #[cfg(all(test, not(loom)))]
+    pub fn forget_readers(&mut self) {
+        let Half { words, leaves } = self.half();
+        words.forget_readers();
+        leaves.forget_readers();
+    }
+
     fn half(&mut self) -> &mut Half {
         &mut self.halves[self.filling]
     }

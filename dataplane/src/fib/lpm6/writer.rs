@@ -124,6 +124,12 @@ impl Lpm6Writer {
         self.words.memory()
     }
 
+    /// For a test that must fail: memory is used again at once, whatever readers may look at.
+    #[cfg(all(test, not(loom)))]
+    pub(super) fn forget_readers(&mut self) {
+        self.words.forget_readers();
+    }
+
     fn change(&mut self, prefix: Ipv6Net, leaf: Option<EntryId>) -> Result<Option<EntryId>, FibError> {
         let prefix = prefix.trunc();
         if let Some(leaf) = leaf.filter(|leaf| *leaf > EntryId::LAST) {
