@@ -61,7 +61,7 @@ fn copy_out<S: BufferSource>(bytes: &[u8], source: &mut S, headroom: usize) -> O
 mod tests {
     use super::*;
     use crate::packet::heap_buffer::{HeapBuffer, HeapSource};
-    use crate::pool::wire::tests::pooled;
+    use crate::pool::wire::pooled;
 
     fn depooled(lengths: &[u16], source: &mut HeapSource, headroom: usize) -> (Depooled, Vec<HeapBuffer>) {
         let payload = pooled(lengths);

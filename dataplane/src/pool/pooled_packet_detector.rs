@@ -132,6 +132,9 @@ pub fn detect<'a, P>(
     match PoolHeader::parse(payload)?.kind {
         Kind::Pooled => Ok(Detection::Pooled { peer, src_port, packet: PooledPacket::parse(payload)? }),
         Kind::Hello => Ok(Detection::Hello { peer, src_port, hello: Hello::parse(payload)? }),
+        Kind::DataOnly | Kind::Index | Kind::Predetermined | Kind::Short | Kind::Report => {
+            Err(WireError::UnsupportedKind.into())
+        }
     }
 }
 
@@ -144,7 +147,7 @@ mod tests {
     use crate::packet::mutation::mutated;
     use crate::pool::hello::tests::{HELLO, hello};
     use crate::pool::wire::PORT;
-    use crate::pool::wire::tests::pooled;
+    use crate::pool::wire::pooled;
 
     const PEER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
     const US: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);

@@ -1,0 +1,217 @@
+//! The native wire format, version 1: the pool header, and a file for what each kind has behind it
+//! (docs/wire-format.md).
+//!
+//! What is parsed exists only where every bound was checked, so whoever reads it checks nothing again. The pooler writes
+//! headers and rows here; detector and depooler read them.
+#![cfg_attr(
+    not(test),
+    deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable)
+)]
+
+mod pooled_packet;
+
+pub use pooled_packet::{PooledPacket, ROW_LEN, Row, RowType, header_and_rows_len, write_header_and_rows};
+
+/// The UDP destination port, unless another is configured.
+pub const PORT: u16 = 7665;
+
+/// The length of the pool header in bytes.
+pub const HEADER_LEN: usize = 8;
+
+/// The most rows an index can have: Count has eight bits.
+pub const MAX_ROWS: usize = 255;
+
+const VERSION: u8 = 1;
+const AUTHENTICATED: u8 = 0x08;
+
+/// Which bound a packet to the pool port breaks. It is dropped whole, under this name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum WireError {
+    /// Shorter than the pool header.
+    #[error("shorter than the pool header")]
+    TruncatedHeader,
+    /// A version that is not 1.
+    #[error("unsupported version")]
+    UnsupportedVersion,
+    /// An authentication trailer is announced, which cannot be verified.
+    #[error("authentication is not supported")]
+    AuthenticatedUnsupported,
+    /// A kind that is not taken.
+    #[error("unsupported kind")]
+    UnsupportedKind,
+    /// A pooled packet with a count of 0.
+    #[error("no rows")]
+    NoRows,
+    /// The index does not fit into what was received.
+    #[error("index beyond the end")]
+    TruncatedIndex,
+    /// The first row does not start at 0.
+    #[error("first row does not start at 0")]
+    FirstRowStart,
+    /// A row starts before the one in front of it.
+    #[error("rows out of order")]
+    RowOrder,
+    /// A row starts within the one in front of it.
+    #[error("rows overlap")]
+    RowOverlap,
+    /// A row starts behind the end of the one in front of it.
+    #[error("gap between rows")]
+    RowGap,
+    /// A type other than a whole IPv4 packet.
+    #[error("unsupported representation type")]
+    UnsupportedType,
+    /// A row shorter than an IPv4 header.
+    #[error("row shorter than an IPv4 header")]
+    RowTooShort,
+    /// A row that ends behind the end of the data.
+    #[error("row beyond the data")]
+    RowBeyondData,
+    /// Data behind the end of the last row.
+    #[error("data behind the last row")]
+    TrailingData,
+    /// What a row calls an IPv4 packet has another version.
+    #[error("inner packet is not IPv4")]
+    InnerVersion,
+    /// The inner packet's total length is not the length of its row.
+    #[error("inner length differs from the row's")]
+    InnerLength,
+    /// A hello with a count that is not 0.
+    #[error("hello with rows")]
+    HelloRows,
+    /// A hello shorter than its fields.
+    #[error("hello too short")]
+    TruncatedHello,
+    /// A hello whose instance is 0, which means "none".
+    #[error("hello without an instance")]
+    HelloInstance,
+}
+
+impl WireError {
+    /// Every bound there is.
+    pub const ALL: [WireError; 19] = [
+        WireError::TruncatedHeader,
+        WireError::UnsupportedVersion,
+        WireError::AuthenticatedUnsupported,
+        WireError::UnsupportedKind,
+        WireError::NoRows,
+        WireError::TruncatedIndex,
+        WireError::FirstRowStart,
+        WireError::RowOrder,
+        WireError::RowOverlap,
+        WireError::RowGap,
+        WireError::UnsupportedType,
+        WireError::RowTooShort,
+        WireError::RowBeyondData,
+        WireError::TrailingData,
+        WireError::InnerVersion,
+        WireError::InnerLength,
+        WireError::HelloRows,
+        WireError::TruncatedHello,
+        WireError::HelloInstance,
+    ];
+
+    /// The name of its counter; documented in docs/wire-format.md and stable.
+    pub const fn name(self) -> &'static str {
+        match self {
+            WireError::TruncatedHeader => "truncated_header",
+            WireError::UnsupportedVersion => "unsupported_version",
+            WireError::AuthenticatedUnsupported => "authenticated_unsupported",
+            WireError::UnsupportedKind => "unsupported_kind",
+            WireError::NoRows => "no_rows",
+            WireError::TruncatedIndex => "truncated_index",
+            WireError::FirstRowStart => "first_row_start",
+            WireError::RowOrder => "row_order",
+            WireError::RowOverlap => "row_overlap",
+            WireError::RowGap => "row_gap",
+            WireError::UnsupportedType => "unsupported_type",
+            WireError::RowTooShort => "row_too_short",
+            WireError::RowBeyondData => "row_beyond_data",
+            WireError::TrailingData => "trailing_data",
+            WireError::InnerVersion => "inner_version",
+            WireError::InnerLength => "inner_length",
+            WireError::HelloRows => "hello_rows",
+            WireError::TruncatedHello => "truncated_hello",
+            WireError::HelloInstance => "hello_instance",
+        }
+    }
+}
+
+/// What a packet to the pool port is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A pooled packet with its index in band.
+    Pooled = 0,
+    /// A pooled packet whose index travels in a packet of its own.
+    DataOnly = 1,
+    /// The indexes of such pooled packets.
+    Index = 2,
+    /// A pooled packet whose lengths both ends know.
+    Predetermined = 3,
+    /// A hello.
+    Hello = 4,
+    /// A pooled packet with short rows.
+    Short = 5,
+    /// A report to the sender of pooled packets.
+    Report = 6,
+}
+
+impl Kind {
+    const ALL: [Kind; 7] =
+        [Kind::Pooled, Kind::DataOnly, Kind::Index, Kind::Predetermined, Kind::Hello, Kind::Short, Kind::Report];
+}
+
+/// The header that every packet to the pool port starts with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolHeader {
+    /// What follows.
+    pub kind: Kind,
+    /// Number of rows: 1 to 255 in a pooled packet, 0 in a hello.
+    pub count: u8,
+    /// The TTL of the outer IP header as the last equipped node sent it.
+    pub outer_ttl: u8,
+    /// Sent as 0 and ignored on receipt in the kinds known here.
+    pub template: u8,
+    /// Counts what is sent from one source address and port to one destination address; wraps.
+    pub sequence: u32,
+}
+
+impl PoolHeader {
+    /// Reads the header at the start of a UDP payload. The count is not checked against the kind here.
+    #[inline]
+    pub fn parse(payload: &[u8]) -> Result<PoolHeader, WireError> {
+        let &[version_kind, count, outer_ttl, template, s0, s1, s2, s3] =
+            payload.first_chunk::<HEADER_LEN>().ok_or(WireError::TruncatedHeader)?;
+        if version_kind >> 4 != VERSION {
+            return Err(WireError::UnsupportedVersion);
+        }
+        if version_kind & AUTHENTICATED != 0 {
+            return Err(WireError::AuthenticatedUnsupported);
+        }
+        let kind = *Kind::ALL.get(usize::from(version_kind & 0x0f)).ok_or(WireError::UnsupportedKind)?;
+        Ok(PoolHeader { kind, count, outer_ttl, template, sequence: u32::from_be_bytes([s0, s1, s2, s3]) })
+    }
+
+    /// Writes the header as it is on the wire.
+    #[inline]
+    pub fn write(&self, out: &mut [u8; HEADER_LEN]) {
+        let [s0, s1, s2, s3] = self.sequence.to_be_bytes();
+        *out = [VERSION << 4 | self.kind as u8, self.count, self.outer_ttl, self.template, s0, s1, s2, s3];
+    }
+}
+
+#[cfg(test)]
+pub(crate) use pooled_packet::tests::pooled;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_distinct_and_in_snake_case() {
+        let names: std::collections::HashSet<_> = WireError::ALL.iter().map(|error| error.name()).collect();
+        assert_eq!(names.len(), WireError::ALL.len());
+        for name in names {
+            assert!(name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{name}");
+        }
+    }
+}
