@@ -15,9 +15,10 @@ use carpool_dataplane::dpdk::{
     Eal, EalOptions, HEADROOM, Lcore, Memory, Mempool, Port, PortOptions, PortQueue, Waiter,
 };
 use carpool_dataplane::fib::{
-    Adjacency, Domain, Entry, EntryId, Lpm4, Lpm4Writer, Neighbour, NeighbourIndex, NeighbourTable, PeerIndex,
-    PortIndex, Published, Publisher, Reader, lpm4, publish,
+    Adjacency, Domain, Entry, EntryId, Lpm4, Lpm4Writer, Neighbour, NeighbourIndex, NeighbourTable, PathIndex,
+    PeerIndex, PortIndex, Published, Publisher, Reader, lpm4, publish,
 };
+use carpool_dataplane::pool::path::{MAX_HOPS, PoolPath, Trunk};
 use carpool_dataplane::pool::pooled_packet_detector::ZeroChecksum;
 use carpool_dataplane::pool::{Match, PeerPath, Rule, RuleSet, wire};
 use carpool_dataplane::worker::{
@@ -265,12 +266,11 @@ fn router_state(rate: TickRate) -> Result<RouterState, BenchError> {
     let port =
         |mac, address| PortState { mac, mtu: PATH_MTU, addresses: vec![PortAddress { address, prefix_len: 24 }] };
     let via = Adjacency::Via { port: EAST, gateway: NeighbourIndex(0) };
-    let plain = |adjacency| Entry { adjacency, pool_peer: None };
+    let plain = |adjacency| Entry { adjacency, path: None };
     let path = PeerPath {
         addressee: PEER,
         source: EAST_ADDRESS,
         mtu: PATH_MTU,
-        index_ttl: 2,
         outer_ttl: 64,
         source_port_base: wire::PORT,
         destination_port: wire::PORT,
@@ -290,10 +290,16 @@ fn router_state(rate: TickRate) -> Result<RouterState, BenchError> {
             plain(Adjacency::NoRoute),
             plain(Adjacency::Local),
             plain(via),
-            Entry { adjacency: via, pool_peer: Some(PeerIndex(0)) },
+            Entry { adjacency: via, path: Some(PathIndex(0)) },
         ]
         .into(),
         neighbours: Arc::new(NeighbourTable::new(vec![Neighbour::new(EAST, GATEWAY, Some(GATEWAY_MAC))])),
+        paths: [PoolPath {
+            trunk: Trunk::new(&[1, 2], 0b10),
+            addressee: Some(PeerIndex(0)),
+            groups: [0; MAX_HOPS + 1],
+        }]
+        .into(),
         peers: Arc::new(PeerTable::new(vec![Peer { path, zero_checksum: ZeroChecksum::Refused }])),
         rules: Arc::new(RuleSet::new(vec![voice]).map_err(failed)?),
         pool_port: wire::PORT,

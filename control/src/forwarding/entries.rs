@@ -5,7 +5,7 @@
 
 use std::net::Ipv4Addr;
 
-use carpool_dataplane::fib::{Adjacency, Domain, Entry, EntryId, NeighbourIndex, PeerIndex, PortIndex};
+use carpool_dataplane::fib::{Adjacency, Domain, Entry, EntryId, NeighbourIndex, PathIndex, PeerIndex, PortIndex};
 use hashbrown::HashMap;
 
 use crate::neighbors::Neighbors;
@@ -180,7 +180,7 @@ impl Entries {
 
     /// The entries for workers.
     pub fn published(&self, mut pools: impl FnMut(PeerIndex, PortIndex, Ipv4Addr) -> bool) -> Vec<Entry> {
-        const NO_ROUTE: Entry = Entry { adjacency: Adjacency::NoRoute, pool_peer: None };
+        const NO_ROUTE: Entry = Entry { adjacency: Adjacency::NoRoute, path: None };
         let entry = |slot: &Option<Slot>| {
             let Some(slot) = slot else { return NO_ROUTE };
             let adjacency = match (slot.meaning.hop, slot.gateway) {
@@ -192,11 +192,12 @@ impl Entries {
                 (Hop::Unreachable, _) => Adjacency::Unreachable,
                 (Hop::Blackhole, _) => Adjacency::Blackhole,
             };
-            let pool_peer = match slot.meaning.hop {
+            let peer = match slot.meaning.hop {
                 Hop::Via(port, gateway) => slot.meaning.peer.filter(|peer| pools(*peer, port, gateway)),
                 _ => None,
             };
-            Entry { adjacency, pool_peer }
+            // One path for each peer, with the peer's index.
+            Entry { adjacency, path: peer.map(|peer| PathIndex(peer.0)) }
         };
         std::iter::once(NO_ROUTE).chain(self.slots.iter().map(entry)).collect()
     }

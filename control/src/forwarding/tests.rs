@@ -1,5 +1,5 @@
 use super::*;
-use carpool_dataplane::fib::{Adjacency, FibOptions, Lpm4, Reader, lpm4_with};
+use carpool_dataplane::fib::{Adjacency, FibOptions, Lpm4, PathIndex, Reader, lpm4_with};
 use proptest::prelude::*;
 
 use crate::neighbors::Link;
@@ -258,7 +258,7 @@ fn a_peer_that_dies_changes_entries_and_no_leaf() {
     let mut bench = Bench::new();
     bench.tell(&[("203.0.113.0/24", via("192.0.2.2"))]).expect("a route");
     bench.change(Vec::new(), Some(PathTable::new([path("203.0.113.0/24", "192.0.2.2")]))).expect("a path");
-    let pooled = |entries: Vec<Entry>| entries.iter().filter(|entry| entry.pool_peer == Some(EAST)).count();
+    let pooled = |entries: Vec<Entry>| entries.iter().filter(|entry| entry.path == Some(PathIndex(EAST.0))).count();
     let alive = bench.forwarding.entries(|peer, port, gateway| {
         assert_eq!((peer, port, gateway), (EAST, PORT, address("192.0.2.2")));
         true

@@ -22,6 +22,7 @@ use carpool_dataplane::arch::TickRate;
 use carpool_dataplane::fib::{Domain, Lpm4Writer, PeerIndex, PortIndex, Published};
 use carpool_dataplane::packet::ethernet::MacAddr;
 use carpool_dataplane::pool::hello::Hello;
+use carpool_dataplane::pool::path::{MAX_HOPS, PoolPath, Trunk};
 use carpool_dataplane::pool::pooled_packet_detector::ZeroChecksum;
 use carpool_dataplane::pool::{PeerPath, RuleSet};
 use carpool_dataplane::worker::{
@@ -134,6 +135,7 @@ impl Router {
             entries: Arc::default(),
             neighbours: Arc::default(),
             peers: Arc::default(),
+            paths: Arc::default(),
             rules: Arc::new(compiled(&rules, rate)),
             pool_port: config.pool_port,
             neighbour_timeout: rate.ticks(RETRY * u32::from(ASKED)),
@@ -257,15 +259,20 @@ impl Router {
         let mut pools_depend = pools_depend;
         if entries[..] != state.entries[..] {
             let both = entries.iter().zip(state.entries.iter());
-            pools_depend |= both
-                .filter(|(new, old)| new.adjacency == old.adjacency)
-                .any(|(new, old)| new.pool_peer != old.pool_peer);
+            pools_depend |=
+                both.filter(|(new, old)| new.adjacency == old.adjacency).any(|(new, old)| new.path != old.path);
             state.entries = entries.into();
         }
         let peers: Vec<_> = self.peers.rows().iter().map(|row| self.published_peer(row.as_ref())).collect();
         let same = |(new, old): (&PublishedPeer, &PublishedPeer)| new.path == old.path;
         if peers.len() != state.peers.iter().count() || !peers.iter().zip(state.peers.iter()).all(same) {
             state.peers = Arc::new(PeerTable::new(peers));
+            pools_depend = true;
+        }
+        let paths: Vec<_> =
+            (0u16..).zip(self.peers.rows()).map(|(index, row)| pool_path(index, row.as_ref())).collect();
+        if paths[..] != state.paths[..] {
+            state.paths = paths.into();
             pools_depend = true;
         }
         if state.pool_port != self.config.pool_port {
@@ -293,19 +300,18 @@ impl Router {
     }
 
     fn published_peer(&self, peer: Option<&crate::peers::Peer>) -> PublishedPeer {
-        let (addressee, source, mtu, index_ttl) = match peer {
+        let (addressee, source, mtu) = match peer {
             Some(peer) => {
                 let (source, mtu) = self.towards(peer);
-                (peer.config.address, source, mtu, peer.hops)
+                (peer.config.address, source, mtu)
             }
             // A row without a peer: no packet comes from this address or goes to it.
-            None => (Ipv4Addr::UNSPECIFIED, Ipv4Addr::UNSPECIFIED, DEFAULT_PEER_MTU, 1),
+            None => (Ipv4Addr::UNSPECIFIED, Ipv4Addr::UNSPECIFIED, DEFAULT_PEER_MTU),
         };
         let path = PeerPath {
             addressee,
             source,
             mtu,
-            index_ttl,
             outer_ttl: HELLO_TTL,
             source_port_base: self.config.pool_port,
             destination_port: self.config.pool_port,
@@ -417,6 +423,16 @@ fn peers_with_hops(config: &Config) -> Vec<(config::Peer, u8)> {
     let is_peer = |hop| config.peers.iter().any(|peer| peer.address == hop);
     let addressees: HashMap<_, _> = config.paths.iter().filter_map(|path| path.addressee(is_peer)).collect();
     config.peers.iter().map(|peer| (peer.clone(), addressees.get(&peer.address).copied().unwrap_or(1))).collect()
+}
+
+/// The path to a peer: over as many nodes as it is hops away, none of which it shares with another peer's.
+fn pool_path(index: u16, peer: Option<&crate::peers::Peer>) -> PoolPath {
+    let hops = peer.map_or(0, |peer| usize::from(peer.hops).min(MAX_HOPS));
+    let first = usize::from(index) * MAX_HOPS + 1;
+    let nodes: ArrayVec<_, MAX_HOPS> = (first..first + hops).filter_map(|node| u16::try_from(node).ok()).collect();
+    let equipped = if hops == 0 { 0 } else { 1 << (hops - 1) };
+    let addressee = (hops > 0).then_some(PeerIndex(index));
+    PoolPath { trunk: Trunk::new(&nodes, equipped), addressee, groups: [index; MAX_HOPS + 1] }
 }
 
 /// The paths of a configuration, for peers that have their index.

@@ -1,7 +1,7 @@
 use super::handler::Client;
 use super::*;
 use carpool_dataplane::dpdk::{Waiter, WakeHandle};
-use carpool_dataplane::fib::{Adjacency, Entry, EntryId, FibOptions, Lpm4, Reader, lpm4_with};
+use carpool_dataplane::fib::{Adjacency, Entry, EntryId, FibOptions, Lpm4, PathIndex, Reader, lpm4_with};
 use carpool_dataplane::packet::arp::Arp;
 use carpool_dataplane::packet::ethernet;
 use carpool_dataplane::packet::ipv4::Ipv4Header;
@@ -208,25 +208,26 @@ fn the_configuration_is_in_force_before_the_first_worker_looks() {
     let neighbour = state.neighbours.get(gateway).expect("its gateway is there");
     assert_eq!((port, neighbour.address, neighbour.mac), (GATEWAY.0, GATEWAY.1, None));
     let path = state.peers.get(PeerIndex(0)).expect("the peer").path;
-    assert_eq!((path.addressee, path.source, path.index_ttl, path.mtu), (PEER, Ipv4Addr::new(192, 0, 2, 1), 2, 1500));
+    assert_eq!((path.addressee, path.source, path.mtu), (PEER, Ipv4Addr::new(192, 0, 2, 1), 1500));
+    assert_eq!(state.path(PathIndex(0)).map(|path| path.trunk.distance()), Some(2));
 }
 
 #[test]
 fn packets_are_pooled_while_the_peer_lives() {
     let mut bench = Bench::new(CONFIG);
     let (entry, first) = bench.entry([203, 0, 113, 9]);
-    assert_eq!(entry.pool_peer, None);
+    assert_eq!(entry.path, None);
     bench.hello(INSTANCE);
     let (entry, second) = bench.entry([203, 0, 113, 9]);
-    assert_eq!(entry.pool_peer, Some(PeerIndex(0)));
+    assert_eq!(entry.path, Some(PathIndex(0)));
     assert!(second > first, "open pools are flushed at the change");
     let end = bench.router.deadline(bench.now).expect("something to do");
     assert!(end <= bench.now + Duration::from_millis(200));
     bench.pass(Duration::from_millis(599));
-    assert_eq!(bench.entry([203, 0, 113, 9]).0.pool_peer, Some(PeerIndex(0)));
+    assert_eq!(bench.entry([203, 0, 113, 9]).0.path, Some(PathIndex(0)));
     bench.pass(Duration::from_millis(1));
     let (entry, third) = bench.entry([203, 0, 113, 9]);
-    assert_eq!(entry.pool_peer, None, "it was silent for three intervals");
+    assert_eq!(entry.path, None, "it was silent for three intervals");
     assert!(third > second);
 }
 
@@ -251,7 +252,7 @@ fn packets_are_not_pooled_while_the_peer_is_reached_another_way() {
     let mut bench = Bench::new(CONFIG);
     bench.hello(INSTANCE);
     bench.client().route_add(route("198.51.100.7/32", [10, 0, 0, 2])).expect("possible");
-    assert_eq!(bench.entry([203, 0, 113, 9]).0.pool_peer, None);
+    assert_eq!(bench.entry([203, 0, 113, 9]).0.path, None);
     let paths = bench.client().path_show(Default::default()).expect("answered").paths;
     let reason = "packets to peer far leave by 10.0.0.2, not by 192.0.2.2";
     assert_eq!(paths.first().and_then(|path| path.reason.as_deref()), Some(reason));
@@ -259,7 +260,7 @@ fn packets_are_not_pooled_while_the_peer_is_reached_another_way() {
     let peer = peers.first().expect("the peer");
     assert_eq!((peer.path_mtu, peer.source), (1400, Some(Ipv4Addr::new(10, 0, 0, 1))), "as of the port towards it");
     bench.client().route_del(RouteDel { prefix: net("198.51.100.7/32") }).expect("possible");
-    assert_eq!(bench.entry([203, 0, 113, 9]).0.pool_peer, Some(PeerIndex(0)));
+    assert_eq!(bench.entry([203, 0, 113, 9]).0.path, Some(PathIndex(0)));
 }
 
 #[test]
@@ -380,7 +381,7 @@ fn a_reload_changes_what_the_file_changes_and_keeps_what_the_socket_did() {
     bench.reload(&text).expect("possible");
     assert_eq!(bench.entry([203, 0, 113, 9]).0.adjacency, Adjacency::NoRoute);
     let (entry, after) = bench.entry([203, 0, 114, 9]);
-    assert_eq!(entry.pool_peer, Some(PeerIndex(0)), "the peer lives on, its path is new");
+    assert_eq!(entry.path, Some(PathIndex(0)), "the peer lives on, its path is new");
     assert!(after > before);
     assert!(matches!(bench.entry([172, 16, 0, 1]).0.adjacency, Adjacency::Via { .. }));
     let rules = bench.client().rule_show(RuleShow {}).expect("answered").rules;
@@ -462,13 +463,14 @@ fn a_peer_that_leaves_the_file_is_not_listened_to() {
     let end = CONFIG.find("[[rule]]").expect("there");
     let without = format!("{}{}", &CONFIG[..start], &CONFIG[end..]);
     bench.reload(&without).expect("possible");
-    assert_eq!(bench.entry([203, 0, 113, 9]).0.pool_peer, None);
+    assert_eq!(bench.entry([203, 0, 113, 9]).0.path, None);
     let state = bench.state();
     assert_eq!(state.peers.find(PEER), None);
     bench.reload(CONFIG).expect("and back");
-    assert_eq!(bench.entry([203, 0, 113, 9]).0.pool_peer, None, "it has to be heard again");
+    assert_eq!(bench.entry([203, 0, 113, 9]).0.path, None, "it has to be heard again");
     bench.hello(INSTANCE);
     let index = bench.state().peers.find(PEER);
     assert!(index.is_some());
-    assert_eq!(bench.entry([203, 0, 113, 9]).0.pool_peer, index);
+    let path = bench.entry([203, 0, 113, 9]).0.path.and_then(|path| bench.state().path(path).copied());
+    assert_eq!(path.and_then(|path| path.addressee), index);
 }

@@ -22,6 +22,8 @@ mod transaction;
 pub use error::FibError;
 pub use lpm4::{Lpm4, Lpm4Writer, lpm4, lpm4_with};
 pub use lpm6::{Lpm6, Lpm6Writer, lpm6, lpm6_with};
-pub use next_hop::{Adjacency, Entry, EntryId, Neighbour, NeighbourIndex, NeighbourTable, PeerIndex, PortIndex};
+pub use next_hop::{
+    Adjacency, Entry, EntryId, Neighbour, NeighbourIndex, NeighbourTable, PathIndex, PeerIndex, PortIndex,
+};
 pub use options::{FibMemory, FibOptions};
 pub use publication::{Domain, Published, Publisher, Reader, Section, publish};

@@ -32,6 +32,18 @@ impl PeerIndex {
     }
 }
 
+/// Index of a path in the published table of paths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PathIndex(pub u16);
+
+impl PathIndex {
+    /// As an index into a table of paths.
+    #[inline(always)]
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
 /// Index of a neighbour in the published [`NeighbourTable`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NeighbourIndex(pub u32);
@@ -72,9 +84,9 @@ pub enum Adjacency {
 pub struct Entry {
     /// Where packets go.
     pub adjacency: Adjacency,
-    /// The peer whose pools stream packets to this destination may share: the last equipped node of the path, alive,
-    /// and reached by the same next hop. None: nothing is pooled.
-    pub pool_peer: Option<PeerIndex>,
+    /// The path that stream packets to this destination may be pooled on: it leaves by this adjacency, and an equipped
+    /// node on it lives. None: nothing is pooled.
+    pub path: Option<PathIndex>,
 }
 
 /// A host or router on one of our links.

@@ -6,6 +6,7 @@ mod open_pools;
 mod outer_header;
 pub mod packet_depooler;
 mod packet_pooler;
+pub mod path;
 mod pool_buffer;
 pub mod pooled_packet_detector;
 mod pooler_counters;

@@ -12,11 +12,11 @@ use super::stream_detector::StreamFields;
 pub struct PoolKey(u64);
 
 impl PoolKey {
-    /// The key of a pool to `peer` under `rule` for one class, ECN-capable or not, and one flow bucket.
+    /// The key of a pool for a group of paths under `rule`, for one class, ECN-capable or not, and one flow bucket.
     #[inline(always)]
-    pub fn new(peer: u16, rule: RuleIndex, class: Dscp, ecn_capable: bool, bucket: u8) -> PoolKey {
+    pub fn new(group: u16, rule: RuleIndex, class: Dscp, ecn_capable: bool, bucket: u8) -> PoolKey {
         PoolKey(
-            u64::from(peer) << 31
+            u64::from(group) << 31
                 | u64::from(rule.0) << 15
                 | u64::from(class.value()) << 9
                 | u64::from(ecn_capable) << 8
@@ -26,14 +26,14 @@ impl PoolKey {
 
     /// The key for a stream packet; its flow chooses one of `buckets` (at least 1), always the same one.
     #[inline(always)]
-    pub fn of_stream(peer: u16, rule: RuleIndex, fields: &StreamFields, buckets: u8) -> PoolKey {
+    pub fn of_stream(group: u16, rule: RuleIndex, fields: &StreamFields, buckets: u8) -> PoolKey {
         let bucket = (u64::from(fields.flow) * u64::from(buckets)) >> 32;
-        PoolKey::new(peer, rule, fields.dscp, fields.is_ecn_capable(), bucket as u8)
+        PoolKey::new(group, rule, fields.dscp, fields.is_ecn_capable(), bucket as u8)
     }
 
-    /// The peer the pooled packet is addressed to, by its place in the configuration.
+    /// The group of paths whose packets share the pool ([`super::path::PoolPath::groups`]).
     #[inline(always)]
-    pub fn peer(self) -> u16 {
+    pub fn group(self) -> u16 {
         (self.0 >> 31) as u16
     }
 
@@ -65,7 +65,7 @@ impl PoolKey {
 impl std::fmt::Debug for PoolKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("PoolKey")
-            .field("peer", &self.peer())
+            .field("group", &self.group())
             .field("rule", &self.rule().0)
             .field("class", &self.class().value())
             .field("ecn_capable", &self.is_ecn_capable())
@@ -278,11 +278,11 @@ mod tests {
     proptest! {
         #[test]
         fn a_key_gives_back_what_went_in(
-            peer in any::<u16>(), rule in any::<u16>(), class in 0u8..64, ecn in any::<bool>(), bucket in any::<u8>(),
+            group in any::<u16>(), rule in any::<u16>(), class in 0u8..64, ecn in any::<bool>(), bucket in any::<u8>(),
         ) {
             let class = Dscp::new(class).expect("a code point");
-            let key = PoolKey::new(peer, RuleIndex(rule), class, ecn, bucket);
-            prop_assert_eq!(key.peer(), peer);
+            let key = PoolKey::new(group, RuleIndex(rule), class, ecn, bucket);
+            prop_assert_eq!(key.group(), group);
             prop_assert_eq!(key.rule(), RuleIndex(rule));
             prop_assert_eq!(key.class(), class);
             prop_assert_eq!(key.is_ecn_capable(), ecn);

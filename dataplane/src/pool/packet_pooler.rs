@@ -13,6 +13,7 @@ use super::pooler_counters::{FlushReason, PoolerCounters, Unstaged};
 use super::ride::Ride;
 use super::window::WindowQueues;
 use crate::arch::Tick;
+use crate::fib::PeerIndex;
 use crate::packet::{Buffer, BufferSource};
 
 /// What the pooler's memory is sized for, at construction.
@@ -24,7 +25,7 @@ pub struct PoolerLimits {
     pub pools: u16,
     /// Flows, and pairs of addresses, that can have packets waiting at one time; more only cost early flushes.
     pub flows: usize,
-    /// Peers: keys name them from 0 to `peers` - 1.
+    /// Peers: rides name them from 0 to `peers` - 1.
     pub peers: u16,
     /// Flow buckets per worker, at least 1.
     pub buckets: u8,
@@ -56,7 +57,7 @@ pub trait PoolSink: BufferSource {
 
     /// A pooled packet with `rows` rows for `peer`: it starts at the outer IPv4 header, with checksums, and is to be routed
     /// by its destination like a packet of our own. The packets it carries have been given back to the source.
-    fn pooled(&mut self, packet: Self::Buffer, peer: u16, rows: u8);
+    fn pooled(&mut self, packet: Self::Buffer, peer: PeerIndex, rows: u8);
 }
 
 /// What became of a packet that was to be staged.
@@ -73,6 +74,8 @@ pub enum Staged {
 pub struct OpenPool {
     /// What its packets have in common.
     pub key: PoolKey,
+    /// Whom it is addressed to.
+    pub peer: PeerIndex,
     /// Packets in it.
     pub rows: u8,
     /// Bytes of IP length the pooled packet would have now.
@@ -208,7 +211,14 @@ impl<B: Buffer> PacketPooler<B> {
         self.open.iter().filter_map(|(key, slot)| {
             let pool = self.pools.get(slot.index())?;
             let deadline = self.windows.deadline(slot)?;
-            Some(OpenPool { key, rows: pool.rows(), length: pool.length() as u16, opened: pool.opened(), deadline })
+            Some(OpenPool {
+                key,
+                peer: pool.addressee(),
+                rows: pool.rows(),
+                length: pool.length() as u16,
+                opened: pool.opened(),
+                deadline,
+            })
         })
     }
 
@@ -229,7 +239,12 @@ impl<B: Buffer> PacketPooler<B> {
             self.pass(ride.flow, now, out);
             return Err((packet, Unstaged::CannotShare));
         }
-        match pool.join(packet, ride.peer.index_ttl, headroom, out) {
+        let ttl = pool.index_ttl(&ride.path.trunk);
+        if ttl == 0 {
+            self.pass(ride.flow, now, out);
+            return Err((packet, Unstaged::BeyondLimits));
+        }
+        match pool.join(packet, ttl, headroom, out) {
             Ok(absorbed) => {
                 self.counters.absorbed += absorbed;
                 self.counters.created += u64::from(absorbed == 2);
@@ -252,7 +267,7 @@ impl<B: Buffer> PacketPooler<B> {
         let Some(size) = size.filter(|size| size.can_share(packet.len())) else {
             return Err((packet, Unstaged::CannotShare));
         };
-        if ride.key.peer() >= self.limits.peers || ride.key.bucket() >= self.limits.buckets {
+        if ride.addressee.0 >= self.limits.peers || ride.key.bucket() >= self.limits.buckets {
             return Err((packet, Unstaged::BeyondLimits));
         }
         let Some(slot) = self.open.open(ride.key) else { return Err((packet, Unstaged::PoolTableFull)) };
@@ -298,8 +313,8 @@ impl<B: Buffer> PacketPooler<B> {
     /// Ends the pool in `slot`, if one is open there, and sends what it held.
     fn flush<M: PoolSink<Buffer = B>>(&mut self, slot: Slot, reason: FlushReason, now: Tick, out: &mut M) {
         let Some(pool) = self.pools.get_mut(slot.index()) else { return };
-        let (key, opened) = (pool.key(), pool.opened());
-        let flow = usize::from(key.peer()) * usize::from(self.limits.buckets) + usize::from(key.bucket());
+        let (key, peer, opened) = (pool.key(), pool.addressee(), pool.opened());
+        let flow = peer.index() * usize::from(self.limits.buckets) + usize::from(key.bucket());
         let Some(sequence) = self.sequences.get_mut(flow) else { return };
         let Some(flushed) = pool.flush(sequence) else { return };
         self.windows.remove(slot);
@@ -312,7 +327,7 @@ impl<B: Buffer> PacketPooler<B> {
             }
             Flushed::Pooled { packet, rows, data_length } => {
                 self.counters.count_pooled(reason, rows, data_length, packet.len());
-                out.pooled(packet, key.peer(), rows);
+                out.pooled(packet, peer, rows);
             }
             Flushed::Broken(packet) => {
                 self.counters.broken += 1;

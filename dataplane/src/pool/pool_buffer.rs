@@ -8,9 +8,11 @@ use std::net::Ipv4Addr;
 
 use super::open_pools::PoolKey;
 use super::outer_header::{OUTER_LENGTH, OuterHeader};
+use super::path::Trunk;
 use super::ride::Ride;
 use super::wire::{ROW_LEN, Row, RowType};
 use crate::arch::Tick;
+use crate::fib::PeerIndex;
 use crate::packet::checksum::copy_and_sum;
 use crate::packet::{Buffer, BufferSource, Sum};
 
@@ -93,7 +95,8 @@ pub(super) struct PoolBuffer<B> {
     /// Whether `buffer` is one for all.
     is_shared: bool,
     content: Content,
-    first_ttl: u8,
+    trunk: Trunk,
+    addressee: PeerIndex,
     outer_ttl: u8,
     with_checksum: bool,
     size: PoolSize,
@@ -121,7 +124,8 @@ impl<B: Buffer> PoolBuffer<B> {
             buffer: None,
             is_shared: false,
             content: Content::default(),
-            first_ttl: 0,
+            trunk: Trunk::new(&[], 0),
+            addressee: PeerIndex(0),
             outer_ttl: 0,
             with_checksum: false,
             size: PoolSize { limit: 0, rows: 0 },
@@ -141,7 +145,8 @@ impl<B: Buffer> PoolBuffer<B> {
             buffer: Some(packet),
             is_shared: false,
             content: Content { rows: 1, data_length, sum: Sum::ZERO },
-            first_ttl: ride.peer.index_ttl,
+            trunk: ride.path.trunk,
+            addressee: ride.addressee,
             outer_ttl: ride.peer.outer_ttl,
             with_checksum: ride.peer.checksum,
             size,
@@ -158,6 +163,18 @@ impl<B: Buffer> PoolBuffer<B> {
     #[inline(always)]
     pub(super) fn key(&self) -> PoolKey {
         self.key
+    }
+
+    /// The peer it is addressed to: the last equipped node on the path of its first packet.
+    #[inline(always)]
+    pub(super) fn addressee(&self) -> PeerIndex {
+        self.addressee
+    }
+
+    /// The TTL of the row of a packet on `joining`; 0 where no equipped node is in reach.
+    #[inline(always)]
+    pub(super) fn index_ttl(&self, joining: &Trunk) -> u8 {
+        self.trunk.index_ttl(joining)
     }
 
     /// When its first packet came.
@@ -231,7 +248,7 @@ impl<B: Buffer> PoolBuffer<B> {
         let joined = shared
             .append(reserved)
             .is_some()
-            .then(|| content.add(&mut shared, first.bytes(), self.first_ttl))
+            .then(|| content.add(&mut shared, first.bytes(), self.trunk.distance()))
             .flatten()
             .and_then(|()| content.add(&mut shared, packet.bytes(), ttl));
         match joined {

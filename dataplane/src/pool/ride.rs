@@ -7,8 +7,10 @@
 use std::net::Ipv4Addr;
 
 use super::open_pools::PoolKey;
+use super::path::PoolPath;
 use super::rule::Rule;
 use super::stream_detector::StreamFields;
+use crate::fib::PeerIndex;
 
 /// How pooled packets get to a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,8 +21,6 @@ pub struct PeerPath {
     pub source: Ipv4Addr,
     /// The largest IP packet that gets there whole, in bytes.
     pub mtu: u16,
-    /// The TTL of the rows: hops to the addressee, unequipped nodes counted.
-    pub index_ttl: u8,
     /// The TTL of the outer packet as it is sent, usually 64.
     pub outer_ttl: u8,
     /// The first UDP source port; workers and flow buckets count up from it.
@@ -36,7 +36,11 @@ pub struct PeerPath {
 pub struct Ride<'a> {
     /// The pool it belongs to.
     pub key: PoolKey,
-    /// The way to the peer that `key` names.
+    /// The path that it is on.
+    pub path: &'a PoolPath,
+    /// The peer that a pool which this packet opens is addressed to.
+    pub addressee: PeerIndex,
+    /// How pooled packets get to that peer.
     pub peer: &'a PeerPath,
     /// The rule that `key` names.
     pub rule: &'a Rule,
@@ -49,7 +53,13 @@ pub struct Ride<'a> {
 impl<'a> Ride<'a> {
     /// The ride of a packet with these fields.
     #[inline(always)]
-    pub fn new(key: PoolKey, peer: &'a PeerPath, rule: &'a Rule, fields: &StreamFields) -> Ride<'a> {
-        Ride { key, peer, rule, flow: fields.flow, pair: fields.pair }
+    pub fn new(
+        key: PoolKey,
+        path: &'a PoolPath,
+        (addressee, peer): (PeerIndex, &'a PeerPath),
+        rule: &'a Rule,
+        fields: &StreamFields,
+    ) -> Ride<'a> {
+        Ride { key, path, addressee, peer, rule, flow: fields.flow, pair: fields.pair }
     }
 }

@@ -1,7 +1,7 @@
 //! The joint with the control thread, once per iteration: what it published, what it hands down, what it asks.
 
 use crate::dpdk::{Mbuf, Nic};
-use crate::fib::{Adjacency, PeerIndex, PortIndex};
+use crate::fib::{Adjacency, PortIndex};
 
 use super::counters::Counter;
 use super::drop::Drop;
@@ -130,7 +130,7 @@ impl<N: Nic> Stages<N> {
         let rate = self.rate;
         for pool in self.pooler.open_pools().take(SAMPLES) {
             let sample = OpenPoolSample {
-                peer: PeerIndex(pool.key.peer()),
+                peer: pool.peer,
                 rule: pool.key.rule().0,
                 dscp: pool.key.class().value(),
                 ecn_capable: pool.key.is_ecn_capable(),

@@ -1,9 +1,10 @@
 //! Where a forwarded packet meets the packet pooler: it shares a ride, or makes those leave first that it would overtake.
 
 use crate::dpdk::{Mbuf, MempoolCache, Nic};
-use crate::fib::Entry;
+use crate::fib::{Entry, PeerIndex};
 use crate::packet::BufferSource;
 use crate::packet::ipv4::PROTOCOL_UDP;
+use crate::pool::path::SharedHops;
 use crate::pool::{Detected, FlushReason, Ordinary, PoolKey, PoolSink, Ride, StreamFields, Unstaged, detect};
 
 use super::counters::Counter;
@@ -39,7 +40,7 @@ impl<N: Nic> PoolSink for PoolExit<'_, N> {
         self.out.route(packet, self.moment);
     }
 
-    fn pooled(&mut self, packet: Mbuf, _peer: u16, _rows: u8) {
+    fn pooled(&mut self, packet: Mbuf, _peer: PeerIndex, _rows: u8) {
         self.out.route(packet, self.moment);
     }
 }
@@ -55,7 +56,7 @@ impl<N: Nic> Stages<N> {
     /// is that of the link it leaves by.
     #[inline]
     pub(super) fn pool_or_send(&mut self, packet: Packet, entry: Entry, mtu: u16, moment: &Moment<'_>) {
-        let may_pool = entry.pool_peer.is_some();
+        let may_pool = entry.path.is_some();
         if !may_pool && self.pooler.is_empty() {
             return self.out.send(packet.mbuf, entry.adjacency, packet.header.dst, moment);
         }
@@ -65,15 +66,19 @@ impl<N: Nic> Stages<N> {
         let mut exit = PoolExit { out: &mut self.out, mempool: &mut self.mempool, moment };
         // A pooled packet or a hello in transit is not pooled once more.
         let is_pool_traffic = fields.protocol == PROTOCOL_UDP && fields.destination_port == moment.state.pool_port;
-        if let Some(index) = entry.pool_peer.filter(|_| !is_pool_traffic) {
+        if let Some(index) = entry.path.filter(|_| !is_pool_traffic) {
             match detect(&moment.state.rules, &fields) {
                 Detected::Stream(rule_index) => {
                     let rules = &moment.state.rules;
                     // The peer is behind the same next hop: a pool that the link does not take would be lost whole.
-                    let peer = moment.state.peers.get(index).filter(|peer| peer.path.mtu <= mtu);
-                    if let (Some(peer), Some(rule)) = (peer, rules.get(rule_index)) {
-                        let key = PoolKey::of_stream(index.0, rule_index, &fields, BUCKETS);
-                        let ride = Ride::new(key, &peer.path, rule, &fields);
+                    let path = moment.state.path(index);
+                    let addressee = path.and_then(|path| path.addressee).and_then(|addressee| {
+                        let peer = moment.state.peers.get(addressee).filter(|peer| peer.path.mtu <= mtu)?;
+                        Some((addressee, &peer.path))
+                    });
+                    if let (Some(path), Some(addressee), Some(rule)) = (path, addressee, rules.get(rule_index)) {
+                        let key = PoolKey::of_stream(path.group(SharedHops::WholePath), rule_index, &fields, BUCKETS);
+                        let ride = Ride::new(key, path, addressee, rule, &fields);
                         self.pooler.stage(packet.mbuf, &ride, moment.now, &mut exit);
                         return;
                     }

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use crate::arch::TickSpan;
-use crate::fib::{Adjacency, Entry, EntryId, NeighbourTable, PeerIndex, PortIndex};
+use crate::fib::{Adjacency, Entry, EntryId, NeighbourTable, PathIndex, PeerIndex, PortIndex};
+use crate::pool::path::PoolPath;
 use crate::pool::pooled_packet_detector::ZeroChecksum;
 use crate::pool::{PeerPath, RuleSet};
 
@@ -98,6 +99,8 @@ pub struct RouterState {
     pub neighbours: Arc<NeighbourTable>,
     /// Whom we exchange pooled packets with.
     pub peers: Arc<PeerTable>,
+    /// The paths that packets are pooled on, by [`PathIndex`].
+    pub paths: Arc<[PoolPath]>,
     /// Which packets are pooled, and how.
     pub rules: Arc<RuleSet>,
     /// The UDP port that pooled packets come to.
@@ -110,8 +113,14 @@ impl RouterState {
     /// The entry with this id; one that is not there means no route.
     #[inline(always)]
     pub fn entry(&self, id: EntryId) -> Entry {
-        const NO_ROUTE: Entry = Entry { adjacency: Adjacency::NoRoute, pool_peer: None };
+        const NO_ROUTE: Entry = Entry { adjacency: Adjacency::NoRoute, path: None };
         self.entries.get(usize::from(id.0)).copied().unwrap_or(NO_ROUTE)
+    }
+
+    /// The path with this index.
+    #[inline(always)]
+    pub fn path(&self, index: PathIndex) -> Option<&PoolPath> {
+        self.paths.get(index.index())
     }
 
     /// The port with this index.

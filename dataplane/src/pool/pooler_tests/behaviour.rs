@@ -370,7 +370,7 @@ fn open_pools_can_be_shown() {
     bench.stage(VOICE, 61, &rule(1000, 10), 4);
     let shown: Vec<_> = bench.pooler.open_pools().collect();
     let [pool] = shown.as_slice() else { panic!("{shown:?}") };
-    assert_eq!((pool.key.peer(), pool.key.class().value(), pool.rows, pool.length), (1, 46, 2, 36 + 12 + 121));
+    assert_eq!((pool.peer.0, pool.key.class().value(), pool.rows, pool.length), (1, 46, 2, 36 + 12 + 121));
     assert_eq!((pool.opened, pool.deadline), (Tick(3), Tick(1003)));
 }
 

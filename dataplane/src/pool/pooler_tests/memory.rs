@@ -1,5 +1,6 @@
 //! Packet memory on the heap that knows how many buffers are out, can run dry, and records what the pooler sends.
 
+use crate::fib::PeerIndex;
 use crate::packet::{Buffer, BufferSource};
 use crate::pool::PoolSink;
 
@@ -54,7 +55,7 @@ impl TestBuffer {
 #[derive(Debug)]
 pub(super) enum Sent {
     Lone(TestBuffer),
-    Pooled { packet: TestBuffer, peer: u16, rows: u8 },
+    Pooled { packet: TestBuffer, peer: PeerIndex, rows: u8 },
 }
 
 /// Source and sink in one.
@@ -115,7 +116,7 @@ impl PoolSink for Memory {
         self.sent.push(Sent::Lone(packet));
     }
 
-    fn pooled(&mut self, packet: TestBuffer, peer: u16, rows: u8) {
+    fn pooled(&mut self, packet: TestBuffer, peer: PeerIndex, rows: u8) {
         self.sent.push(Sent::Pooled { packet, peer, rows });
     }
 }

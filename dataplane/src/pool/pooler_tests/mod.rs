@@ -6,10 +6,13 @@ mod properties;
 mod reader;
 
 use std::net::Ipv4Addr;
+use std::sync::OnceLock;
 
 use super::{Match, PeerPath, PoolKey, Ride, Rule, RuleIndex, StreamFields};
 use crate::arch::TickSpan;
+use crate::fib::PeerIndex;
 use crate::pool::FlowSeed;
+use crate::pool::path::{MAX_HOPS, PoolPath, Trunk};
 
 /// A flow of test packets: who talks to whom, and how it is marked.
 #[derive(Clone, Copy, Debug)]
@@ -76,7 +79,6 @@ fn peer(number: u8, mtu: u16) -> PeerPath {
         addressee: Ipv4Addr::new(198, 51, 100, number),
         source: Ipv4Addr::new(192, 0, 2, 1),
         mtu,
-        index_ttl: 2 + number,
         outer_ttl: 64,
         source_port_base: 40000,
         destination_port: 7665,
@@ -87,5 +89,29 @@ fn peer(number: u8, mtu: u16) -> PeerPath {
 /// The ride of a packet with `fields` to peer number `number`, under the rule at `rule_index`.
 fn ride<'a>(fields: &StreamFields, number: u8, peer: &'a PeerPath, rule_index: u16, rule: &'a Rule) -> Ride<'a> {
     let key = PoolKey::of_stream(u16::from(number), RuleIndex(rule_index), fields, 1);
-    Ride::new(key, peer, rule, fields)
+    Ride::new(key, path(number), (PeerIndex(number.into()), peer), rule, fields)
+}
+
+/// How many hops away peer number `number` is.
+fn distance(number: u8) -> u8 {
+    2 + number
+}
+
+/// The path to peer number `number`, which is the only equipped node on it.
+fn path(number: u8) -> &'static PoolPath {
+    static PATHS: OnceLock<Vec<PoolPath>> = OnceLock::new();
+    let paths = PATHS.get_or_init(|| {
+        let path = |number: u8| {
+            let nodes: Vec<u16> =
+                (0..distance(number)).map(|hop| u16::from(number) * 16 + u16::from(hop) + 1).collect();
+            let equipped = 1 << (distance(number) - 1);
+            PoolPath {
+                trunk: Trunk::new(&nodes, equipped),
+                addressee: Some(PeerIndex(number.into())),
+                groups: [number.into(); MAX_HOPS + 1],
+            }
+        };
+        (0..10).map(path).collect()
+    });
+    paths.get(usize::from(number)).expect("a path of the tests")
 }

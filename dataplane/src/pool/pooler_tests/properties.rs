@@ -207,8 +207,8 @@ impl Model {
         }
     }
 
-    fn check_pooled(&mut self, packet: &TestBuffer, peer: u16, rows: u8) {
-        let path = peers()[usize::from(peer)];
+    fn check_pooled(&mut self, packet: &TestBuffer, peer: PeerIndex, rows: u8) {
+        let path = peers()[peer.index()];
         assert!(packet.len() <= usize::from(path.mtu), "{} bytes exceed the path MTU {}", packet.len(), path.mtu);
         assert!(packet.headroom() >= 18, "no room for the link header");
         let pooled = reader::read(packet.bytes());
@@ -221,7 +221,7 @@ impl Model {
         assert_eq!(pooled.sequence, *sequence, "sequence number");
         *sequence += 1;
         for (ttl, bytes) in &pooled.rows {
-            assert_eq!(*ttl, path.index_ttl);
+            assert_eq!(*ttl, distance(peer.0 as u8));
             assert_eq!(bytes[1] >> 2, pooled.tos >> 2, "class");
             assert_eq!(bytes[1] & 3 != 0, pooled.tos & 3 != 0, "ECN-capable");
             self.left(bytes);

@@ -8,12 +8,13 @@ use std::time::Duration;
 use crate::arch::{Tick, TickRate};
 use crate::dpdk::{HEADROOM, Mempool, MempoolCache, WireEnd, test_eal, wire_pair};
 use crate::fib::{
-    Adjacency, Domain, Entry, EntryId, Lpm4Writer, Neighbour, NeighbourIndex, NeighbourTable, PeerIndex, PortIndex,
-    Publisher, lpm4, publish,
+    Adjacency, Domain, Entry, EntryId, Lpm4Writer, Neighbour, NeighbourIndex, NeighbourTable, PathIndex, PeerIndex,
+    PortIndex, Publisher, lpm4, publish,
 };
 use crate::packet::checksum::Sum;
 use crate::packet::ipv4::Ipv4Header;
 use crate::packet::udp::UdpHeader;
+use crate::pool::path::{MAX_HOPS, PoolPath, Trunk};
 use crate::pool::pooled_packet_detector::ZeroChecksum;
 use crate::pool::{Match, PeerPath, Rule, RuleSet};
 use crate::worker::{
@@ -89,8 +90,8 @@ impl Bench {
         ] {
             routes.insert(prefix.parse().expect("prefix"), entry).expect("room");
         }
-        let link = |port| Entry { adjacency: Adjacency::Connected { port }, pool_peer: None };
-        let plain = |adjacency| Entry { adjacency, pool_peer: None };
+        let link = |port| Entry { adjacency: Adjacency::Connected { port }, path: None };
+        let plain = |adjacency| Entry { adjacency, path: None };
         let via = Adjacency::Via { port: EAST, gateway: NeighbourIndex(0) };
         let port =
             |mac, address| PortState { mac, mtu: 1500, addresses: vec![PortAddress { address, prefix_len: 24 }] };
@@ -98,7 +99,6 @@ impl Bench {
             addressee: PEER,
             source: OWN_EAST,
             mtu: 1500,
-            index_ttl: 2,
             outer_ttl: 64,
             source_port_base: POOL_PORT,
             destination_port: POOL_PORT,
@@ -113,12 +113,18 @@ impl Bench {
                 link(WEST),
                 link(EAST),
                 plain(via),
-                Entry { adjacency: via, pool_peer: Some(PeerIndex(0)) },
+                Entry { adjacency: via, path: Some(PathIndex(0)) },
                 plain(Adjacency::Broadcast),
                 plain(Adjacency::Blackhole),
             ]
             .into(),
             neighbours: Arc::new(NeighbourTable::new(neighbours())),
+            paths: [PoolPath {
+                trunk: Trunk::new(&[1, 2], 0b10),
+                addressee: Some(PeerIndex(0)),
+                groups: [0; MAX_HOPS + 1],
+            }]
+            .into(),
             peers: Arc::new(PeerTable::new(vec![Peer { path, zero_checksum: ZeroChecksum::Refused }])),
             rules: Arc::new(RuleSet::new(vec![rule()]).expect("a sound rule")),
             pool_port: POOL_PORT,
