@@ -15,8 +15,8 @@ use carpool_dataplane::dpdk::{
     Eal, EalOptions, HEADROOM, Lcore, Memory, Mempool, Port, PortOptions, PortQueue, Waiter,
 };
 use carpool_dataplane::fib::{
-    Adjacency, Domain, Entry, EntryId, Lpm4, Lpm4Writer, Neighbour, NeighbourIndex, NeighbourTable, PathIndex,
-    PeerIndex, PortIndex, Published, Publisher, Reader, lpm4, publish,
+    Adjacency, Domain, Entry, EntryId, Lpm4, Lpm4Writer, Lpm6, Neighbour, NeighbourIndex, NeighbourTable, PathIndex,
+    PeerIndex, PortIndex, Published, Publisher, Reader, lpm4, lpm6, publish,
 };
 use carpool_dataplane::pool::path::{MAX_HOPS, PoolPath, Trunk};
 use carpool_dataplane::pool::pooled_packet_detector::ZeroChecksum;
@@ -189,6 +189,7 @@ struct WorkerSeed {
     reader: Reader,
     state: Published<RouterState>,
     table: Arc<Lpm4>,
+    table6: Arc<Lpm6>,
     shared: Arc<WorkerShared>,
 }
 
@@ -198,7 +199,9 @@ impl WorkerSeed {
         let queues: Vec<&PortQueue> = self.queues.iter().map(|(_, queue)| queue).collect();
         let (waiter, _) = Waiter::new(&queues).map_err(failed)?;
         let cache = self.mempool.cache();
-        Ok((Worker::new(self.options, self.queues, cache, self.reader, self.state, self.table, self.shared), waiter))
+        let (tables, shared) = ((self.table, self.table6), self.shared);
+        let worker = Worker::new(self.options, self.queues, cache, self.reader, self.state, tables.0, tables.1, shared);
+        Ok((worker, waiter))
     }
 }
 
@@ -228,6 +231,7 @@ impl Bench {
 
         let domain = Domain::new(1);
         let (mut routes, table) = lpm4(&domain).map_err(failed)?;
+        let (_, table6) = lpm6(&domain).map_err(failed)?;
         let out = if case.work == Work::Pool { VIA_POOLED } else { VIA };
         let networks = (0..DESTINATIONS).map(|number| (destination(number), 24, out));
         for (address, length, entry) in networks.chain([(PEER, 32, VIA), (ROUTER, 32, LOCAL)]) {
@@ -249,6 +253,7 @@ impl Bench {
             reader: domain.reader().ok_or_else(|| failed("no reader of the routes is left"))?,
             state,
             table,
+            table6,
             shared: Arc::clone(&shared),
         };
         let router = ControlSide { _ports: ports, _routes: routes, _publisher: publisher };
@@ -263,13 +268,18 @@ pub fn devices(capture: &Path) -> [String; 2] {
 
 /// A gateway in the east, and a peer behind it; UDP up to 300 bytes is pooled.
 fn router_state(rate: TickRate) -> Result<RouterState, BenchError> {
-    let port =
-        |mac, address| PortState { mac, mtu: PATH_MTU, addresses: vec![PortAddress { address, prefix_len: 24 }] };
+    let port = |mac, address| PortState {
+        mac,
+        mtu: PATH_MTU,
+        addresses: vec![PortAddress { address, prefix_len: 24 }],
+        addresses6: vec![],
+        link_local: None,
+    };
     let via = Adjacency::Via { port: EAST, gateway: NeighbourIndex(0) };
     let plain = |adjacency| Entry { adjacency, path: None };
     let path = PeerPath {
-        addressee: PEER,
-        source: EAST_ADDRESS,
+        addressee: PEER.into(),
+        source: EAST_ADDRESS.into(),
         mtu: PATH_MTU,
         outer_ttl: 64,
         source_port_base: wire::PORT,
@@ -293,7 +303,7 @@ fn router_state(rate: TickRate) -> Result<RouterState, BenchError> {
             Entry { adjacency: via, path: Some(PathIndex(0)) },
         ]
         .into(),
-        neighbours: Arc::new(NeighbourTable::new(vec![Neighbour::new(EAST, GATEWAY, Some(GATEWAY_MAC))])),
+        neighbours: Arc::new(NeighbourTable::new(vec![Neighbour::new(EAST, GATEWAY.into(), Some(GATEWAY_MAC))])),
         paths: [PoolPath {
             trunk: Trunk::new(&[1, 2], 0b10),
             addressee: Some(PeerIndex(0)),

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use carpool_dataplane::arch::TickRate;
 use carpool_dataplane::dpdk::{Eal, EalOptions, LcoreHandle, Memory, Mempool, Port, PortOptions, PortQueue, Waiter};
-use carpool_dataplane::fib::{Domain, PortIndex, lpm4};
+use carpool_dataplane::fib::{Domain, PortIndex, lpm4, lpm6};
 use carpool_dataplane::worker::{Bell, Counters, Idle, Worker, WorkerOptions, WorkerShared};
 use ipnet::Ipv4Net;
 use log::{error, info, warn};
@@ -92,6 +92,7 @@ impl Dataplane {
         let rate = TickRate::measure();
         let domain = Domain::new(cores.len());
         let (fib, table) = lpm4(&domain).map_err(|error| format!("no memory for the forwarding table: {error}"))?;
+        let (_, table6) = lpm6(&domain).map_err(|error| format!("no memory for the IPv6 forwarding table: {error}"))?;
         let identity = Identity { router_id: config.router_id, instance: random() as u32 | 1 };
         let idle = match config.dataplane.idle {
             config::Idle::Adaptive => Idle::Adaptive,
@@ -124,12 +125,15 @@ impl Dataplane {
             };
             let reader = domain.reader().ok_or("there are more workers than readers")?;
             let (published, table, mempool) = (published.clone(), Arc::clone(&table), mempool.clone());
+            let table6 = Arc::clone(&table6);
             let queues =
                 std::mem::take(queues.get_mut(usize::from(index)).ok_or("there are more workers than queues")?);
             say_how_it_waits(idle, &waiter, lcore.cpu());
             links.push(WorkerLink { shared: Arc::clone(&shared), wake });
-            let run =
-                move || Worker::new(options, queues, mempool.cache(), reader, published, table, shared).run(waiter);
+            let run = move || {
+                let cache = mempool.cache();
+                Worker::new(options, queues, cache, reader, published, table, table6, shared).run(waiter)
+            };
             match eal.launch(lcore, run) {
                 Ok(handle) => dataplane.workers.push(handle),
                 Err(error) => {

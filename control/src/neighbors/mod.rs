@@ -10,7 +10,7 @@ mod arp_request;
 mod reachability;
 
 use std::collections::VecDeque;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -304,12 +304,12 @@ impl Neighbors {
             self.collect_used();
             let mac = |key: &Key| self.known.get(key).and_then(|known| known.mac);
             let gateways = self.gateways.iter().map(|gateway| match gateway {
-                Some(Gateway { key, .. }) => Neighbour::new(key.0, key.1, mac(key)),
+                Some(Gateway { key, .. }) => Neighbour::new(key.0, key.1.into(), mac(key)),
                 // Nobody refers to this place, and no packet is sent to this address.
-                None => Neighbour::new(PortIndex(0), Ipv4Addr::UNSPECIFIED, None),
+                None => Neighbour::new(PortIndex(0), Ipv4Addr::UNSPECIFIED.into(), None),
             });
             let hosts = self.known.iter().filter(|(key, _)| !self.gateway_at.contains_key(*key));
-            let hosts = hosts.filter_map(|(key, known)| Some(Neighbour::new(key.0, key.1, Some(known.mac?))));
+            let hosts = hosts.filter_map(|(key, known)| Some(Neighbour::new(key.0, key.1.into(), Some(known.mac?))));
             self.table = Arc::new(NeighbourTable::new(gateways.chain(hosts).collect()));
             self.changed = false;
         }
@@ -371,7 +371,8 @@ impl Neighbors {
     fn collect_used(&mut self) {
         for neighbour in self.table.iter() {
             if neighbour.take_used()
-                && let Some(known) = self.known.get_mut(&(neighbour.port, neighbour.address))
+                && let IpAddr::V4(address) = neighbour.address
+                && let Some(known) = self.known.get_mut(&(neighbour.port, address))
             {
                 known.used = true;
             }

@@ -44,7 +44,7 @@ fn a_wanted_neighbour_is_asked_for_at_once_and_found() {
     assert!(!neighbors.changed(), "there is nothing to publish before it answers");
     neighbors.seen(host(2), MAC, true, now);
     assert!(neighbors.changed());
-    assert_eq!(neighbors.table().find(PORT, host(2).1).and_then(|found| found.mac), Some(MAC));
+    assert_eq!(neighbors.table().find4(PORT, host(2).1).and_then(|found| found.mac), Some(MAC));
     assert!(!neighbors.changed());
 }
 
@@ -87,7 +87,7 @@ fn a_neighbour_that_is_down_for_long_takes_no_more_memory() {
 fn a_neighbour_in_use_is_asked_directly_then_by_broadcast_then_given_up() {
     let (mut neighbors, now) = (neighbors(8), Instant::now());
     neighbors.seen(host(2), MAC, true, now);
-    neighbors.table().find(PORT, host(2).1).expect("published").mark_used();
+    neighbors.table().find4(PORT, host(2).1).expect("published").mark_used();
     let direct = Some(MAC);
     let expected = [(30, direct), (31, direct), (32, direct), (33, None), (34, None), (35, None)];
     let requests = pass(&mut neighbors, now, seconds(35));
@@ -96,14 +96,14 @@ fn a_neighbour_in_use_is_asked_directly_then_by_broadcast_then_given_up() {
     assert_eq!(neighbors.mac(host(2)), direct);
     pass(&mut neighbors, now, seconds(36));
     assert!(neighbors.changed());
-    assert!(neighbors.table().find(PORT, host(2).1).is_none());
+    assert!(neighbors.table().find4(PORT, host(2).1).is_none());
 }
 
 #[test]
 fn an_answer_to_a_probe_keeps_the_neighbour() {
     let (mut neighbors, now) = (neighbors(8), Instant::now());
     neighbors.seen(host(2), MAC, true, now);
-    neighbors.table().find(PORT, host(2).1).expect("published").mark_used();
+    neighbors.table().find4(PORT, host(2).1).expect("published").mark_used();
     pass(&mut neighbors, now, seconds(31));
     neighbors.seen(host(2), MAC, true, now + seconds(31));
     assert_eq!(phase(&neighbors, host(2)), Some(Phase::Reachable));
@@ -117,7 +117,7 @@ fn a_neighbour_that_nobody_uses_is_not_asked_and_forgotten_after_ten_minutes() {
     neighbors.table();
     assert_eq!(pass(&mut neighbors, now, seconds(599)), []);
     assert_eq!(phase(&neighbors, host(2)), Some(Phase::Stale));
-    neighbors.table().find(PORT, host(2).1).expect("published").mark_used();
+    neighbors.table().find4(PORT, host(2).1).expect("published").mark_used();
     let requests = pass(&mut neighbors, now, seconds(600));
     assert_eq!(requests, [(600, Some(MAC))], "use of a stale one is noticed within a second");
     neighbors.seen(host(2), MAC, true, now + seconds(600));
@@ -229,13 +229,13 @@ fn a_gateway_keeps_its_place_while_an_entry_refers_to_it() {
     let first = neighbors.hold_gateway(host(2));
     let second = neighbors.hold_gateway(host(3));
     assert_eq!(neighbors.hold_gateway(host(2)), first);
-    assert_eq!(neighbors.table().get(first).map(|found| (found.address, found.mac)), Some((host(2).1, None)));
+    assert_eq!(neighbors.table().get(first).map(|found| (found.address, found.mac)), Some((host(2).1.into(), None)));
     neighbors.seen(host(3), MAC, false, now);
     assert_eq!(neighbors.table().get(second).and_then(|found| found.mac), Some(MAC), "a gateway counts as known");
     neighbors.release_gateway(first);
     assert_eq!(neighbors.gateway(first), Some(host(2)));
     neighbors.release_gateway(first);
     assert_eq!(neighbors.gateway(first), None);
-    assert_eq!(neighbors.table().get(second).map(|found| found.address), Some(host(3).1), "others do not move");
+    assert_eq!(neighbors.table().get(second).map(|found| found.address), Some(host(3).1.into()), "others do not move");
     assert_eq!(neighbors.hold_gateway(host(4)), first, "the place is used again");
 }

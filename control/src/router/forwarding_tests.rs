@@ -41,6 +41,7 @@ fn an_entry_is_known_to_every_worker_before_the_first_leaf_that_names_it() {
                         match entry.adjacency {
                             Adjacency::Via { gateway, .. } => {
                                 let gateway = state.neighbours.get(gateway).expect("its gateway is there").address;
+                                let IpAddr::V4(gateway) = gateway else { panic!("{destination} goes by {gateway}") };
                                 assert_eq!(gateway.octets()[3] % 2, parity, "{destination} goes by {gateway}");
                                 routed += 1;
                             }

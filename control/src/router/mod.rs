@@ -12,7 +12,7 @@ mod publication;
 mod refused_changes;
 mod reload;
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -126,6 +126,8 @@ impl Router {
                 .iter()
                 .map(|net| PortAddress { address: net.addr(), prefix_len: net.prefix_len() })
                 .collect(),
+            addresses6: Vec::new(),
+            link_local: None,
         });
         let largest = config.ports.iter().map(|port| port.mtu).max().unwrap_or(DEFAULT_PEER_MTU);
         let rules = Rules::new(config.rules.clone());
@@ -194,14 +196,20 @@ impl Router {
 
     fn hear(&mut self, worker: usize, event: Event, now: Instant) {
         match event {
-            Event::NeighbourSeen { port, address, mac, addressed_to_us } => {
+            Event::NeighbourSeen { port, address: IpAddr::V4(address), mac, addressed_to_us } => {
                 self.neighbors.seen((port, address), mac, addressed_to_us, now);
             }
-            Event::NeighbourWanted { port, address } => self.neighbors.wanted((port, address), now),
-            Event::Hello { from, payload } => match Hello::parse(&payload) {
+            Event::NeighbourWanted { port, address: IpAddr::V4(address) } => {
+                self.neighbors.wanted((port, address), now);
+            }
+            Event::Hello { from: IpAddr::V4(from), payload } => match Hello::parse(&payload) {
                 Ok(hello) => self.peers.hello(from, &hello, now),
                 Err(error) => debug!("a hello from {from}: {error}"),
             },
+            // Peers and neighbours have IPv4 addresses here: there is nobody to tell this of.
+            Event::NeighbourSeen { address: other, .. }
+            | Event::NeighbourWanted { address: other, .. }
+            | Event::Hello { from: other, .. } => debug!("worker {worker} heard of {other}"),
             Event::OpenPool(sample) => self.open_pools.sample(worker, sample),
             Event::PeerReceived(received) => self.open_pools.received(worker, received),
             Event::OpenPoolsEnd { request } => self.open_pools.end(worker, request),
@@ -309,8 +317,8 @@ impl Router {
             None => (Ipv4Addr::UNSPECIFIED, Ipv4Addr::UNSPECIFIED, DEFAULT_PEER_MTU),
         };
         let path = PeerPath {
-            addressee,
-            source,
+            addressee: addressee.into(),
+            source: source.into(),
             mtu,
             outer_ttl: HELLO_TTL,
             source_port_base: self.config.pool_port,

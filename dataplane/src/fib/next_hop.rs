@@ -2,8 +2,9 @@
 //!
 //! A forwarding entry is a next hop and, where the routing process knows one, the path behind it. Directly connected
 //! hosts share one entry per port (a scan of a /16 must not exhaust them); their neighbours are found by address.
+//! Entries and neighbours are of either family: the gateway of an IPv4 route may have an IPv6 address (RFC 8950).
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use hashbrown::HashMap;
@@ -95,7 +96,7 @@ pub struct Neighbour {
     /// The port it is behind.
     pub port: PortIndex,
     /// Its address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// Its Ethernet address, where it is known.
     pub mac: Option<[u8; 6]>,
     /// Set by workers when they send to it, cleared by the control thread: a neighbour in use is kept fresh.
@@ -104,7 +105,7 @@ pub struct Neighbour {
 
 impl Neighbour {
     /// A neighbour that has not been used.
-    pub fn new(port: PortIndex, address: Ipv4Addr, mac: Option<[u8; 6]>) -> Neighbour {
+    pub fn new(port: PortIndex, address: IpAddr, mac: Option<[u8; 6]>) -> Neighbour {
         Neighbour { port, address, mac, used: AtomicBool::new(false) }
     }
 
@@ -126,15 +127,23 @@ impl Neighbour {
 #[derive(Debug, Default)]
 pub struct NeighbourTable {
     neighbours: Vec<Neighbour>,
-    by_address: HashMap<(PortIndex, Ipv4Addr), NeighbourIndex>,
+    // Apart by family: the key of an IPv4 host is hashed in one step, whatever there is of IPv6.
+    by_address4: HashMap<(PortIndex, Ipv4Addr), NeighbourIndex>,
+    by_address6: HashMap<(PortIndex, Ipv6Addr), NeighbourIndex>,
 }
 
 impl NeighbourTable {
     /// A table of these, each with the index of its position. A later one with the same port and address is found
     /// instead of an earlier one.
     pub fn new(neighbours: Vec<Neighbour>) -> NeighbourTable {
-        let by_address = (0u32..).zip(&neighbours).map(|(i, n)| ((n.port, n.address), NeighbourIndex(i))).collect();
-        NeighbourTable { neighbours, by_address }
+        let (mut by_address4, mut by_address6) = (HashMap::new(), HashMap::new());
+        for (index, neighbour) in (0u32..).map(NeighbourIndex).zip(&neighbours) {
+            match neighbour.address {
+                IpAddr::V4(address) => by_address4.insert((neighbour.port, address), index),
+                IpAddr::V6(address) => by_address6.insert((neighbour.port, address), index),
+            };
+        }
+        NeighbourTable { neighbours, by_address4, by_address6 }
     }
 
     /// The neighbour with this index.
@@ -145,8 +154,23 @@ impl NeighbourTable {
 
     /// The neighbour with this address on the link of this port.
     #[inline(always)]
-    pub fn find(&self, port: PortIndex, address: Ipv4Addr) -> Option<&Neighbour> {
-        self.by_address.get(&(port, address)).and_then(|index| self.get(*index))
+    pub fn find(&self, port: PortIndex, address: IpAddr) -> Option<&Neighbour> {
+        match address {
+            IpAddr::V4(address) => self.find4(port, address),
+            IpAddr::V6(address) => self.find6(port, address),
+        }
+    }
+
+    /// As [`NeighbourTable::find`], for who knows the family.
+    #[inline(always)]
+    pub fn find4(&self, port: PortIndex, address: Ipv4Addr) -> Option<&Neighbour> {
+        self.by_address4.get(&(port, address)).and_then(|index| self.get(*index))
+    }
+
+    /// As [`NeighbourTable::find`], for who knows the family.
+    #[inline(always)]
+    pub fn find6(&self, port: PortIndex, address: Ipv6Addr) -> Option<&Neighbour> {
+        self.by_address6.get(&(port, address)).and_then(|index| self.get(*index))
     }
 
     /// All of them, in the order of their index.

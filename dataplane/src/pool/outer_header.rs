@@ -3,7 +3,7 @@
 //! Written once per pooled packet, when it is flushed. The sums of index and data come folded from the copies, so no
 //! byte of them is read again.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use super::wire::{self, Kind, PoolHeader};
 use crate::packet::Sum;
@@ -16,9 +16,9 @@ pub(super) const OUTER_LENGTH: usize = MIN_HEADER_LEN + udp::HEADER_LEN + wire::
 /// Where a pooled packet goes and what its headers say.
 pub(super) struct OuterHeader {
     /// Our address.
-    pub(super) source: Ipv4Addr,
+    pub(super) source: IpAddr,
     /// The peer's.
-    pub(super) destination: Ipv4Addr,
+    pub(super) destination: IpAddr,
     /// UDP source port.
     pub(super) source_port: u16,
     /// UDP destination port.
@@ -38,8 +38,9 @@ pub(super) struct OuterHeader {
 }
 
 impl OuterHeader {
-    /// Writes the headers, checksums included.
+    /// Writes the headers, checksums included. None where the addresses are not IPv4.
     pub(super) fn write(&self, out: &mut [u8; OUTER_LENGTH]) -> Option<()> {
+        let (IpAddr::V4(source), IpAddr::V4(destination)) = (self.source, self.destination) else { return None };
         let (ip, rest) = out.split_first_chunk_mut::<MIN_HEADER_LEN>()?;
         let (udp, rest) = rest.split_first_chunk_mut::<{ udp::HEADER_LEN }>()?;
         let pool = rest.first_chunk_mut::<{ wire::HEADER_LEN }>()?;
@@ -56,7 +57,7 @@ impl OuterHeader {
             UdpHeader { src_port: self.source_port, dst_port: self.destination_port, length, checksum: 0 };
         if let Some(sum) = self.payload_sum {
             // The pool header is of even length, so what is behind it keeps its place in the words.
-            datagram.checksum = datagram.checksum_over(self.source, self.destination, Sum::of(pool).add(sum));
+            datagram.checksum = datagram.checksum_over(source, destination, Sum::of(pool).add(sum));
         }
         datagram.write(udp);
         let outer = Ipv4Header {
@@ -70,8 +71,8 @@ impl OuterHeader {
             fragment_offset: 0,
             ttl: self.ttl,
             protocol: PROTOCOL_UDP,
-            src: self.source,
-            dst: self.destination,
+            src: source,
+            dst: destination,
         };
         outer.write(ip);
         Some(())
@@ -84,8 +85,8 @@ mod tests {
 
     fn bytes(sequence: u32, payload_sum: Option<Sum>) -> [u8; OUTER_LENGTH] {
         let header = OuterHeader {
-            source: Ipv4Addr::new(192, 0, 2, 1),
-            destination: Ipv4Addr::new(198, 51, 100, 7),
+            source: [192, 0, 2, 1].into(),
+            destination: [198, 51, 100, 7].into(),
             source_port: 40000,
             destination_port: 7665,
             tos: 46 << 2,

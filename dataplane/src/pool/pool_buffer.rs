@@ -4,7 +4,7 @@
 //! the start of that room as packets join; when the pool is flushed, they move up to the data, the headers go in front of
 //! them, and what is left of the room is cut off.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::open_pools::PoolKey;
 use super::outer_header::{OUTER_LENGTH, OuterHeader};
@@ -102,8 +102,8 @@ pub(super) struct PoolBuffer<B> {
     size: PoolSize,
     key: PoolKey,
     opened: Tick,
-    source: Ipv4Addr,
-    destination: Ipv4Addr,
+    source: IpAddr,
+    destination: IpAddr,
     source_port: u16,
     destination_port: u16,
 }
@@ -131,8 +131,8 @@ impl<B: Buffer> PoolBuffer<B> {
             size: PoolSize { limit: 0, rows: 0 },
             key: PoolKey::default(),
             opened: Tick(0),
-            source: Ipv4Addr::UNSPECIFIED,
-            destination: Ipv4Addr::UNSPECIFIED,
+            source: Ipv4Addr::UNSPECIFIED.into(),
+            destination: Ipv4Addr::UNSPECIFIED.into(),
             source_port: 0,
             destination_port: 0,
         }

@@ -4,7 +4,7 @@
 //! pool takes the peer's values from the ride of its first packet: where they change under the same key, the worker
 //! flushes the pools first.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use super::open_pools::PoolKey;
 use super::path::PoolPath;
@@ -16,9 +16,9 @@ use crate::fib::PeerIndex;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PeerPath {
     /// The peer's address: where the pooled packet is addressed to.
-    pub addressee: Ipv4Addr,
-    /// Our address that it comes from.
-    pub source: Ipv4Addr,
+    pub addressee: IpAddr,
+    /// Our address that it comes from, of the same family.
+    pub source: IpAddr,
     /// The largest IP packet that gets there whole, in bytes.
     pub mtu: u16,
     /// The TTL of the outer packet as it is sent, usually 64.

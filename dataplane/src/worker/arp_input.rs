@@ -42,14 +42,14 @@ impl<N: Nic> Stages<N> {
 
     fn tell_seen(&mut self, arp: &Arp, addressed_to_us: bool, port: PortIndex) -> bool {
         let mac = arp.sender_mac.0;
-        self.out.tell(Event::NeighbourSeen { port, address: arp.sender_ip, mac, addressed_to_us })
+        self.out.tell(Event::NeighbourSeen { port, address: arp.sender_ip.into(), mac, addressed_to_us })
     }
 }
 
 /// Whether there is something to learn: RFC 826 merges what anybody says of a neighbour that is known already, and
 /// learns a new one only from what is addressed to us.
 fn to_us_or_known(arp: &Arp, to_us: bool, port: PortIndex, moment: &Moment<'_>) -> bool {
-    let known = moment.state.neighbours.find(port, arp.sender_ip);
+    let known = moment.state.neighbours.find4(port, arp.sender_ip);
     to_us || known.is_some_and(|known| known.mac != Some(arp.sender_mac.0))
 }
 

@@ -1,5 +1,7 @@
 //! Third stage, for what comes to the pool port: pooled packets are taken apart, hellos go to the control thread.
 
+use std::net::Ipv4Addr;
+
 use arrayvec::ArrayVec;
 
 use crate::dpdk::{HEADROOM, Nic};
@@ -21,8 +23,8 @@ impl<N: Nic> Stages<N> {
     #[inline]
     pub(super) fn depool_input(&mut self, packet: Packet, moment: &Moment<'_>) {
         let peers = &moment.state.peers;
-        let peer_of = |address| {
-            let index = peers.find(address)?;
+        let peer_of = |address: Ipv4Addr| {
+            let index = peers.find(address.into())?;
             Some((index, peers.get(index)?.zero_checksum))
         };
         let payload = packet.header.payload(packet.mbuf.bytes()).unwrap_or_default();
@@ -63,7 +65,7 @@ impl<N: Nic> Stages<N> {
         let mut payload = ArrayVec::new();
         let udp = packet.header.payload(packet.mbuf.bytes()).unwrap_or_default();
         payload.extend(udp.iter().copied().skip(crate::packet::udp::HEADER_LEN).take(HELLO_BYTES));
-        if self.out.tell(Event::Hello { from: packet.header.src, payload }) {
+        if self.out.tell(Event::Hello { from: packet.header.src.into(), payload }) {
             self.out.counters.add(Counter::AbsorbedControl, 1);
             self.mempool.free(packet.mbuf);
         } else {

@@ -3,7 +3,7 @@
 //! Workers never wait for control: what finds the ring full is dropped and counted. Control never touches packet
 //! memory: what it sends goes down as bytes.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use arrayvec::ArrayVec;
 
@@ -21,16 +21,16 @@ pub enum Event {
     /// An ARP packet told us, or asked us from, this address.
     NeighbourSeen {
         port: PortIndex,
-        address: Ipv4Addr,
+        address: IpAddr,
         mac: [u8; 6],
         /// It is an answer, or a request to us: enough to learn a new neighbour. Else only a known one is updated.
         addressed_to_us: bool,
     },
     /// A packet waits for this neighbour.
-    NeighbourWanted { port: PortIndex, address: Ipv4Addr },
+    NeighbourWanted { port: PortIndex, address: IpAddr },
     /// A sound hello from a peer: the beginning of the UDP payload. The peer is named by its address; its index can have
     /// come to mean another peer since.
-    Hello { from: Ipv4Addr, payload: ArrayVec<u8, HELLO_BYTES> },
+    Hello { from: IpAddr, payload: ArrayVec<u8, HELLO_BYTES> },
     /// A pool that was open when the control thread asked ([`super::WorkerShared::sample_pools`]).
     OpenPool(OpenPoolSample),
     /// What came from a peer until then, if anything did.

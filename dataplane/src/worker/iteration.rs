@@ -7,7 +7,7 @@ use arrayvec::ArrayVec;
 
 use crate::arch::{Tick, TickRate, TickSpan};
 use crate::dpdk::{BURST, Mbuf, MempoolCache, Nic};
-use crate::fib::{Lpm4, PortIndex, Published, Reader};
+use crate::fib::{Lpm4, Lpm6, PortIndex, Published, Reader};
 
 use super::counters::{Counter, Counters};
 use super::ethernet_input::IpBurst;
@@ -53,6 +53,7 @@ pub struct Worker<N> {
     pub(super) reader: Reader,
     pub(super) state: Published<RouterState>,
     fib: Arc<Lpm4>,
+    fib6: Arc<Lpm6>,
     pub(super) shared: Arc<WorkerShared>,
     pub(super) stages: Stages<N>,
     publish_every: TickSpan,
@@ -62,7 +63,9 @@ pub struct Worker<N> {
 }
 
 impl<N: Nic> Worker<N> {
-    /// A worker with these queues, at most one per port. `mempool` is the cache of the thread it will run on.
+    /// A worker with these queues, at most one per port. `mempool` is the cache of the thread it will run on; `fib` and
+    /// `fib6` are of the domain of `reader`.
+    #[allow(clippy::too_many_arguments)] // Each is a part of its own that only the caller can make.
     pub fn new(
         options: WorkerOptions,
         queues: Vec<(PortIndex, N)>,
@@ -70,12 +73,25 @@ impl<N: Nic> Worker<N> {
         reader: Reader,
         state: Published<RouterState>,
         fib: Arc<Lpm4>,
+        fib6: Arc<Lpm6>,
         shared: Arc<WorkerShared>,
     ) -> Worker<N> {
         let (publish_every, publish_idle) = (options.rate.ticks(PUBLISH_EVERY), options.rate.ticks(PUBLISH_IDLE));
         let stages = Stages::new(&options, queues, mempool, Arc::clone(&shared));
         let (published, unpublished) = (Tick(0), true);
-        Worker { options, reader, state, fib, shared, stages, publish_every, publish_idle, published, unpublished }
+        Worker {
+            options,
+            reader,
+            state,
+            fib,
+            fib6,
+            shared,
+            stages,
+            publish_every,
+            publish_idle,
+            published,
+            unpublished,
+        }
     }
 
     /// One iteration at the time `now`. Returns how many packets it dealt with: received, taken out of pooled packets,
@@ -85,7 +101,7 @@ impl<N: Nic> Worker<N> {
         // 1. The time came as an argument; here is what the control thread has published.
         let section = self.reader.enter();
         let Some(state) = self.state.load(section) else { return 0 };
-        let moment = &Moment { now, section, state, fib: &self.fib };
+        let moment = &Moment { now, section, state, fib: &self.fib, fib6: &self.fib6 };
         let stages = &mut self.stages;
         // In this order: what waits for a neighbour came before what waits in a pool.
         stages.release_waiting(moment);
@@ -137,7 +153,7 @@ impl<N: Nic> Worker<N> {
             let time = now();
             let section = self.reader.enter();
             let Some(state) = self.state.load(section) else { break };
-            let moment = &Moment { now: time, section, state, fib: &self.fib };
+            let moment = &Moment { now: time, section, state, fib: &self.fib, fib6: &self.fib6 };
             let stages = &mut self.stages;
             stages.release_waiting(moment);
             stages.flush_for_shutdown(moment);

@@ -35,7 +35,7 @@ pub use drop::Drop;
 pub use event::{CONTROL_BYTES, Event, HELLO_BYTES, Inject, InjectTarget, OpenPoolSample};
 pub use iteration::{Idle, Worker, WorkerOptions};
 pub use peer_traffic::PeerReceived;
-pub use router_state::{Peer, PeerTable, PortAddress, PortState, RouterState};
+pub use router_state::{Peer, PeerTable, PortAddress, PortAddress6, PortState, RouterState};
 pub use shared::{Bell, WorkerShared};
 pub use stages::MAX_PEERS;
 

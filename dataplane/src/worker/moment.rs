@@ -1,9 +1,9 @@
 //! What every stage may read during one iteration: the time, the published state and the routes.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use crate::arch::Tick;
-use crate::fib::{Adjacency, Entry, Lpm4, Section};
+use crate::fib::{Adjacency, Entry, Lpm4, Lpm6, Section};
 
 use super::router_state::RouterState;
 
@@ -16,15 +16,20 @@ pub(super) struct Moment<'a> {
     pub section: Section<'a>,
     /// What the control thread published last.
     pub state: &'a RouterState,
-    /// The routes.
+    /// The IPv4 routes.
     pub fib: &'a Lpm4,
+    /// The IPv6 routes.
+    pub fib6: &'a Lpm6,
 }
 
 impl Moment<'_> {
     /// Where a packet of our own making goes. Bursts of received packets are looked up together instead.
     #[inline]
-    pub fn entry_for(&self, destination: Ipv4Addr) -> Entry {
-        self.state.entry(self.fib.lookup(self.section, destination))
+    pub fn entry_for(&self, destination: impl Into<IpAddr>) -> Entry {
+        self.state.entry(match destination.into() {
+            IpAddr::V4(destination) => self.fib.lookup(self.section, destination),
+            IpAddr::V6(destination) => self.fib6.lookup(self.section, destination),
+        })
     }
 
     /// The largest packet that leaves towards `adjacency`, in bytes; None where nothing leaves.

@@ -3,7 +3,7 @@
 //! Few and bounded, per neighbour and in all, so that neighbours that never answer cannot take the memory that
 //! reception needs. RFC 1122, 2.3.2.2 asks to keep at least one packet; a handful more lets a stream begin whole.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use arrayvec::ArrayVec;
 
@@ -32,7 +32,7 @@ pub(super) enum Held {
 /// The packets that wait for one neighbour.
 struct Waiting {
     port: PortIndex,
-    address: Ipv4Addr,
+    address: IpAddr,
     since: Tick,
     packets: ArrayVec<Mbuf, PACKETS_PER_NEIGHBOUR>,
 }
@@ -40,7 +40,7 @@ struct Waiting {
 /// What became of a neighbour that packets waited for.
 pub(super) enum Outcome {
     /// Its address is known now.
-    Resolved { port: PortIndex, address: Ipv4Addr },
+    Resolved { port: PortIndex, address: IpAddr },
     /// It did not answer.
     TimedOut,
 }
@@ -60,7 +60,7 @@ impl NeighbourQueue {
     }
 
     /// Has a packet wait.
-    pub fn hold(&mut self, mbuf: Mbuf, port: PortIndex, address: Ipv4Addr, now: Tick) -> Held {
+    pub fn hold(&mut self, mbuf: Mbuf, port: PortIndex, address: IpAddr, now: Tick) -> Held {
         if let Some(waiting) = self.waiting.iter_mut().find(|w| w.address == address && w.port == port) {
             return match waiting.packets.try_push(mbuf) {
                 Ok(()) => Held::Behind,

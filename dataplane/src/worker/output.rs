@@ -3,7 +3,7 @@
 //! A packet whose neighbour is not resolved yet waits in a small queue of its own; the others go to a buffer per port
 //! that is handed to the port at the end of the iteration, or when it is full.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -139,7 +139,7 @@ impl<N: Nic> Output<N> {
     pub fn send(&mut self, mbuf: Mbuf, adjacency: Adjacency, destination: Ipv4Addr, moment: &Moment<'_>) {
         let neighbours = &moment.state.neighbours;
         let (port, neighbour) = match adjacency {
-            Adjacency::Connected { port } => (port, neighbours.find(port, destination)),
+            Adjacency::Connected { port } => (port, neighbours.find4(port, destination)),
             Adjacency::Via { port, gateway } => match neighbours.get(gateway) {
                 Some(neighbour) => (port, Some(neighbour)),
                 None => return self.drop(mbuf, Drop::NoRoute),
@@ -152,7 +152,7 @@ impl<N: Nic> Output<N> {
                 self.transmit(mbuf, port, mac, moment);
             }
             neighbour => {
-                let address = neighbour.map_or(destination, |neighbour| neighbour.address);
+                let address = neighbour.map_or(destination.into(), |neighbour| neighbour.address);
                 self.hold(mbuf, port, address, moment);
             }
         }
@@ -223,7 +223,7 @@ impl<N: Nic> Output<N> {
     }
 
     #[cold]
-    fn hold(&mut self, mbuf: Mbuf, port: PortIndex, address: Ipv4Addr, moment: &Moment<'_>) {
+    fn hold(&mut self, mbuf: Mbuf, port: PortIndex, address: IpAddr, moment: &Moment<'_>) {
         match self.waiting.hold(mbuf, port, address, moment.now) {
             Held::First => {
                 // Where the ring is full nobody asks for this neighbour now; the packet times out, the next one asks.

@@ -1,17 +1,20 @@
 //! What this worker received from each peer, by sequence number: loss, reordering and duplicates on the way.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use crate::fib::PeerIndex;
 use crate::pool::sequence::{SequenceCounts, SequenceTracker};
 
 use super::router_state::RouterState;
 
+/// The address of no peer.
+const NOBODY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+
 /// What came from one peer.
 #[derive(Clone, Debug)]
 struct Row {
     /// The peer's address: an index can come to mean another peer.
-    address: Ipv4Addr,
+    address: IpAddr,
     rows: u64,
     tracker: SequenceTracker,
 }
@@ -50,14 +53,14 @@ impl PeerReceived {
 impl PeerTraffic {
     /// Room for so many peers.
     pub fn new(peers: u16) -> PeerTraffic {
-        let row = Row { address: Ipv4Addr::UNSPECIFIED, rows: 0, tracker: SequenceTracker::default() };
+        let row = Row { address: NOBODY, rows: 0, tracker: SequenceTracker::default() };
         PeerTraffic { peers: vec![row; usize::from(peers)] }
     }
 
     /// Takes note of a pooled packet.
     #[inline]
     pub fn received(&mut self, peer: PeerIndex, state: &RouterState, src_port: u16, sequence: u32, rows: u8) {
-        let address = state.peers.get(peer).map_or(Ipv4Addr::UNSPECIFIED, |peer| peer.path.addressee);
+        let address = state.peers.get(peer).map_or(NOBODY, |peer| peer.path.addressee);
         if let Some(row) = self.peers.get_mut(peer.index()) {
             if row.address != address {
                 *row = Row { address, rows: 0, tracker: SequenceTracker::default() };

@@ -4,7 +4,7 @@
 //! is written to the longest-prefix-match table only after every worker has seen the state with the forwarding entry
 //! that the route names, and an entry is given another meaning only after every worker has seen it unused.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use hashbrown::HashMap;
@@ -15,7 +15,7 @@ use crate::pool::path::PoolPath;
 use crate::pool::pooled_packet_detector::ZeroChecksum;
 use crate::pool::{PeerPath, RuleSet};
 
-/// One of this router's addresses on a port.
+/// One of this router's IPv4 addresses on a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PortAddress {
     /// The address.
@@ -33,6 +33,24 @@ impl PortAddress {
     }
 }
 
+/// One of this router's IPv6 addresses on a port, link-local ones apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortAddress6 {
+    /// The address.
+    pub address: Ipv6Addr,
+    /// Length of the subnet's prefix, in bits.
+    pub prefix_len: u8,
+}
+
+impl PortAddress6 {
+    /// Whether an address is in the subnet.
+    #[inline]
+    pub fn contains(&self, other: Ipv6Addr) -> bool {
+        let host_bits = 128u32.saturating_sub(u32::from(self.prefix_len));
+        (self.address.to_bits() ^ other.to_bits()).checked_shr(host_bits).unwrap_or(0) == 0
+    }
+}
+
 /// What a worker knows of a port.
 #[derive(Clone, Debug)]
 pub struct PortState {
@@ -40,8 +58,12 @@ pub struct PortState {
     pub mac: [u8; 6],
     /// The largest IP packet that may leave by it, in bytes.
     pub mtu: u16,
-    /// Our addresses on its link; the first one is the source of ICMP errors.
+    /// Our IPv4 addresses on its link; the first one is the source of ICMP errors.
     pub addresses: Vec<PortAddress>,
+    /// Our IPv6 addresses on its link; the first one is the source of ICMPv6 errors to other links.
+    pub addresses6: Vec<PortAddress6>,
+    /// Our link-local address (RFC 4291, 2.5.6). None: no IPv6 here.
+    pub link_local: Option<Ipv6Addr>,
 }
 
 /// A node that pooled packets are exchanged with.
@@ -57,14 +79,21 @@ pub struct Peer {
 #[derive(Debug, Default)]
 pub struct PeerTable {
     peers: Vec<Peer>,
-    by_address: HashMap<Ipv4Addr, PeerIndex>,
+    by_address4: HashMap<Ipv4Addr, PeerIndex>,
+    by_address6: HashMap<Ipv6Addr, PeerIndex>,
 }
 
 impl PeerTable {
     /// A table of these, each with the index of its position.
     pub fn new(peers: Vec<Peer>) -> PeerTable {
-        let by_address = (0u16..).zip(&peers).map(|(index, peer)| (peer.path.addressee, PeerIndex(index))).collect();
-        PeerTable { peers, by_address }
+        let (mut by_address4, mut by_address6) = (HashMap::new(), HashMap::new());
+        for (index, peer) in (0u16..).map(PeerIndex).zip(&peers) {
+            match peer.path.addressee {
+                IpAddr::V4(address) => by_address4.insert(address, index),
+                IpAddr::V6(address) => by_address6.insert(address, index),
+            };
+        }
+        PeerTable { peers, by_address4, by_address6 }
     }
 
     /// The peer with this index.
@@ -75,8 +104,11 @@ impl PeerTable {
 
     /// The peer that sends from this address.
     #[inline(always)]
-    pub fn find(&self, address: Ipv4Addr) -> Option<PeerIndex> {
-        self.by_address.get(&address).copied()
+    pub fn find(&self, address: IpAddr) -> Option<PeerIndex> {
+        match address {
+            IpAddr::V4(address) => self.by_address4.get(&address).copied(),
+            IpAddr::V6(address) => self.by_address6.get(&address).copied(),
+        }
     }
 
     /// All of them, in the order of their index.

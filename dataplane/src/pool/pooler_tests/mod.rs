@@ -76,8 +76,8 @@ fn rule(window: u64, max_count: u8) -> Rule {
 
 fn peer(number: u8, mtu: u16) -> PeerPath {
     PeerPath {
-        addressee: Ipv4Addr::new(198, 51, 100, number),
-        source: Ipv4Addr::new(192, 0, 2, 1),
+        addressee: Ipv4Addr::new(198, 51, 100, number).into(),
+        source: Ipv4Addr::new(192, 0, 2, 1).into(),
         mtu,
         outer_ttl: 64,
         source_port_base: 40000,

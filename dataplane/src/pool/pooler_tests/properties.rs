@@ -2,7 +2,7 @@
 //! the path MTU, and with every buffer accounted for.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use proptest::prelude::*;
 
@@ -94,7 +94,7 @@ struct Model {
     now: u64,
     arrivals: u16,
     waiting: BTreeMap<u16, Waiting>,
-    sequences: HashMap<(Ipv4Addr, u16, Ipv4Addr), u32>,
+    sequences: HashMap<(IpAddr, u16, IpAddr), u32>,
     lone: u64,
     pooled: u64,
     rows: u64,

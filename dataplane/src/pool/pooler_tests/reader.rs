@@ -1,14 +1,14 @@
 //! Reads pooled packets as DESIGN's wire format has them, sharing no code with what writes them, and insists on every
 //! bound and checksum.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// A pooled packet, taken apart.
 #[derive(Debug)]
 pub(super) struct Pooled {
     pub(super) tos: u8,
-    pub(super) source: Ipv4Addr,
-    pub(super) destination: Ipv4Addr,
+    pub(super) source: IpAddr,
+    pub(super) destination: IpAddr,
     pub(super) source_port: u16,
     pub(super) destination_port: u16,
     pub(super) udp_checksum: u16,
@@ -70,7 +70,7 @@ pub(super) fn read(bytes: &[u8]) -> Pooled {
         expected_start += length;
     }
     assert_eq!(expected_start, data.len(), "the last row ends the data");
-    let address = |at: usize| Ipv4Addr::new(bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]);
+    let address = |at: usize| Ipv4Addr::new(bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]).into();
     Pooled {
         tos: bytes[1],
         source: address(12),

@@ -211,15 +211,18 @@ fn nothing_is_learned_from_senders_that_cannot_be_on_the_link() {
 #[test]
 fn packets_wait_for_their_neighbour_in_order_and_leave_when_it_answers() {
     let mut bench = Bench::new();
-    bench.neighbours(vec![Neighbour::new(crate::fib::PortIndex(1), GATEWAY, None)]);
+    bench.neighbours(vec![Neighbour::new(crate::fib::PortIndex(1), GATEWAY.into(), None)]);
     let packets: Vec<_> = (0..3).map(|tag| udp(WEST_HOST, UNPOOLED, (1, 2), 60, tag)).collect();
     packets.iter().for_each(|packet| bench.west_sends(packet));
     bench.run();
     assert!(bench.east_gets().is_empty());
     let events = bench.events();
-    assert!(matches!(events[..], [Event::NeighbourWanted { address: GATEWAY, .. }]), "asked for once: {events:?}");
+    assert!(
+        matches!(events[..], [Event::NeighbourWanted { address, .. }] if address == GATEWAY),
+        "asked for once: {events:?}"
+    );
     assert_eq!(bench.counters().get(Counter::Held), 3);
-    bench.neighbours(vec![Neighbour::new(crate::fib::PortIndex(1), GATEWAY, Some(GATEWAY_MAC))]);
+    bench.neighbours(vec![Neighbour::new(crate::fib::PortIndex(1), GATEWAY.into(), Some(GATEWAY_MAC))]);
     bench.run();
     let expected: Vec<_> = packets.iter().map(|packet| after_hops(packet, 1)).collect();
     assert_eq!(bench.east_gets(), expected);

@@ -9,7 +9,7 @@ use crate::arch::{Tick, TickRate};
 use crate::dpdk::{HEADROOM, Mempool, MempoolCache, WireEnd, test_eal, wire_pair};
 use crate::fib::{
     Adjacency, Domain, Entry, EntryId, Lpm4Writer, Neighbour, NeighbourIndex, NeighbourTable, PathIndex, PeerIndex,
-    PortIndex, Publisher, lpm4, publish,
+    PortIndex, Publisher, lpm4, lpm6, publish,
 };
 use crate::packet::checksum::Sum;
 use crate::packet::ipv4::Ipv4Header;
@@ -66,7 +66,10 @@ pub(super) const WEST_HOST_MAC: [u8; 6] = [2, 0, 0, 0, 1, 1];
 pub(super) const GATEWAY_MAC: [u8; 6] = [2, 0, 0, 0, 1, 2];
 
 fn neighbours() -> Vec<Neighbour> {
-    vec![Neighbour::new(EAST, GATEWAY, Some(GATEWAY_MAC)), Neighbour::new(WEST, WEST_HOST, Some(WEST_HOST_MAC))]
+    vec![
+        Neighbour::new(EAST, GATEWAY.into(), Some(GATEWAY_MAC)),
+        Neighbour::new(WEST, WEST_HOST.into(), Some(WEST_HOST_MAC)),
+    ]
 }
 
 impl Bench {
@@ -77,6 +80,7 @@ impl Bench {
         let mempool = Mempool::create(test_eal(), &name, 4095, 2048 + HEADROOM).expect("memory for a bench");
         let domain = Domain::new(1);
         let (mut routes, table) = lpm4(&domain).expect("address space");
+        let (_, table6) = lpm6(&domain).expect("address space");
         for (prefix, entry) in [
             ("192.0.2.0/24", WEST_LINK),
             ("192.0.2.1/32", LOCAL),
@@ -93,11 +97,16 @@ impl Bench {
         let link = |port| Entry { adjacency: Adjacency::Connected { port }, path: None };
         let plain = |adjacency| Entry { adjacency, path: None };
         let via = Adjacency::Via { port: EAST, gateway: NeighbourIndex(0) };
-        let port =
-            |mac, address| PortState { mac, mtu: 1500, addresses: vec![PortAddress { address, prefix_len: 24 }] };
+        let port = |mac, address| PortState {
+            mac,
+            mtu: 1500,
+            addresses: vec![PortAddress { address, prefix_len: 24 }],
+            addresses6: vec![],
+            link_local: None,
+        };
         let path = PeerPath {
-            addressee: PEER,
-            source: OWN_EAST,
+            addressee: PEER.into(),
+            source: OWN_EAST.into(),
             mtu: 1500,
             outer_ttl: 64,
             source_port_base: POOL_PORT,
@@ -148,6 +157,7 @@ impl Bench {
             domain.reader().expect("one reader"),
             published,
             table,
+            table6,
             Arc::clone(&shared),
         );
         let cache = mempool.cache();

@@ -126,8 +126,8 @@ fn addressee() -> Bench {
     bench.routes.insert("203.0.113.0/24".parse().expect("prefix"), VIA_EAST).expect("room");
     bench.change(|state| {
         let mut peer = *state.peers.iter().next().expect("one peer");
-        peer.path.addressee = OWN_EAST;
-        peer.path.source = PEER;
+        peer.path.addressee = OWN_EAST.into();
+        peer.path.source = PEER.into();
         state.peers = Arc::new(crate::worker::PeerTable::new(vec![peer]));
     });
     bench

@@ -58,14 +58,14 @@ fn what_was_in_nested_pooled_packets_stays_in_order() {
 #[test]
 fn pools_do_not_overtake_packets_that_wait_for_the_same_neighbour() {
     let mut bench = Bench::new();
-    bench.neighbours(vec![Neighbour::new(EAST, GATEWAY, None)]);
+    bench.neighbours(vec![Neighbour::new(EAST, GATEWAY.into(), None)]);
     // Too large for the rule, so it waits for the neighbour; the second is staged.
     bench.west_sends(&udp(WEST_HOST, FAR_HOST, (16_400, 16_500), 900, 0));
     bench.west_sends(&udp(WEST_HOST, FAR_HOST, (16_400, 16_500), 200, 1));
     bench.run();
     bench.change(|state| {
         state.pools += 1;
-        state.neighbours = Arc::new(NeighbourTable::new(vec![Neighbour::new(EAST, GATEWAY, Some(GATEWAY_MAC))]));
+        state.neighbours = Arc::new(NeighbourTable::new(vec![Neighbour::new(EAST, GATEWAY.into(), Some(GATEWAY_MAC))]));
     });
     bench.run();
     assert_eq!(tags(bench.east_gets()), [0, 1]);
@@ -91,7 +91,7 @@ fn nothing_is_pooled_into_packets_that_the_link_does_not_take() {
 #[test]
 fn counters_follow_what_happens_without_a_packet() {
     let mut bench = Bench::new();
-    bench.neighbours(vec![Neighbour::new(EAST, GATEWAY, None)]);
+    bench.neighbours(vec![Neighbour::new(EAST, GATEWAY.into(), None)]);
     // From a source that nobody can tell what became of it.
     let source = std::net::Ipv4Addr::new(203, 0, 115, 1);
     bench.west_sends(&udp(source, std::net::Ipv4Addr::new(203, 0, 114, 7), (1, 2), 100, 0));
@@ -145,7 +145,7 @@ fn what_is_not_ecn_capable_is_dropped_where_the_pooled_packet_met_congestion() {
 #[test]
 fn what_is_dropped_without_a_burst_goes_back_to_its_pool_at_once() {
     let mut bench = Bench::new();
-    bench.neighbours(vec![Neighbour::new(EAST, GATEWAY, None)]);
+    bench.neighbours(vec![Neighbour::new(EAST, GATEWAY.into(), None)]);
     for tag in 0..5 {
         bench.west_sends(&udp(WEST_HOST, std::net::Ipv4Addr::new(203, 0, 114, 7), (1, 2), 100, tag));
     }
