@@ -65,6 +65,8 @@ pub struct Rule {
     /// Largest stream packet, bytes of IP packet.
     pub max_size: u16,
     pub window: Duration,
+    /// Further keys, a line each, such as `shared_hops = 1`.
+    pub further: Vec<String>,
 }
 
 /// The part of the configuration that the lab uses.
@@ -110,13 +112,16 @@ impl Config {
             let hops: Vec<_> = hops.iter().map(|hop| format!("\"{hop}\"")).collect();
             let _ = write!(text, "\n[[path]]\nprefix = \"{prefix}\"\nhops   = [{}]\n", hops.join(", "));
         }
-        for Rule { name, matching, max_size, window } in &self.rules {
+        for Rule { name, matching, max_size, window, further } in &self.rules {
             let _ = write!(
                 text,
                 "\n[[rule]]\nname     = \"{name}\"\nmatch    = {{ {matching} }}\nmax_size = \"{max_size}B\"\n\
                  window   = \"{}us\"\n",
                 window.as_micros()
             );
+            for line in further {
+                let _ = writeln!(text, "{line}");
+            }
         }
         text
     }
@@ -304,6 +309,7 @@ mod tests {
                 matching: "protocol = \"udp\"".into(),
                 max_size: 300,
                 window: Duration::from_millis(5),
+                further: vec!["shared_hops = 1".into()],
             }],
         };
         let text = config.to_toml();
@@ -314,6 +320,7 @@ mod tests {
             "hops   = [\"192.0.2.2\", \"198.51.100.2\"]",
             "match    = { protocol = \"udp\" }",
             "window   = \"5000us\"",
+            "shared_hops = 1",
         ] {
             assert!(text.contains(line), "{line} is missing in:\n{text}");
         }

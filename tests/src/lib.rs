@@ -18,6 +18,7 @@ pub mod model;
 pub mod namespace;
 pub mod network;
 pub mod pcap;
+pub mod probe;
 pub mod process;
 pub mod report;
 pub mod rtp;

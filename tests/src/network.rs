@@ -9,18 +9,15 @@
 //! `A` and `B` run carpoold, or are plain Linux routers where the lab itself is on trial. Addresses are of the prefixes
 //! set aside for documentation and benchmarks (RFC 5737, RFC 2544).
 
-use std::{
-    net::{Ipv4Addr, SocketAddrV4, UdpSocket},
-    thread,
-    time::{Duration, Instant},
-};
+use std::{net::Ipv4Addr, thread, time::Duration};
 
 use ipnet::Ipv4Net;
 
 use crate::{
     carpoold::{Carpoold, Config, Idle, Port, Rule},
-    error::{Doing, Error, Result},
+    error::{Error, Result},
     lab::{End, Kind, Lab},
+    probe::probe,
 };
 
 pub const SERVERS: [(&str, Ipv4Addr); 2] =
@@ -44,8 +41,6 @@ pub const MTU: u16 = 1500;
 pub const ROUTERS: u8 = 3;
 /// What the voice rule matches; ports outside it travel unpooled.
 pub const VOICE_PORTS: (u16, u16) = (16384, 32767);
-/// Where the probes go that resolve every neighbour before streams start.
-const PROBE_PORT: u16 = 9999;
 const READY_LIMIT: Duration = Duration::from_secs(15);
 
 /// Left node and address, right node and address.
@@ -185,28 +180,10 @@ impl Network {
         Ok(())
     }
 
-    /// Sends small packets until one arrives: then every neighbour on the way is resolved.
     fn probe(&self, from: (&str, Ipv4Addr), to: (&str, Ipv4Addr)) -> Result<()> {
-        let bind = |node: &str, address: SocketAddrV4| {
-            self.lab
-                .namespace(node)?
-                .enter(|| UdpSocket::bind(address))?
-                .doing(format!("binding a UDP socket to {address} in {node}"))
-        };
-        let target = SocketAddrV4::new(to.1, PROBE_PORT);
-        let receiver = bind(to.0, target)?;
-        receiver.set_read_timeout(Some(Duration::from_millis(100))).doing("limiting the wait for a probe")?;
-        let sender = bind(from.0, SocketAddrV4::new(from.1, 0))?;
-        let begin = Instant::now();
-        while begin.elapsed() < READY_LIMIT {
-            // Refused while a route is missing; the next one may pass.
-            let _ = sender.send_to(b"probe", target);
-            if receiver.recv_from(&mut [0; 16]).is_ok_and(|(_, source)| source.ip() == from.1) {
-                return Ok(());
-            }
-        }
-        let logs = self.carpools.iter().flat_map(|pair| [pair.a.output(), pair.b.output()]).collect::<String>();
-        Err(Error::Timeout { event: format!("a probe from {} to {}", from.0, to.0), after: READY_LIMIT, seen: logs })
+        probe(&self.lab, from, to, READY_LIMIT, || {
+            self.carpools.iter().flat_map(|pair| [pair.a.output(), pair.b.output()]).collect()
+        })
     }
 
     /// Leaves everything up when this is dropped.
@@ -230,6 +207,7 @@ fn configurations(window: Duration, idle: Idle, both_cores: bool) -> Result<(Con
         matching: format!("protocol = \"udp\", ports = \"{}-{}\", dscp = \"ef\"", VOICE_PORTS.0, VOICE_PORTS.1),
         max_size: 300,
         window,
+        further: Vec::new(),
     };
     let (west, east) = (net(WEST)?, net(EAST)?);
     let a = Config {

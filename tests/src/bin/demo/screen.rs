@@ -7,7 +7,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use carpool_tests::voice::Progress;
+use carpool_tests::{Result, error::Doing as _};
+use serde::Serialize;
+
+/// What there is to see, line by line: a name and a value.
+pub type Rows = Vec<(String, String)>;
 
 /// A terminal is redrawn often enough to look alive.
 const REDRAW: Duration = Duration::from_millis(250);
@@ -41,9 +45,8 @@ impl Screen {
         self.put(&format!("{text}\n"));
     }
 
-    pub fn draw(&mut self, progress: &Progress) {
+    pub fn draw(&mut self, rows: &Rows) {
         let elapsed = self.begun.get_or_insert_with(Instant::now).elapsed() + self.period();
-        let rows = rows(progress);
         if self.terminal {
             let mut text = String::new();
             if self.drawn > 0 {
@@ -51,7 +54,7 @@ impl Screen {
                 text += &format!("\x1b[{}A\x1b[J", self.drawn);
             }
             text += &format!("\n  {:<34}{:>8.0} s\n", "time", elapsed.as_secs_f64());
-            for (name, value) in &rows {
+            for (name, value) in rows {
                 text += &format!("  {name:<34}{value:>10}\n");
             }
             self.drawn = rows.len() + 2;
@@ -63,31 +66,21 @@ impl Screen {
     }
 
     /// The last table stays; where lines are written the verdict says it all.
-    pub fn draw_last(&mut self, progress: &Progress) {
+    pub fn draw_last(&mut self, rows: &Rows) {
         if self.terminal {
-            self.draw(progress);
+            self.draw(rows);
         }
+    }
+
+    /// Ends the output of a scenario with its figures as one line of JSON on stdout.
+    pub fn result(report: &impl Serialize) -> Result<()> {
+        let line = serde_json::to_string(report).map_err(io::Error::from);
+        let written = line.and_then(|line| writeln!(io::stdout(), "{line}"));
+        written.doing("writing the result to stdout")
     }
 
     fn put(&mut self, text: &str) {
         // A reader that went away does not stop the experiment; the exit code still tells.
         let _ = self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush());
     }
-}
-
-fn rows(progress: &Progress) -> Vec<(&'static str, String)> {
-    let carried = progress.crossing.carried();
-    let packets = progress.crossing.packets();
-    let ratio = if packets == 0 { "-".to_owned() } else { format!("{:.2}", carried as f64 / packets as f64) };
-    let delay = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |us| format!("{us:.0} us"));
-    vec![
-        ("streams", progress.streams.to_string()),
-        ("packets sent", progress.sent.to_string()),
-        ("packets arrived", progress.arrived.to_string()),
-        ("pooled packets through transit", progress.crossing.pooled.to_string()),
-        ("unpooled through transit", progress.crossing.lone.to_string()),
-        ("ratio", ratio),
-        ("delay p50", delay(progress.delay.map(|delay| delay.p50))),
-        ("delay p99", delay(progress.delay.map(|delay| delay.p99))),
-    ]
 }
