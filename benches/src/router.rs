@@ -20,7 +20,7 @@ use carpool_dataplane::fib::{
 };
 use carpool_dataplane::pool::path::{MAX_HOPS, PoolPath, Trunk};
 use carpool_dataplane::pool::pooled_packet_detector::ZeroChecksum;
-use carpool_dataplane::pool::{Match, PeerPath, Rule, RuleSet, wire};
+use carpool_dataplane::pool::{Format, Match, PeerPath, Rule, RuleSet, wire};
 use carpool_dataplane::worker::{
     Bell, Counter, Counters, Drop, Idle, Peer, PeerTable, PortAddress, PortState, RouterState, Worker, WorkerOptions,
     WorkerShared,
@@ -285,13 +285,12 @@ fn router_state(rate: TickRate) -> Result<RouterState, BenchError> {
         source_port_base: wire::PORT,
         destination_port: wire::PORT,
         checksum: true,
+        format: Format::Native,
     };
     let voice = Rule {
-        name: "voice".into(),
-        matcher: Match { protocol: Some(17), ..Match::default() },
         max_size: 300,
         window: rate.ticks(WINDOW),
-        max_count: 255,
+        ..Rule::new("voice", Match { protocol: Some(17), ..Match::default() })
     };
     Ok(RouterState {
         pools: 1,

@@ -92,11 +92,10 @@ impl Rules {
     /// What workers compare packets with.
     pub fn compile(&self, rate: TickRate) -> Result<RuleSet, RulesError> {
         let compiled = self.in_force().into_iter().map(|(rule, _)| pool::Rule {
-            name: rule.name.clone(),
-            matcher: rule.matcher.clone(),
             max_size: rule.max_size(),
             window: rate.ticks(rule.window),
             max_count: rule.max_count(),
+            ..pool::Rule::new(&rule.name, rule.matcher.clone())
         });
         Ok(RuleSet::new(compiled.collect())?)
     }

@@ -24,7 +24,7 @@ use carpool_dataplane::packet::ethernet::MacAddr;
 use carpool_dataplane::pool::hello::Hello;
 use carpool_dataplane::pool::path::{MAX_HOPS, PoolPath, Trunk};
 use carpool_dataplane::pool::pooled_packet_detector::ZeroChecksum;
-use carpool_dataplane::pool::{PeerPath, RuleSet};
+use carpool_dataplane::pool::{Format, PeerPath, RuleSet};
 use carpool_dataplane::worker::{
     Event, Inject, InjectTarget, Peer as PublishedPeer, PeerTable, PortAddress, PortState, RouterState,
 };
@@ -324,6 +324,7 @@ impl Router {
             source_port_base: self.config.pool_port,
             destination_port: self.config.pool_port,
             checksum: true,
+            format: Format::Native,
         };
         PublishedPeer { path, zero_checksum: ZeroChecksum::Refused }
     }

@@ -2,14 +2,15 @@
 
 mod flow_order;
 pub mod hello;
+mod layout;
 mod open_pools;
-mod outer_header;
 pub mod packet_depooler;
 mod packet_pooler;
 pub mod path;
 mod pool_buffer;
 pub mod pooled_packet_detector;
 mod pooler_counters;
+mod representation;
 mod ride;
 mod rule;
 pub mod sequence;
@@ -20,6 +21,7 @@ pub mod wire;
 pub use open_pools::PoolKey;
 pub use packet_pooler::{OpenPool, PacketPooler, PoolSink, PoolerLimits, Staged};
 pub use pooler_counters::{DELAY_HISTOGRAM, FlushCounter, FlushReason, PoolerCounters, ROWS_HISTOGRAM, Unstaged};
+pub use representation::{Format, Index, Lone, Representation, TemplateId};
 pub use ride::{PeerPath, Ride};
 pub use rule::{Dscp, Match, Rule, RuleIndex, RuleSet, RuleSetError};
 pub use stream_detector::{Detected, FlowSeed, Ordinary, StreamFields, detect};

@@ -7,8 +7,9 @@
 //! construction, and the work per packet does not depend on how many pools are open.
 
 use super::flow_order::FlowOrder;
+use super::layout::{Layout, Room};
 use super::open_pools::{OpenPools, PoolKey, Slot};
-use super::pool_buffer::{Flushed, PoolBuffer, PoolSize, Refused, Room};
+use super::pool_buffer::{Flushed, PoolBuffer, Refused};
 use super::pooler_counters::{FlushReason, PoolerCounters, Unstaged};
 use super::ride::Ride;
 use super::window::WindowQueues;
@@ -232,7 +233,7 @@ impl<B: Buffer> PacketPooler<B> {
         let headroom = usize::from(self.limits.link_headroom);
         let Some(pool) = self.pools.get_mut(slot.index()) else { return Err((packet, Unstaged::BeyondLimits)) };
         if !pool.fits(packet.len()) {
-            if pool.size().can_share(packet.len()) {
+            if pool.can_share(packet.len()) {
                 self.flush(slot, FlushReason::Full, now, out);
                 return self.begin(packet, ride, now);
             }
@@ -263,8 +264,7 @@ impl<B: Buffer> PacketPooler<B> {
 
     /// Opens the pool of `ride`, of which none is open, with its first packet.
     fn begin(&mut self, packet: B, ride: &Ride<'_>, now: Tick) -> Result<Slot, (B, Unstaged)> {
-        let size = PoolSize::new(ride.peer.mtu, ride.rule.max_count, self.limits.buffer_room);
-        let Some(size) = size.filter(|size| size.can_share(packet.len())) else {
+        let Some(layout) = Layout::open(ride, packet.len(), self.limits.buffer_room) else {
             return Err((packet, Unstaged::CannotShare));
         };
         if ride.addressee.0 >= self.limits.peers || ride.key.bucket() >= self.limits.buckets {
@@ -278,7 +278,7 @@ impl<B: Buffer> PacketPooler<B> {
         };
         let first_bucket = self.limits.worker.wrapping_mul(u16::from(self.limits.buckets));
         let port_offset = first_bucket.wrapping_add(u16::from(ride.key.bucket()));
-        *pool = PoolBuffer::open(packet, ride, size, port_offset, now);
+        *pool = PoolBuffer::open(packet, ride, layout, port_offset, now);
         Ok(slot)
     }
 
@@ -325,8 +325,8 @@ impl<B: Buffer> PacketPooler<B> {
                 self.counters.count_lone(reason);
                 out.lone(packet);
             }
-            Flushed::Pooled { packet, rows, data_length } => {
-                self.counters.count_pooled(reason, rows, data_length, packet.len());
+            Flushed::Pooled { packet, rows, bytes_in } => {
+                self.counters.count_pooled(reason, rows, bytes_in, packet.len());
                 out.pooled(packet, peer, rows);
             }
             Flushed::Broken(packet) => {

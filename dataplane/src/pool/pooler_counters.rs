@@ -181,13 +181,13 @@ impl PoolerCounters {
     }
 
     #[inline]
-    pub(super) fn count_pooled(&mut self, reason: FlushReason, rows: u8, data_length: u16, length: usize) {
+    pub(super) fn count_pooled(&mut self, reason: FlushReason, rows: u8, bytes_in: u16, length: usize) {
         if let Some(flushed) = self.flushed.get_mut(reason as usize) {
             flushed.pooled += 1;
         }
         self.pooled_packets += 1;
         self.rows += u64::from(rows);
-        self.bytes_in += u64::from(data_length);
+        self.bytes_in += u64::from(bytes_in);
         self.bytes_out += length as u64;
         if let Some(count) = self.rows_histogram.get_mut(usize::from(rows).min(ROWS_HISTOGRAM - 1)) {
             *count += 1;

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 
 use super::open_pools::PoolKey;
 use super::path::PoolPath;
+use super::representation::Format;
 use super::rule::Rule;
 use super::stream_detector::StreamFields;
 use crate::fib::PeerIndex;
@@ -29,6 +30,8 @@ pub struct PeerPath {
     pub destination_port: u16,
     /// Whether a UDP checksum is sent (RFC 768); if not, it is zero.
     pub checksum: bool,
+    /// The protocol it speaks.
+    pub format: Format,
 }
 
 /// A stream packet's ride.

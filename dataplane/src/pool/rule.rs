@@ -9,6 +9,8 @@ use std::ops::RangeInclusive;
 
 use ipnet::Ipv4Net;
 
+use super::path::SharedHops;
+use super::representation::{Index, Lone, Representation};
 use super::stream_detector::StreamFields;
 use super::window::MAX_WINDOWS;
 use crate::arch::TickSpan;
@@ -60,12 +62,54 @@ pub struct Rule {
     pub name: String,
     /// The packets it is for.
     pub matcher: Match,
+    /// False: its packets are never pooled.
+    pub pool: bool,
     /// The longest packet it pools, in bytes of IP length.
     pub max_size: u16,
     /// The longest time a packet waits for company. Zero: only what arrives in the same iteration of the worker.
     pub window: TickSpan,
     /// The most packets in one pooled packet, at least 2.
     pub max_count: u8,
+    /// A pool that holds fewer when its window ends waits on until it holds so many; 1 for none that waits, at most
+    /// `max_count`.
+    pub required_count: u8,
+    /// The longest time that it waits for them, counted from its first packet; at least `window`.
+    pub hold: TickSpan,
+    /// Whether a packet leaves at once where the pool's arrival rate says that no company will come within the window.
+    pub adaptive: bool,
+    /// How much of their ways its packets must share to share a pool.
+    pub shared_hops: SharedHops,
+    /// The longest pooled packet, in bytes of IP length. None: the path's.
+    pub path_mtu: Option<u16>,
+    /// What becomes of a packet that no other joined.
+    pub lone: Lone,
+    /// How its packets travel, where the addressee takes that.
+    pub representation: Representation,
+    /// Where the index is, where the addressee takes that.
+    pub index: Index,
+}
+
+impl Rule {
+    /// A rule that pools whatever fits `matcher` and arrives in the same iteration of the worker, in whole packets that
+    /// go the whole way together; for its other fields to be set as wanted.
+    pub fn new(name: impl Into<String>, matcher: Match) -> Rule {
+        Rule {
+            name: name.into(),
+            matcher,
+            pool: true,
+            max_size: u16::MAX,
+            window: TickSpan(0),
+            max_count: u8::MAX,
+            required_count: 1,
+            hold: TickSpan(u64::MAX),
+            adaptive: false,
+            shared_hops: SharedHops::WholePath,
+            path_mtu: None,
+            lone: Lone::Itself,
+            representation: Representation::Whole,
+            index: Index::InBand,
+        }
+    }
 }
 
 /// The place of a rule in its set.
@@ -242,7 +286,7 @@ mod tests {
     use super::*;
 
     fn rule(name: &str, matcher: Match) -> Rule {
-        Rule { name: name.to_owned(), matcher, max_size: 300, window: TickSpan(1000), max_count: 10 }
+        Rule { max_size: 300, window: TickSpan(1000), max_count: 10, ..Rule::new(name, matcher) }
     }
 
     fn fields(source: [u8; 4], destination: [u8; 4], protocol: u8, ports: Option<(u16, u16)>) -> StreamFields {

@@ -153,7 +153,6 @@ mod tests {
 
     use super::super::rule::{Match, Rule};
     use super::*;
-    use crate::arch::TickSpan;
 
     const SEED: FlowSeed = FlowSeed(0x0123_4567_89ab_cdef);
 
@@ -208,13 +207,7 @@ mod tests {
     }
 
     fn everything() -> RuleSet {
-        let rule = |name: &str, max_size| Rule {
-            name: name.to_owned(),
-            matcher: Match::default(),
-            max_size,
-            window: TickSpan(1),
-            max_count: 2,
-        };
+        let rule = |name: &str, max_size| Rule { max_size, ..Rule::new(name, Match::default()) };
         RuleSet::new(vec![rule("small", 300), rule("large", 1500)]).expect("a sound set")
     }
 

@@ -4,7 +4,6 @@ use crate::dpdk::{Mbuf, MempoolCache, Nic};
 use crate::fib::{Entry, PeerIndex};
 use crate::packet::BufferSource;
 use crate::packet::ipv4::PROTOCOL_UDP;
-use crate::pool::path::SharedHops;
 use crate::pool::{Detected, FlushReason, Ordinary, PoolKey, PoolSink, Ride, StreamFields, Unstaged, detect};
 
 use super::counters::Counter;
@@ -77,7 +76,7 @@ impl<N: Nic> Stages<N> {
                         Some((addressee, &peer.path))
                     });
                     if let (Some(path), Some(addressee), Some(rule)) = (path, addressee, rules.get(rule_index)) {
-                        let key = PoolKey::of_stream(path.group(SharedHops::WholePath), rule_index, &fields, BUCKETS);
+                        let key = PoolKey::of_stream(path.group(rule.shared_hops), rule_index, &fields, BUCKETS);
                         let ride = Ride::new(key, path, addressee, rule, &fields);
                         self.pooler.stage(packet.mbuf, &ride, moment.now, &mut exit);
                         return;

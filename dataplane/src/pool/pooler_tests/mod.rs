@@ -8,7 +8,7 @@ mod reader;
 use std::net::Ipv4Addr;
 use std::sync::OnceLock;
 
-use super::{Match, PeerPath, PoolKey, Ride, Rule, RuleIndex, StreamFields};
+use super::{Format, Match, PeerPath, PoolKey, Ride, Rule, RuleIndex, StreamFields};
 use crate::arch::TickSpan;
 use crate::fib::PeerIndex;
 use crate::pool::FlowSeed;
@@ -71,7 +71,7 @@ fn fields(packet: &[u8]) -> StreamFields {
 }
 
 fn rule(window: u64, max_count: u8) -> Rule {
-    Rule { name: "r".to_owned(), matcher: Match::default(), max_size: 1500, window: TickSpan(window), max_count }
+    Rule { window: TickSpan(window), max_count, ..Rule::new("r", Match::default()) }
 }
 
 fn peer(number: u8, mtu: u16) -> PeerPath {
@@ -83,6 +83,7 @@ fn peer(number: u8, mtu: u16) -> PeerPath {
         source_port_base: 40000,
         destination_port: 7665,
         checksum: true,
+        format: Format::Native,
     }
 }
 

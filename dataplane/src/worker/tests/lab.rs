@@ -16,7 +16,7 @@ use crate::packet::ipv4::Ipv4Header;
 use crate::packet::udp::UdpHeader;
 use crate::pool::path::{MAX_HOPS, PoolPath, Trunk};
 use crate::pool::pooled_packet_detector::ZeroChecksum;
-use crate::pool::{Match, PeerPath, Rule, RuleSet};
+use crate::pool::{Format, Match, PeerPath, Rule, RuleSet};
 use crate::worker::{
     Bell, Counters, Event, Idle, Peer, PeerTable, PortAddress, PortState, RouterState, Worker, WorkerOptions,
     WorkerShared,
@@ -112,6 +112,7 @@ impl Bench {
             source_port_base: POOL_PORT,
             destination_port: POOL_PORT,
             checksum: true,
+            format: Format::Native,
         };
         let state = RouterState {
             pools: 1,
@@ -242,11 +243,9 @@ impl Bench {
 /// UDP up to 300 bytes, 5 ms.
 pub(super) fn rule() -> Rule {
     Rule {
-        name: "voice".into(),
-        matcher: Match { protocol: Some(17), ..Match::default() },
         max_size: 300,
         window: TickRate::NANOSECONDS.ticks(Duration::from_millis(5)),
-        max_count: 255,
+        ..Rule::new("voice", Match { protocol: Some(17), ..Match::default() })
     }
 }
 

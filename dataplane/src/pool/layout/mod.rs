@@ -1,0 +1,143 @@
+//! How the packets of a pool lie in the pooled packet: an index in front, separators between, or neither. A pool takes
+//! its layout when it opens, and asks it for everything that depends on it.
+//!
+//! Each layout is a file with one struct that has the methods of [`Layout`] below, and a variant there;
+//! [`Layout::open`] chooses. While a pool fills, its buffer begins with [`Layout::reserved`] bytes that are free for what
+//! will be in front of the data; [`Layout::complete`] writes headers there and cuts off what is left of them.
+#![cfg_attr(
+    not(test),
+    deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable)
+)]
+
+mod native;
+mod outer_header;
+
+pub(super) use outer_header::OuterHeader;
+
+use self::native::NativeRows;
+use super::representation::Format;
+use super::ride::Ride;
+use crate::packet::Buffer;
+
+/// The shortest packet there is: an IPv4 header.
+const SHORTEST: usize = 20;
+
+/// Whether a pool has room for more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Room {
+    /// For one more of the shortest packets at least.
+    Left,
+    /// Not for a single one: the path MTU is reached.
+    NoBytes,
+    /// The largest count is reached.
+    NoRows,
+}
+
+/// How the packets of one pool lie in the pooled packet, and what they come to so far.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Layout {
+    /// Kind 0: whole packets behind an index of rows.
+    Native(NativeRows),
+}
+
+impl Layout {
+    /// Of a place where no pool is open.
+    pub(super) const NONE: Layout = Layout::Native(NativeRows::NONE);
+
+    /// The layout of a pool that a packet of `length` bytes opens on this ride, in buffers that hold `room` bytes behind
+    /// the link header. The packet counts as the first. None where it could never share,
+    /// or the outer header would not be IPv4.
+    #[inline]
+    pub(super) fn open(ride: &Ride<'_>, length: usize, room: u16) -> Option<Layout> {
+        if !ride.peer.addressee.is_ipv4() || !ride.peer.source.is_ipv4() {
+            return None;
+        }
+        let mtu = ride.peer.mtu.min(ride.rule.path_mtu.unwrap_or(u16::MAX));
+        match (ride.peer.format, ride.rule.index, ride.rule.representation) {
+            // What the addressee does not take goes whole and behind an index in band, which every native peer takes.
+            (Format::Native, _, _) => NativeRows::open(length, mtu, ride.rule.max_count, room).map(Layout::Native),
+        }
+    }
+
+    /// Bytes to be kept free in front of the data while the pool is open.
+    #[inline(always)]
+    pub(super) fn reserved(&self) -> usize {
+        match self {
+            Layout::Native(rows) => rows.reserved(),
+        }
+    }
+
+    /// The same layout with no packet in it.
+    #[inline(always)]
+    pub(super) fn emptied(&self) -> Layout {
+        match self {
+            Layout::Native(rows) => Layout::Native(rows.emptied()),
+        }
+    }
+
+    /// Packets in it, 1 to 255.
+    #[inline(always)]
+    pub(super) fn rows(&self) -> u8 {
+        match self {
+            Layout::Native(rows) => rows.rows(),
+        }
+    }
+
+    /// The lengths of the packets in it, summed up, in bytes of IP length.
+    #[inline(always)]
+    pub(super) fn bytes_in(&self) -> u16 {
+        match self {
+            Layout::Native(rows) => rows.bytes_in(),
+        }
+    }
+
+    /// Bytes of IP length that the pooled packet would have now.
+    #[inline(always)]
+    pub(super) fn length(&self) -> usize {
+        match self {
+            Layout::Native(rows) => rows.length(),
+        }
+    }
+
+    /// Whether a packet of `length` bytes, alone in a pool like this, leaves room for another one.
+    #[inline]
+    pub(super) fn can_share(&self, length: usize) -> bool {
+        match self {
+            Layout::Native(rows) => rows.can_share(length),
+        }
+    }
+
+    /// Whether one more packet of `length` bytes may fit; [`append`](Layout::append) has the last word.
+    #[inline(always)]
+    pub(super) fn fits(&self, length: usize) -> bool {
+        match self {
+            Layout::Native(rows) => rows.fits(length),
+        }
+    }
+
+    /// Whether the pool has to wait for more at all.
+    #[inline(always)]
+    pub(super) fn room(&self) -> Room {
+        match self {
+            Layout::Native(rows) => rows.room(),
+        }
+    }
+
+    /// Writes a packet, whose row has this TTL, behind those in `buffer`, which begins with the reserved bytes. None, and
+    /// what was written before still counts, where it does not fit: there is no room, or the layout is not for it.
+    #[inline(always)]
+    pub(super) fn append<B: Buffer>(&mut self, buffer: &mut B, packet: &[u8], ttl: u8) -> Option<()> {
+        match self {
+            Layout::Native(rows) => rows.append(buffer, packet, ttl),
+        }
+    }
+
+    /// Makes `buffer`, to which all packets were appended, the pooled packet: it then starts at its outer header and is
+    /// complete, checksums included. None where the buffer is shorter than what was appended to it.
+    #[inline]
+    pub(super) fn complete<B: Buffer>(&self, buffer: &mut B, outer: &OuterHeader, sequence: u32) -> Option<()> {
+        match self {
+            Layout::Native(rows) => rows.complete(buffer, outer, sequence),
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Kind 0: whole packets behind each other, and an index of rows in front of them.
+//!
+//! The reserved bytes have room for as many rows as the pool can come to hold. Rows are written from the start of that
+//! room as packets join; when the pool is flushed, they move up to the data, the headers go in front of them, and what
+//! is left of the room is cut off. The UDP checksum is folded from the copies, so no byte of the data is read again.
+#![cfg_attr(
+    not(test),
+    deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable)
+)]
+
+use super::super::wire::{self, Kind, PoolHeader, ROW_LEN, Row, RowType};
+use super::outer_header::{self, OuterHeader};
+use super::{Room, SHORTEST};
+use crate::packet::checksum::copy_and_sum;
+use crate::packet::{Buffer, Sum};
+
+/// Outer IPv4 header, UDP header, pool header, in bytes.
+const FRONT: usize = outer_header::LENGTH + wire::HEADER_LEN;
+
+/// A pool of kind 0: how much it can come to hold, and what it holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::pool) struct NativeRows {
+    /// Longest pooled packet, in bytes of IP length.
+    limit: u16,
+    /// Most rows, 2 to 255.
+    max_rows: u8,
+    rows: u8,
+    data_length: u16,
+    /// Sum of rows and data.
+    sum: Sum,
+}
+
+impl NativeRows {
+    /// Of a place where no pool is open: no room.
+    pub(super) const NONE: NativeRows = NativeRows { limit: 0, max_rows: 0, rows: 0, data_length: 0, sum: Sum::ZERO };
+
+    /// A pool whose packets may have `mtu` bytes and `max_count` rows, in buffers that hold `room` bytes, with one packet
+    /// of `length` bytes. None where that leaves no room for another one.
+    pub(super) fn open(length: usize, mtu: u16, max_count: u8, room: u16) -> Option<NativeRows> {
+        let longest = usize::from(mtu.min(room));
+        let most_rows = longest.checked_sub(FRONT)? / (ROW_LEN + SHORTEST);
+        let rows = most_rows.min(usize::from(max_count));
+        if rows < 2 {
+            return None;
+        }
+        // While a pool is open its rows' room is taken in full, so a buffer holds that much less data.
+        let reserved = (rows - 2) * ROW_LEN;
+        let limit = longest.min(usize::from(room) - reserved);
+        let data_length = u16::try_from(length).ok()?;
+        let pool = NativeRows { limit: limit as u16, max_rows: rows as u8, rows: 1, data_length, sum: Sum::ZERO };
+        pool.can_share(length).then_some(pool)
+    }
+
+    #[inline(always)]
+    pub(super) fn reserved(&self) -> usize {
+        FRONT + ROW_LEN * usize::from(self.max_rows)
+    }
+
+    #[inline(always)]
+    pub(super) fn emptied(&self) -> NativeRows {
+        NativeRows { rows: 0, data_length: 0, sum: Sum::ZERO, ..*self }
+    }
+
+    #[inline(always)]
+    pub(super) fn rows(&self) -> u8 {
+        self.rows
+    }
+
+    #[inline(always)]
+    pub(super) fn bytes_in(&self) -> u16 {
+        self.data_length
+    }
+
+    #[inline(always)]
+    pub(super) fn length(&self) -> usize {
+        FRONT + ROW_LEN * usize::from(self.rows) + usize::from(self.data_length)
+    }
+
+    #[inline]
+    pub(super) fn can_share(&self, length: usize) -> bool {
+        length >= SHORTEST && FRONT + 2 * ROW_LEN + length + SHORTEST <= usize::from(self.limit)
+    }
+
+    #[inline(always)]
+    pub(super) fn fits(&self, length: usize) -> bool {
+        self.length() + ROW_LEN + length <= usize::from(self.limit)
+    }
+
+    #[inline(always)]
+    pub(super) fn room(&self) -> Room {
+        if !self.fits(SHORTEST) {
+            Room::NoBytes
+        } else if self.rows >= self.max_rows {
+            Room::NoRows
+        } else {
+            Room::Left
+        }
+    }
+
+    #[inline]
+    pub(super) fn append<B: Buffer>(&mut self, buffer: &mut B, packet: &[u8], ttl: u8) -> Option<()> {
+        let length = u16::try_from(packet.len()).ok()?;
+        let data_length = self.data_length.checked_add(length)?;
+        let rows = self.rows.checked_add(1)?;
+        let row_at = FRONT + ROW_LEN * usize::from(self.rows);
+        let row = buffer.bytes_mut().get_mut(row_at..)?.first_chunk_mut::<ROW_LEN>()?;
+        Row { start: self.data_length, length, ttl, row_type: RowType::WholeIpv4 }.write(row);
+        let row_sum = Sum::of(row);
+        let packet_sum = copy_and_sum(packet, buffer.append(packet.len())?);
+        // Index and headers are of even length: where the data is in the words depends on the data alone.
+        self.sum = self.sum.add(row_sum).add(Sum::ZERO.then(usize::from(self.data_length), packet_sum));
+        self.data_length = data_length;
+        self.rows = rows;
+        Some(())
+    }
+
+    pub(super) fn complete<B: Buffer>(&self, buffer: &mut B, outer: &OuterHeader, sequence: u32) -> Option<()> {
+        let index_length = ROW_LEN * usize::from(self.rows);
+        let unused = ROW_LEN * usize::from(self.max_rows.checked_sub(self.rows)?);
+        let front = buffer.bytes_mut().get_mut(..FRONT + unused + index_length)?;
+        front.copy_within(FRONT..FRONT + index_length, FRONT + unused);
+        let (ip_udp, behind) = front.get_mut(unused..)?.split_first_chunk_mut::<{ outer_header::LENGTH }>()?;
+        let pool = behind.first_chunk_mut::<{ wire::HEADER_LEN }>()?;
+        PoolHeader { kind: Kind::Pooled, count: self.rows, outer_ttl: outer.ttl, template: 0, sequence }.write(pool);
+        let length = (wire::HEADER_LEN + index_length) as u16;
+        // The pool header is of even length, so what is behind it keeps its place in the words.
+        outer.write(self.data_length.checked_add(length)?, || Sum::of(pool).add(self.sum), ip_udp)?;
+        buffer.trim_front(unused).then_some(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size(mtu: u16, max_count: u8, room: u16) -> Option<(u16, u8)> {
+        NativeRows::open(SHORTEST, mtu, max_count, room).map(|pool| (pool.limit, pool.max_rows))
+    }
+
+    #[test]
+    fn a_pool_holds_what_mtu_count_and_buffer_allow() {
+        assert_eq!(size(1500, 255, 2144), Some((1500, 56)));
+        assert_eq!(size(1500, 5, 2144), Some((1500, 5)));
+        assert_eq!(size(9000, 255, 2144), Some((2144 - 79 * 6, 81)));
+        assert_eq!(size(88, 255, 2144), Some((88, 2)));
+        assert_eq!(size(87, 255, 2144), None);
+        assert_eq!(size(0, 255, 2144), None);
+        assert_eq!(size(1500, 1, 2144), None);
+        assert_eq!(size(1500, 2, 0), None);
+    }
+
+    #[test]
+    fn a_packet_that_leaves_room_for_none_cannot_share() {
+        let opens = |length| NativeRows::open(length, 1500, 255, 2144).is_some();
+        assert!(opens(1500 - 36 - 12 - 20));
+        assert!(!opens(1500 - 36 - 12 - 20 + 1));
+        assert!(!opens(19));
+    }
+}

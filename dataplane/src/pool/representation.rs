@@ -1,0 +1,49 @@
+//! How stream packets travel: what a rule asks for, and what a peer speaks. From these a pool's layout is chosen where
+//! it opens ([`super::layout`]); what the addressee does not take travels as whole packets with an index in band, which
+//! every peer takes.
+
+/// How a rule's packets travel inside a pooled packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum Representation {
+    /// As they are.
+    #[default]
+    Whole,
+    /// Payloads of streams that both ends were told of.
+    Provisioned,
+    /// Payloads behind headers that the far end was told of on the way.
+    Learned,
+}
+
+/// Where the index of a rule's pooled packets is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum Index {
+    /// In front of the data.
+    #[default]
+    InBand,
+    /// In a packet of its own.
+    OutOfBand,
+    /// Nowhere: both ends know the lengths, which this template lists.
+    Predetermined(TemplateId),
+}
+
+/// A list of lengths that both ends know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TemplateId(pub u8);
+
+/// What becomes of a packet that no other one joined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum Lone {
+    /// It leaves as itself.
+    #[default]
+    Itself,
+    /// It leaves in a pooled packet with one row, so that no device on the way treats it differently from its like.
+    Pooled,
+}
+
+/// The protocol that a peer speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum Format {
+    /// This project's (docs/wire-format.md).
+    #[default]
+    Native,
+}
