@@ -5,7 +5,7 @@
 local carpool = Proto("carpool", "carpool pooled packets")
 
 local kinds = { [0] = "pooled packet, index in band", [4] = "hello" }
-local types = { [4] = "whole IPv4 packet" }
+local types = { [4] = "whole IPv4 packet", [41] = "whole IPv6 packet" }
 
 local f = carpool.fields
 f.version = ProtoField.uint8("carpool.version", "Version", base.DEC, nil, 0xf0)
@@ -38,7 +38,10 @@ local function rows(tvb, pinfo, tree, count)
         tree:add_proto_expert_info(malformed, "the index ends behind the packet")
         return
     end
-    local ip = Dissector.get("ip")
+    local whole = {
+        [4] = { dissector = Dissector.get("ip"), shortest = 20 },
+        [41] = { dissector = Dissector.get("ipv6"), shortest = 40 },
+    }
     for nth = 0, count - 1 do
         local row = tvb(HEADER + nth * ROW, ROW)
         local start, length = row(0, 2):uint(), row(2, 2):uint()
@@ -48,10 +51,11 @@ local function rows(tvb, pinfo, tree, count)
         item:add(f.length, row(2, 2))
         item:add(f.ttl, row(4, 1))
         item:add(f.type, row(5, 1))
+        local inner = whole[row(5, 1):uint()]
         if data + start + length > tvb:len() then
             item:add_proto_expert_info(malformed, "the row ends behind the data")
-        elseif row(5, 1):uint() == 4 and length >= 20 then
-            ip:call(tvb(data + start, length):tvb(), pinfo, tree)
+        elseif inner and length >= inner.shortest then
+            inner.dissector:call(tvb(data + start, length):tvb(), pinfo, tree)
         end
     end
 end

@@ -7,10 +7,18 @@ pub const NOT_ECT: u8 = 0;
 /// Congestion experienced.
 pub const CE: u8 = 3;
 
-/// Marks the IPv4 packet in `bytes` as having met congestion and corrects its header checksum, where it is ECN-capable.
-/// Returns whether it carries the mark now.
+/// Marks the IP packet in `bytes` as having met congestion, where it is ECN-capable; corrects the header checksum of an
+/// IPv4 packet. Returns whether it carries the mark now.
 #[inline]
 pub fn mark_congestion(bytes: &mut [u8]) -> bool {
+    match bytes.first() {
+        Some(first) if first >> 4 == 6 => mark_congestion6(bytes),
+        _ => mark_congestion4(bytes),
+    }
+}
+
+#[inline]
+fn mark_congestion4(bytes: &mut [u8]) -> bool {
     let Some([version_ihl, tos, _, _, _, _, _, _, _, _, c0, c1, ..]) = bytes.first_chunk_mut::<20>() else {
         return false;
     };
@@ -21,6 +29,17 @@ pub fn mark_congestion(bytes: &mut [u8]) -> bool {
     let checksum = update(u16::from_be_bytes([*c0, *c1]), old, u16::from_be_bytes([*version_ihl, marked]));
     *tos = marked;
     [*c0, *c1] = checksum.to_be_bytes();
+    true
+}
+
+/// The traffic class lies across the first two bytes (RFC 8200 section 3): its lowest two bits in the second.
+#[inline]
+fn mark_congestion6(bytes: &mut [u8]) -> bool {
+    let Some([_, class_label, ..]) = bytes.first_chunk_mut::<40>() else { return false };
+    if (*class_label >> 4) & 3 == NOT_ECT {
+        return false;
+    }
+    *class_label |= CE << 4;
     true
 }
 
@@ -55,7 +74,21 @@ mod tests {
     }
 
     #[test]
+    fn a_mark_on_ipv6_changes_two_bits_of_the_traffic_class_and_nothing_else() {
+        for ecn in 0..4u8 {
+            let mut header = [0xa5; 40];
+            (header[0], header[1]) = (0x6b, 0x87 | ecn << 4);
+            let before = header;
+            assert_eq!(mark_congestion(&mut header), ecn != NOT_ECT);
+            assert_eq!(header[1], if ecn == NOT_ECT { 0x87 } else { 0xb7 });
+            header[1] = before[1];
+            assert_eq!(header, before);
+        }
+    }
+
+    #[test]
     fn what_is_shorter_than_a_header_is_left_alone() {
         assert!(!mark_congestion(&mut [0x45, 1, 2]));
+        assert!(!mark_congestion(&mut [0x60; 39]));
     }
 }
