@@ -34,6 +34,13 @@ impl Sum {
         Sum(word)
     }
 
+    /// The sum of words that were added up as integers.
+    #[inline]
+    pub const fn of_total(total: u32) -> Sum {
+        let folded = (total & 0xffff) + (total >> 16);
+        Sum(((folded & 0xffff) + (folded >> 16)) as u16)
+    }
+
     /// The sum of both.
     #[inline]
     pub const fn add(self, other: Sum) -> Sum {
@@ -118,7 +125,14 @@ pub fn copy_and_sum(source: &[u8], target: &mut [u8]) -> Sum {
 /// Equation 3 and not the shorter ones: it never turns a checksum of 0x0000 into 0xffff, which IPv4 does not use.
 #[inline]
 pub const fn update(checksum: u16, old: u16, new: u16) -> u16 {
-    Sum(!checksum).add(Sum(!old)).add(Sum(new)).checksum()
+    update_sum(checksum, Sum(old), Sum(new))
+}
+
+/// The checksum of data in which words with the sum `old` became words with the sum `new`: the same equation for
+/// several words at once.
+#[inline]
+pub const fn update_sum(checksum: u16, old: Sum, new: Sum) -> u16 {
+    Sum(!checksum).add(Sum(!old.0)).add(new).checksum()
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ mod ride;
 mod rule;
 pub mod sequence;
 mod stream_detector;
+pub mod transit;
 mod window;
 pub mod wire;
 
@@ -29,3 +30,7 @@ pub use window::MAX_WINDOWS;
 
 #[cfg(test)]
 mod pooler_tests;
+#[cfg(test)]
+mod transit_tests;
+#[cfg(test)]
+pub(crate) mod vectors;

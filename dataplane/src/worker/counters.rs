@@ -110,6 +110,12 @@ counters! {
     PoolReceived = "pool_received",
     /// Packets taken out of pooled packets.
     PoolRowsReceived = "pool_rows_received",
+    /// Pooled packets in transit whose index was counted down.
+    TransitOpened = "pool_transit_opened",
+    /// Packets taken out of pooled packets in transit.
+    TransitRows = "pool_transit_rows",
+    /// Pooled packets in transit that ended here, because every packet in them was taken out.
+    TransitEnded = "pool_transit_ended",
     /// Messages to the control thread that found its ring full.
     EventsLost = "events_lost",
     /// Iterations of the worker's loop.

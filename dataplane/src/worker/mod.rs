@@ -1,8 +1,8 @@
 //! The life of a packet on one core.
 //!
 //! [`Worker::iterate`] is that life from top to bottom; each stage is a file of its own: `ethernet_input` and
-//! `arp_input`, `ip_input`, then `local_input` and `depool_input` for what is ours, `forward`, `pooling` and `fragment`
-//! for what goes on, `output` and `neighbour_queue` for the way out. What workers share with the control thread is in
+//! `arp_input`, `ip_input`, then `local_input` and `depool_input` for what is ours, `forward`, `transit_input`, `pooling`
+//! and `fragment` for what goes on, `output` and `neighbour_queue` for the way out. What workers share with the control thread is in
 //! `router_state` (published), `event` (rings) and `counters`.
 
 mod arp_input;
@@ -29,6 +29,7 @@ mod router_state;
 mod run;
 mod shared;
 mod stages;
+mod transit_input;
 
 pub use counters::{Counter, Counters, SharedCounters};
 pub use drop::Drop;

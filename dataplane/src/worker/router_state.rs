@@ -111,6 +111,12 @@ impl PeerTable {
         }
     }
 
+    /// Whether there is none.
+    #[inline(always)]
+    pub fn is_empty(&self) -> bool {
+        self.peers.is_empty()
+    }
+
     /// All of them, in the order of their index.
     pub fn iter(&self) -> impl Iterator<Item = &Peer> {
         self.peers.iter()

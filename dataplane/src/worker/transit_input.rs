@@ -1,0 +1,72 @@
+//! Third stage, for pooled packets in transit: what is due at this node gets out here.
+
+use crate::dpdk::{HEADROOM, Nic};
+use crate::packet::ecn::CE;
+use crate::packet::ipv4::PROTOCOL_UDP;
+use crate::pool::packet_depooler::copy_out;
+use crate::pool::transit::{Passed, pass};
+
+use super::counters::Counter;
+use super::depool_input::re_enter;
+use super::drop::Drop;
+use super::moment::Moment;
+use super::origin::Packet;
+use super::reentry::MAX_DEPTH;
+use super::stages::Stages;
+
+impl Packet {
+    /// Whether this packet, which is not for us, may be a pooled packet in transit: there are peers, and it has the
+    /// port.
+    #[inline(always)]
+    pub(super) fn is_to_pool_port(&self, moment: &Moment<'_>) -> bool {
+        if self.header.protocol != PROTOCOL_UDP || moment.state.peers.is_empty() {
+            return false;
+        }
+        let ports = self.header.payload(self.mbuf.bytes()).and_then(|udp| udp.first_chunk::<4>());
+        ports.is_some_and(|&[_, _, d0, d1]| u16::from_be_bytes([d0, d1]) == moment.state.pool_port)
+    }
+}
+
+impl<N: Nic> Stages<N> {
+    /// Opens a pooled packet in transit that comes from a peer and sends what is due here back to the input, where it
+    /// goes before what follows. Returns what goes on: the rest, or a packet that is not to be opened as it was; None
+    /// where nothing is left.
+    #[inline(never)]
+    pub(super) fn transit_input(&mut self, mut packet: Packet, moment: &Moment<'_>) -> Option<Packet> {
+        let peers = &moment.state.peers;
+        let Some(peer) = peers.find(packet.header.src.into()).and_then(|index| peers.get(index)) else {
+            return Some(packet);
+        };
+        if usize::from(packet.origin.depth) >= MAX_DEPTH {
+            return Some(packet);
+        }
+        let (origin, congested) = (packet.origin.deeper(), packet.header.ecn() == CE);
+        let (mempool, reentry, out) = (&mut self.mempool, &mut self.reentry, &mut self.out);
+        let mut no_buffer = 0;
+        let passed =
+            pass(packet.mbuf.bytes_mut(), moment.state.pool_port, peer.zero_checksum, |bytes| {
+                match copy_out(bytes, mempool, HEADROOM) {
+                    Some(inner) => re_enter(inner, origin, congested, reentry, out),
+                    None => no_buffer += 1,
+                }
+            });
+        let counters = &mut self.out.counters;
+        let taken = match passed {
+            Passed::Untouched => return Some(packet),
+            Passed::Onward { taken, .. } | Passed::Ended { taken } => u64::from(taken),
+        };
+        counters.add(Counter::TransitOpened, 1);
+        counters.add(Counter::TransitRows, taken);
+        counters.add(Counter::CreatedExtracted, taken);
+        counters.dropped(Drop::NoBuffer, no_buffer);
+        if let Passed::Onward { length, .. } = passed {
+            packet.mbuf.truncate(usize::from(length));
+            packet.header.total_len = length;
+            return Some(packet);
+        }
+        counters.add(Counter::TransitEnded, 1);
+        counters.add(Counter::AbsorbedDepooled, 1);
+        self.mempool.free(packet.mbuf);
+        None
+    }
+}
