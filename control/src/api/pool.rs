@@ -47,6 +47,8 @@ pub struct PoolTotals {
     pub unpooled: UnpooledCounts,
     /// What arrived.
     pub received: PoolReceived,
+    /// What passed on its way to another router.
+    pub transit: PoolTransit,
     /// The longest that a pool was open, from its first packet to its flush, in microseconds.
     pub longest_us: u64,
 }
@@ -80,6 +82,11 @@ impl PoolTotals {
                 no_buffer: get(Counter::PoolNoBuffer),
             },
             received: PoolReceived { packets: get(Counter::PoolReceived), rows: get(Counter::PoolRowsReceived) },
+            transit: PoolTransit {
+                packets: get(Counter::TransitOpened),
+                rows: get(Counter::TransitRows),
+                ended: get(Counter::TransitEnded),
+            },
             longest_us: get(Counter::PoolLongestNs).div_ceil(1000),
         }
     }
@@ -124,6 +131,17 @@ pub struct PoolReceived {
     pub packets: u64,
     /// Packets taken out of them.
     pub rows: u64,
+}
+
+/// Pooled packets of peers that passed here on their way to another router.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolTransit {
+    /// Pooled packets whose index was counted down.
+    pub packets: u64,
+    /// Packets taken out of them.
+    pub rows: u64,
+    /// Those of which nothing was left.
+    pub ended: u64,
 }
 
 /// Pooled packets that arrived from a peer, and what their sequence numbers tell of the way.

@@ -29,6 +29,9 @@ fn totals(totals: &PoolTotals) -> String {
         ("not pooled: no_buffer", unpooled.no_buffer, "no memory for a pooled packet"),
         ("pooled packets received", totals.received.packets, ""),
         ("  packets taken out", totals.received.rows, ""),
+        ("pooled packets in transit", totals.transit.packets, "opened here"),
+        ("  packets taken out", totals.transit.rows, ""),
+        ("  of which nothing was left", totals.transit.ended, ""),
     ];
     let width = figures.iter().map(|(_, value, _)| value.to_string().len()).max().unwrap_or(0);
     let mut text: String = figures
@@ -95,7 +98,7 @@ fn open(pools: &[OpenPool]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::pool::{FlushCounts, PoolReceived, UnpooledCounts};
+    use crate::api::pool::{FlushCounts, PoolReceived, PoolTransit, UnpooledCounts};
     use crate::api::text::CodePoint;
     use crate::cli::show::Show;
 
@@ -120,6 +123,7 @@ mod tests {
             },
             unpooled: UnpooledCounts { too_large: 5, cannot_share: 6, table_full: 7, no_buffer: 8 },
             received: PoolReceived { packets: 7, rows: 28 },
+            transit: PoolTransit { packets: 9, rows: 4, ended: 1 },
             longest_us: 5013,
         };
         let open = OpenPool {
@@ -155,6 +159,9 @@ not pooled: table_full             7  too many pools were open
 not pooled: no_buffer              8  no memory for a pooled packet
 pooled packets received            7
   packets taken out               28
+pooled packets in transit          9  opened here
+  packets taken out                4
+  of which nothing was left        1
 ratio: 4.00 stream packets in a pooled packet sent
 longest time a pool was open: 5013us
 
