@@ -9,6 +9,9 @@ pub const DESTINATIONS: u16 = 256;
 /// The path MTU that pools are formed for, in bytes.
 pub const PATH_MTU: u16 = 1500;
 
+/// In transit every so manieth row, the first one included, is due.
+pub const EXTRACT_EVERY: u16 = 8;
+
 /// What the router does with a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Work {
@@ -18,6 +21,10 @@ pub enum Work {
     Pool,
     /// Takes it apart and forwards what was inside.
     Depool,
+    /// Counts down the index of a pooled packet to another router and forwards it.
+    Transit,
+    /// Takes the rows out that are due, forwards them and the rest.
+    Extract,
 }
 
 /// One case.
@@ -43,12 +50,35 @@ impl Case {
         Case { name: "pool_300", counts: "stream packets of 300 B in", work: Work::Pool, length: 300, rows: rows(300) },
         Case { name: "depool_60", counts: "packets of 60 B out", work: Work::Depool, length: 60, rows: rows(60) },
         Case { name: "depool_300", counts: "packets of 300 B out", work: Work::Depool, length: 300, rows: rows(300) },
+        Case {
+            name: "transit_60",
+            counts: "pooled packets in transit",
+            work: Work::Transit,
+            length: 60,
+            rows: rows(60),
+        },
+        Case {
+            name: "extract_60",
+            counts: "pooled packets in transit",
+            work: Work::Extract,
+            length: 60,
+            rows: rows(60),
+        },
     ];
+
+    /// How many rows of a pooled packet are taken out here.
+    pub const fn taken(&self) -> u16 {
+        match self.work {
+            Work::Forward | Work::Pool | Work::Transit => 0,
+            Work::Depool => self.rows,
+            Work::Extract => self.rows.div_ceil(EXTRACT_EVERY),
+        }
+    }
 
     /// Packets that the figure counts, of what came in and what went out.
     pub fn counted(&self, packets_in: f64, packets_out: f64) -> f64 {
         match self.work {
-            Work::Forward | Work::Pool => packets_in,
+            Work::Forward | Work::Pool | Work::Transit | Work::Extract => packets_in,
             Work::Depool => packets_out,
         }
     }
@@ -84,5 +114,7 @@ mod tests {
     #[test]
     fn full_pooled_packets_have_22_and_4_rows() {
         assert_eq!((rows(60), rows(300)), (22, 4));
+        let taken = |name: &str| name.parse::<Case>().map(|case| case.taken());
+        assert_eq!([taken("depool_60"), taken("transit_60"), taken("extract_60")], [Ok(22), Ok(0), Ok(3)]);
     }
 }

@@ -30,7 +30,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::case::{Case, DESTINATIONS, PATH_MTU, Work};
 use crate::error::BenchError;
-use crate::traffic::{PEER, ROUTER, ROUTER_MAC, destination};
+use crate::traffic::{BEYOND, PEER, ROUTER, ROUTER_MAC, destination};
 
 /// Mbufs in the mempool; testpmd gets as many.
 pub const MBUFS: usize = 8191;
@@ -162,6 +162,12 @@ fn check(case: &Case, total: &Counters) -> Result<(), BenchError> {
             equal("packets taken out", Counter::PoolRowsReceived, rows)?;
             equal("packets sent", Counter::Out, rows)
         }
+        Work::Transit | Work::Extract => {
+            let taken = received * u64::from(case.taken());
+            equal("pooled packets opened in transit", Counter::TransitOpened, received)?;
+            equal("packets taken out", Counter::TransitRows, taken)?;
+            equal("packets sent", Counter::Out, received + taken)
+        }
     }
 }
 
@@ -234,7 +240,7 @@ impl Bench {
         let (_, table6) = lpm6(&domain).map_err(failed)?;
         let out = if case.work == Work::Pool { VIA_POOLED } else { VIA };
         let networks = (0..DESTINATIONS).map(|number| (destination(number), 24, out));
-        for (address, length, entry) in networks.chain([(PEER, 32, VIA), (ROUTER, 32, LOCAL)]) {
+        for (address, length, entry) in networks.chain([(PEER, 32, VIA), (BEYOND, 32, VIA), (ROUTER, 32, LOCAL)]) {
             routes.insert(Ipv4Net::new_assert(address, length), entry).map_err(failed)?;
         }
         let (publisher, state) = publish(&domain, router_state(rate)?);

@@ -11,7 +11,7 @@ use carpool_dataplane::packet::{EtherType, EthernetHeader, Ipv4Header, MacAddr, 
 use carpool_dataplane::pool::wire::{self, Row, RowType};
 use pcap_file::pcap::{PcapPacket, PcapWriter};
 
-use crate::case::{Case, DESTINATIONS, STREAMS, Work};
+use crate::case::{Case, DESTINATIONS, EXTRACT_EVERY, STREAMS, Work};
 use crate::error::BenchError;
 
 /// Frames in a capture file; drivers repeat it for ever.
@@ -25,6 +25,8 @@ pub const ROUTER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 pub const ROUTER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 /// The router that pooled packets come from or go to.
 pub const PEER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 77);
+/// The router that pooled packets in transit go to.
+pub const BEYOND: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 78);
 /// Who sends the frames.
 const SENDER_MAC: [u8; 6] = [2, 0, 0, 0, 1, 1];
 
@@ -51,7 +53,8 @@ fn frame(case: &Case, number: u16) -> Vec<u8> {
     let packet = match case.work {
         Work::Forward => stream_packet(number, case.length),
         Work::Pool => stream_packet(number % STREAMS, case.length),
-        Work::Depool => pooled_packet(case, number),
+        Work::Depool => pooled_packet(case, number, ROUTER),
+        Work::Transit | Work::Extract => pooled_packet(case, number, BEYOND),
     };
     let mut frame = vec![0; ethernet::HEADER_LEN];
     if let Some(header) = frame.first_chunk_mut() {
@@ -70,19 +73,21 @@ fn stream_packet(stream: u16, length: u16) -> Vec<u8> {
     datagram(source, destination(stream), (20_000 + stream, 30_000 + stream), &payload)
 }
 
-/// A full pooled packet from the peer to the router; its packets belong to all streams in turn.
-fn pooled_packet(case: &Case, number: u16) -> Vec<u8> {
+/// A full pooled packet from the peer to `to`; its packets belong to all streams in turn.
+fn pooled_packet(case: &Case, number: u16, to: Ipv4Addr) -> Vec<u8> {
     let (mut rows, mut data) = (Vec::new(), Vec::new());
     for row in 0..case.rows {
         let packet = stream_packet((number * case.rows + row) % STREAMS, case.length);
-        rows.push(Row { start: data.len() as u16, length: case.length, ttl: 1, row_type: RowType::WholeIpv4 });
+        let due = case.work == Work::Depool || (case.work == Work::Extract && row % EXTRACT_EVERY == 0);
+        let ttl = if due { 1 } else { 2 };
+        rows.push(Row { start: data.len() as u16, length: case.length, ttl, row_type: RowType::WholeIpv4 });
         data.extend_from_slice(&packet);
     }
     let mut payload = vec![0; wire::header_and_rows_len(rows.len())];
     // The length is what it asks for, and there are 1 to 255 rows.
     let _ = wire::write_header_and_rows(TTL, u32::from(number), &rows, &mut payload);
     payload.extend_from_slice(&data);
-    datagram(PEER, ROUTER, (wire::PORT, wire::PORT), &payload)
+    datagram(PEER, to, (wire::PORT, wire::PORT), &payload)
 }
 
 const TTL: u8 = 64;
@@ -145,7 +150,7 @@ mod tests {
 
     #[test]
     fn pooled_packets_are_full_sound_and_carry_their_sequence_number() {
-        for (name, rows) in [("depool_60", 22), ("depool_300", 4)] {
+        for (name, rows) in [("depool_60", 22), ("depool_300", 4), ("transit_60", 22), ("extract_60", 22)] {
             for (number, packet) in packets(name).iter().enumerate() {
                 let header = Ipv4Header::parse(packet).expect("sound");
                 let datagram = header.payload(packet).expect("whole");
@@ -153,6 +158,9 @@ mod tests {
                 let pooled = PooledPacket::parse(&datagram[udp::HEADER_LEN..]).expect("sound");
                 assert_eq!((pooled.rows().count(), pooled.header().sequence), (rows, number as u32));
                 assert!(packet.len() <= 1500);
+                let case: Case = name.parse().expect("a case");
+                let due = pooled.index().filter(|row| row.ttl == 1).count();
+                assert_eq!(due, usize::from(case.taken()));
             }
         }
     }
