@@ -14,7 +14,7 @@ use super::counters::Counter;
 use super::drop::Drop;
 use super::event::{Event, HELLO_BYTES};
 use super::moment::Moment;
-use super::origin::{Origin, Packet};
+use super::origin::{Family, Origin, Packet};
 use super::reentry::MAX_DEPTH;
 use super::stages::Stages;
 
@@ -34,10 +34,12 @@ impl<N: Nic> Stages<N> {
                     return self.out.drop(packet.mbuf, Drop::PoolNesting);
                 }
                 self.peers.received(peer, moment.state, src_port, pooled.header().sequence, pooled.header().count);
-                let origin = Origin { depth: packet.origin.depth + 1, ..packet.origin };
                 let congested = packet.header.ecn() == CE;
                 let (reentry, out) = (&mut self.reentry, &mut self.out);
                 let depooled = depool(&pooled, &mut self.mempool, HEADROOM, |mut inner| {
+                    // The type of its row agreed with its version, or the pooled packet would not be sound.
+                    let family = Family::of(inner.bytes());
+                    let origin = Origin { depth: packet.origin.depth + 1, family, ..packet.origin };
                     // RFC 6040, 4.2: a mark on the outside is passed on to what can carry it, and drops what cannot.
                     if congested && !mark_congestion(inner.bytes_mut()) {
                         out.drop(inner, Drop::PoolCongested);

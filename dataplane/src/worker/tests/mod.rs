@@ -2,6 +2,9 @@
 
 mod forwarding;
 mod hostile;
+mod ipv6;
 mod lab;
+mod lab6;
+mod neighbours6;
 mod pooling;
 mod regressions;
