@@ -18,7 +18,7 @@ fn missing(what: &str, packages: &str, cause: &dyn std::fmt::Display) -> ! {
 const DROPPED_FLAGS: [&str; 4] = ["-D_GNU_SOURCE", "-include", "rte_config.h", "-march=corei7"];
 
 /// Functions that are called from Rust; the types and constants they need follow by themselves.
-const FUNCTIONS: [&str; 72] = [
+const FUNCTIONS: [&str; 73] = [
     // EAL, lcores, logging
     "dpdk_errno",
     "fopencookie",
@@ -54,6 +54,7 @@ const FUNCTIONS: [&str; 72] = [
     "rte_pktmbuf_prefree_seg",
     // ports
     "rte_eth_add_rx_callback",
+    "rte_eth_allmulticast_enable",
     "rte_eth_call_rx_callbacks",
     "rte_eth_call_tx_callbacks",
     "rte_eth_dev_adjust_nb_rx_tx_desc",

@@ -207,6 +207,7 @@ impl Router {
                 Err(error) => debug!("a hello from {from}: {error}"),
             },
             // Peers and neighbours have IPv4 addresses here: there is nobody to tell this of.
+            Event::NeighbourAdvertised { address, .. } => debug!("worker {worker} heard of {address}"),
             Event::NeighbourSeen { address: other, .. }
             | Event::NeighbourWanted { address: other, .. }
             | Event::Hello { from: other, .. } => debug!("worker {worker} heard of {other}"),

@@ -313,6 +313,10 @@ impl Setup<'_> {
         // Not every driver can, and those that cannot have nothing to turn off.
         // SAFETY: the port exists.
         unsafe { dpdk_sys::rte_eth_promiscuous_disable(port) };
+        // IPv6 neighbours ask groups, one for the last 24 bits of each of our addresses; filters for as many are rare.
+        // Drivers without the operation hand all groups up, or say so by their other filters.
+        // SAFETY: the port exists.
+        unsafe { dpdk_sys::rte_eth_allmulticast_enable(port) };
         Ok(())
     }
 

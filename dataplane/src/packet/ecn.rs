@@ -1,24 +1,26 @@
 //! Explicit congestion notification (RFC 3168) on the headers of packets that were carried inside others (RFC 6040).
 
 use super::checksum::update;
+use super::ipv6;
 
 /// Not ECN-capable.
 pub const NOT_ECT: u8 = 0;
 /// Congestion experienced.
 pub const CE: u8 = 3;
 
-/// Marks the IP packet in `bytes` as having met congestion, where it is ECN-capable; corrects the header checksum of an
-/// IPv4 packet. Returns whether it carries the mark now.
+/// Marks the IP packet in `bytes` as having met congestion, where it is ECN-capable; an IPv4 header's checksum is
+/// corrected. Returns whether it carries the mark now.
 #[inline]
 pub fn mark_congestion(bytes: &mut [u8]) -> bool {
-    match bytes.first() {
-        Some(first) if first >> 4 == 6 => mark_congestion6(bytes),
-        _ => mark_congestion4(bytes),
+    if let [0x60..=0x6f, ..] = bytes {
+        let Some([_, second, ..]) = bytes.first_chunk_mut::<{ ipv6::HEADER_LEN }>() else { return false };
+        // The traffic class is between the version and the flow label, so ECN is in the upper half of this byte.
+        let capable = *second >> 4 & 3 != NOT_ECT;
+        if capable {
+            *second |= CE << 4;
+        }
+        return capable;
     }
-}
-
-#[inline]
-fn mark_congestion4(bytes: &mut [u8]) -> bool {
     let Some([version_ihl, tos, _, _, _, _, _, _, _, _, c0, c1, ..]) = bytes.first_chunk_mut::<20>() else {
         return false;
     };
@@ -32,22 +34,12 @@ fn mark_congestion4(bytes: &mut [u8]) -> bool {
     true
 }
 
-/// The traffic class lies across the first two bytes (RFC 8200 section 3): its lowest two bits in the second.
-#[inline]
-fn mark_congestion6(bytes: &mut [u8]) -> bool {
-    let Some([_, class_label, ..]) = bytes.first_chunk_mut::<40>() else { return false };
-    if (*class_label >> 4) & 3 == NOT_ECT {
-        return false;
-    }
-    *class_label |= CE << 4;
-    true
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::packet::checksum::Sum;
     use crate::packet::ipv4::Ipv4Header;
+    use crate::packet::ipv6::Ipv6Header;
 
     #[test]
     fn a_mark_goes_only_on_capable_packets_and_leaves_the_checksum_right() {
@@ -74,21 +66,20 @@ mod tests {
     }
 
     #[test]
-    fn a_mark_on_ipv6_changes_two_bits_of_the_traffic_class_and_nothing_else() {
+    fn an_ipv6_packet_is_marked_in_its_traffic_class_and_nowhere_else() {
         for ecn in 0..4u8 {
-            let mut header = [0xa5; 40];
-            (header[0], header[1]) = (0x6b, 0x87 | ecn << 4);
-            let before = header;
-            assert_eq!(mark_congestion(&mut header), ecn != NOT_ECT);
-            assert_eq!(header[1], if ecn == NOT_ECT { 0x87 } else { 0xb7 });
-            header[1] = before[1];
-            assert_eq!(header, before);
+            let mut bytes = crate::packet::ipv6::tests::packet();
+            let header = Ipv6Header { traffic_class: 0xb8 | ecn, ..Ipv6Header::parse(&bytes).expect("sound") };
+            header.write(bytes.first_chunk_mut().expect("a header"));
+            assert_eq!(mark_congestion(&mut bytes), ecn != NOT_ECT);
+            let traffic_class = if ecn == NOT_ECT { 0xb8 } else { 0xbb };
+            assert_eq!(Ipv6Header::parse(&bytes), Ok(Ipv6Header { traffic_class, ..header }));
         }
     }
 
     #[test]
     fn what_is_shorter_than_a_header_is_left_alone() {
         assert!(!mark_congestion(&mut [0x45, 1, 2]));
-        assert!(!mark_congestion(&mut [0x60; 39]));
+        assert!(!mark_congestion(&mut [0x6f; 39]));
     }
 }

@@ -13,7 +13,11 @@ pub mod checksum;
 pub mod ecn;
 pub mod ethernet;
 pub mod icmp;
+pub mod icmpv6;
 pub mod ipv4;
+pub mod ipv6;
+pub mod ipv6_extension;
+pub mod nd;
 pub mod udp;
 
 #[cfg(test)]
@@ -26,4 +30,5 @@ pub use buffer::{Buffer, BufferSource};
 pub use checksum::Sum;
 pub use ethernet::{EtherType, EthernetHeader, MacAddr};
 pub use ipv4::{DestinationClass, Ipv4Error, Ipv4Header};
+pub use ipv6::{Ipv6Error, Ipv6Header};
 pub use udp::{UdpError, UdpHeader};

@@ -1,11 +1,12 @@
-//! The User Datagram Protocol (RFC 768) over IPv4: header, and the checksum with its pseudo header.
+//! The User Datagram Protocol (RFC 768) over IPv4 and IPv6: header, and the checksum with its pseudo header.
 //!
 //! The pooler writes it around pooled packets, with the sum it gathered while it copied; the detector verifies it.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::checksum::Sum;
 use super::ipv4::PROTOCOL_UDP;
+use super::ipv6;
 
 /// The length of a UDP header in bytes.
 pub const HEADER_LEN: usize = 8;
@@ -82,11 +83,18 @@ impl UdpHeader {
     /// sum is `data`. Never 0: a sum of 0 is sent as 0xffff.
     #[inline]
     pub fn checksum_over(&self, src: Ipv4Addr, dst: Ipv4Addr, data: Sum) -> u16 {
-        let sum = pseudo_header(src, dst, self.length)
-            .add_word(self.src_port)
-            .add_word(self.dst_port)
-            .add_word(self.length)
-            .add(data);
+        self.checksum_with(pseudo_header(src, dst, self.length), data)
+    }
+
+    /// As [`UdpHeader::checksum_over`], over IPv6 (RFC 8200 section 8.1).
+    #[inline]
+    pub fn checksum_over6(&self, src: Ipv6Addr, dst: Ipv6Addr, data: Sum) -> u16 {
+        self.checksum_with(ipv6::pseudo_header(src, dst, self.length, PROTOCOL_UDP), data)
+    }
+
+    #[inline]
+    fn checksum_with(&self, pseudo_header: Sum, data: Sum) -> u16 {
+        let sum = pseudo_header.add_word(self.src_port).add_word(self.dst_port).add_word(self.length).add(data);
         match sum.checksum() {
             0 => 0xffff,
             checksum => checksum,
@@ -103,13 +111,24 @@ pub fn pseudo_header(src: Ipv4Addr, dst: Ipv4Addr, length: u16) -> Sum {
 /// Checks the checksum of `datagram`: header and data, nothing behind.
 #[inline]
 pub fn verify(src: Ipv4Addr, dst: Ipv4Addr, datagram: &[u8]) -> Verdict {
+    verify_with(|length| pseudo_header(src, dst, length), datagram)
+}
+
+/// As [`verify`], over IPv6. There no checksum is an error, but for tunnels that agreed on it (RFC 6935).
+#[inline]
+pub fn verify6(src: Ipv6Addr, dst: Ipv6Addr, datagram: &[u8]) -> Verdict {
+    verify_with(|length| ipv6::pseudo_header(src, dst, length, PROTOCOL_UDP), datagram)
+}
+
+#[inline]
+fn verify_with(pseudo_header: impl FnOnce(u16) -> Sum, datagram: &[u8]) -> Verdict {
     let (Ok(length), Some([.., c0, c1])) = (u16::try_from(datagram.len()), datagram.first_chunk::<HEADER_LEN>()) else {
         return Verdict::Wrong;
     };
     if [*c0, *c1] == [0, 0] {
         return Verdict::Absent;
     }
-    if pseudo_header(src, dst, length).add(Sum::of(datagram)).is_valid() { Verdict::Valid } else { Verdict::Wrong }
+    if pseudo_header(length).add(Sum::of(datagram)).is_valid() { Verdict::Valid } else { Verdict::Wrong }
 }
 
 #[cfg(test)]
@@ -161,6 +180,25 @@ mod tests {
     #[test]
     fn less_than_a_header_is_not_valid() {
         assert_eq!(verify(SRC, DST, &[0; 7]), Verdict::Wrong);
+        assert_eq!(verify6(Ipv6Addr::LOCALHOST, Ipv6Addr::LOCALHOST, &[0; 7]), Verdict::Wrong);
+    }
+
+    #[test]
+    fn over_ipv6_all_of_both_addresses_is_in_the_checksum() {
+        let (src, dst) =
+            (Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1), Ipv6Addr::new(0x2001, 0xdb8, 1, 2, 3, 4, 5, 6));
+        let mut header = UdpHeader { src_port: 7, dst_port: 9, length: 13, checksum: 0 };
+        header.checksum = header.checksum_over6(src, dst, Sum::of(b"hello"));
+        let mut bytes = [0; 13];
+        header.write(bytes.first_chunk_mut().unwrap());
+        bytes[8..].copy_from_slice(b"hello");
+        assert_eq!(verify6(src, dst, &bytes), Verdict::Valid);
+        for bit in 0..128 {
+            let other = Ipv6Addr::from_bits(dst.to_bits() ^ 1 << bit);
+            assert_eq!(verify6(src, other, &bytes), Verdict::Wrong, "bit {bit} of the destination");
+        }
+        bytes[6..8].fill(0);
+        assert_eq!(verify6(src, dst, &bytes), Verdict::Absent);
     }
 
     proptest! {

@@ -1,5 +1,7 @@
 //! The joint with the control thread, once per iteration: what it published, what it hands down, what it asks.
 
+use std::net::IpAddr;
+
 use crate::dpdk::{Mbuf, Nic};
 use crate::fib::{Adjacency, PortIndex};
 
@@ -8,10 +10,12 @@ use super::drop::Drop;
 use super::event::{Event, InjectTarget, OpenPoolSample};
 use super::moment::Moment;
 use super::neighbour_queue::Outcome;
-use super::origin::{Origin, Packet};
+use super::origin::{Family, Origin, Packet};
 use super::stages::Stages;
 use crate::packet::icmp::ErrorKind;
+use crate::packet::icmpv6;
 use crate::packet::ipv4::Ipv4Header;
+use crate::packet::ipv6::{self, Ipv6Header};
 
 /// Packets taken from the control thread in one iteration.
 const INJECTS: usize = 8;
@@ -78,7 +82,10 @@ impl<N: Nic> Stages<N> {
                     let neighbour = moment.state.neighbours.find(port, address);
                     for mbuf in packets {
                         match neighbour.and_then(|neighbour| neighbour.mac) {
-                            Some(mac) => self.out.transmit(mbuf, port, mac, moment),
+                            Some(mac) => {
+                                let family = Family::of(mbuf.bytes());
+                                self.out.transmit(mbuf, port, mac, family, moment);
+                            }
                             None => self.out.drop(mbuf, Drop::NeighbourUnreachable),
                         }
                     }
@@ -92,15 +99,28 @@ impl<N: Nic> Stages<N> {
         }
     }
 
-    /// RFC 1812, 5.2.7.1: the source of a packet whose neighbour does not answer is told so, unless that is ourselves.
+    /// RFC 1812, 5.2.7.1, RFC 4861, 7.2.2: the source of a packet whose neighbour does not answer is told so, unless that
+    /// is ourselves.
     fn host_unreachable(&mut self, mbuf: Mbuf, moment: &Moment<'_>) {
-        match Ipv4Header::parse(mbuf.bytes()) {
-            Ok(header) if moment.entry_for(header.src).adjacency != Adjacency::Local => {
-                let origin = Origin { port: PortIndex(0), link_broadcast: false, depth: 0 };
-                let packet = Packet { mbuf, header, origin };
-                self.refuse(packet, ErrorKind::HostUnreachable, Drop::NeighbourUnreachable, moment);
-            }
-            _ => self.out.drop(mbuf, Drop::NeighbourUnreachable),
+        let is_ours = |src: IpAddr| moment.entry_for(src).adjacency == Adjacency::Local;
+        let family = Family::of(mbuf.bytes());
+        let origin = Origin { port: PortIndex(0), link_broadcast: false, depth: 0, family };
+        let reason = Drop::NeighbourUnreachable;
+        match family {
+            Family::V4 => match Ipv4Header::parse(mbuf.bytes()) {
+                Ok(header) if !is_ours(header.src.into()) => {
+                    self.refuse(Packet { mbuf, header, origin }, ErrorKind::HostUnreachable, reason, moment);
+                }
+                _ => self.out.drop(mbuf, reason),
+            },
+            // What has a link-local source here is our own: others' are not forwarded.
+            Family::V6 => match Ipv6Header::parse(mbuf.bytes()) {
+                Ok(header) if !ipv6::is_link_local(header.src) && !is_ours(header.src.into()) => {
+                    let kind = icmpv6::ErrorKind::AddressUnreachable;
+                    self.refuse6(Packet { mbuf, header, origin }, kind, reason, moment);
+                }
+                _ => self.out.drop(mbuf, reason),
+            },
         }
     }
 

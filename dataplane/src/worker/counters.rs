@@ -50,7 +50,7 @@ counters! {
     CreatedPooled = "created_pooled",
     /// Packets taken out of pooled packets.
     CreatedExtracted = "created_extracted",
-    /// Packets that the control thread handed down: ARP requests, hellos.
+    /// Packets that the control thread handed down: ARP requests, neighbour solicitations, hellos.
     CreatedControl = "created_control",
     /// Packets copied into a pooled packet.
     AbsorbedStaged = "absorbed_staged",
@@ -58,7 +58,7 @@ counters! {
     AbsorbedDepooled = "absorbed_depooled",
     /// Packets replaced by their fragments.
     AbsorbedFragmented = "absorbed_fragmented",
-    /// ARP packets and hellos whose content went to the control thread.
+    /// ARP packets, neighbour advertisements and hellos whose content went to the control thread.
     AbsorbedControl = "absorbed_control",
     /// Packets found fit to go on to a next hop, alone or in a pool; pooled packets of our own are not counted.
     Forwarded = "forwarded",
@@ -66,6 +66,8 @@ counters! {
     EchoReplies = "echo_replies",
     /// ARP requests answered.
     ArpReplies = "arp_replies",
+    /// Neighbour solicitations answered.
+    NdReplies = "nd_replies",
     /// ICMP errors not sent because of their rate limit.
     IcmpLimited = "icmp_errors_limited",
     /// Stream packets handed to the pooler.

@@ -14,7 +14,7 @@ use super::counters::Counter;
 use super::drop::Drop;
 use super::event::{Event, HELLO_BYTES};
 use super::moment::Moment;
-use super::origin::{Origin, Packet};
+use super::origin::{Family, Origin, Packet};
 use super::output::Output;
 use super::reentry::{MAX_DEPTH, Reentry};
 use super::stages::Stages;
@@ -79,6 +79,8 @@ pub(super) fn re_enter<N: Nic>(
     reentry: &mut Reentry,
     out: &mut Output<N>,
 ) {
+    // The type of its row agreed with its version, or the pooled packet would not be sound.
+    let origin = Origin { family: Family::of(inner.bytes()), ..origin };
     // RFC 6040, 4.2: a mark on the outside is passed on to what can carry it, and drops what cannot.
     if congested && !mark_congestion(inner.bytes_mut()) {
         out.drop(inner, Drop::PoolCongested);

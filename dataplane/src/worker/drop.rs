@@ -42,16 +42,28 @@ reasons! {
     ArpMalformed = "arp_malformed",
     /// An ARP packet that neither asks for nor tells us anything.
     ArpIgnored = "arp_ignored",
+    /// A neighbour solicitation or advertisement that fails a check of RFC 4861, 7.1.
+    NdMalformed = "nd_malformed",
+    /// A neighbour solicitation or advertisement that neither asks for nor tells us anything.
+    NdIgnored = "nd_ignored",
     /// The IPv4 packet is shorter than its header or its total length (RFC 1812, 5.2.2).
     Ipv4Length = "ipv4_length",
     /// The IP version is not 4, or the header length is below 20 bytes (RFC 1812, 5.2.2).
     Ipv4Header = "ipv4_header",
     /// The IPv4 header checksum is wrong (RFC 1812, 5.2.2).
     Ipv4Checksum = "ipv4_checksum",
-    /// The source address cannot be that of a host on another network (RFC 1812, 5.3.7).
+    /// The IPv6 packet is shorter than its header or its payload length (RFC 8200, 3).
+    Ipv6Length = "ipv6_length",
+    /// The EtherType says IPv6 and the version does not.
+    Ipv6Header = "ipv6_header",
+    /// Addressed to this router, with extension headers that are malformed or ask for what it does not do (RFC 8200, 4).
+    Ipv6Extensions = "ipv6_extensions",
+    /// The source address cannot be that of a host on another network (RFC 1812, 5.3.7, RFC 4291, 2).
     MartianSource = "martian_source",
-    /// The destination address cannot be forwarded to (RFC 1812, 5.3.7).
+    /// The destination address cannot be forwarded to (RFC 1812, 5.3.7, RFC 4291, 2.5).
     MartianDestination = "martian_destination",
+    /// A link-local source or destination on its way to another link, or to a node that is not this one (RFC 4291, 2.5.6).
+    LinkScope = "link_scope",
     /// A multicast destination: there is no multicast route.
     NoMulticastRoute = "no_multicast_route",
     /// A unicast IP packet in a broadcast frame (RFC 1812, 5.3.4).
@@ -64,9 +76,9 @@ reasons! {
     RouteUnreachable = "route_unreachable",
     /// The route to the destination says blackhole.
     RouteBlackhole = "route_blackhole",
-    /// The time to live ran out here.
+    /// The time to live, or hop limit, ran out here.
     TtlExpired = "ttl_expired",
-    /// Larger than the next link takes, and not to be fragmented: marked so, or made by this router.
+    /// Larger than the next link takes, and not to be fragmented: marked so, IPv6, or made by this router.
     FragmentationNeeded = "fragmentation_needed",
     /// Fragmentation found no memory, or the packet's options cannot be carried into fragments.
     FragmentationFailed = "fragmentation_failed",
@@ -76,6 +88,8 @@ reasons! {
     NeighbourUnreachable = "neighbour_unreachable",
     /// Addressed to this router, to a protocol or port that nothing here listens to.
     LocalUnhandled = "local_unhandled",
+    /// A fragment of an IPv6 packet to this router, which puts none together.
+    LocalFragment = "local_fragment",
     /// An ICMP message to this router that is malformed or needs no action.
     LocalIcmp = "local_icmp",
     /// No memory for the packet's copy or answer.

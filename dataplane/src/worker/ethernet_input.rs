@@ -9,14 +9,14 @@ use crate::packet::ethernet::{EtherType, EthernetHeader, HEADER_LEN, MacAddr};
 
 use super::drop::Drop;
 use super::moment::Moment;
-use super::origin::Origin;
+use super::origin::{Family, Origin};
 use super::stages::Stages;
 
 /// IP packets with their origin, on the way to validation.
 pub(super) type IpBurst = ArrayVec<(Mbuf, Origin), BURST>;
 
 impl<N: Nic> Stages<N> {
-    /// Sorts a received burst: IPv4 packets go to `ip`, their Ethernet header cut; ARP is handled; the rest is dropped.
+    /// Sorts a received burst: IP packets go to `ip`, their Ethernet header cut; ARP is handled; the rest is dropped.
     #[inline]
     pub(super) fn ethernet_input(
         &mut self,
@@ -45,7 +45,11 @@ impl<N: Nic> Stages<N> {
             match header.ether_type {
                 EtherType::IPV4 => {
                     frame.trim_front(HEADER_LEN);
-                    ip.push((frame, Origin { port, link_broadcast, depth: 0 }));
+                    ip.push((frame, Origin { port, link_broadcast, depth: 0, family: Family::V4 }));
+                }
+                EtherType::IPV6 => {
+                    frame.trim_front(HEADER_LEN);
+                    ip.push((frame, Origin { port, link_broadcast, depth: 0, family: Family::V6 }));
                 }
                 EtherType::ARP => self.arp_input(frame, port, moment),
                 _ => self.out.drop(frame, Drop::EtherTypeUnknown),

@@ -3,7 +3,7 @@
 //! Workers never wait for control: what finds the ring full is dropped and counted. Control never touches packet
 //! memory: what it sends goes down as bytes.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use arrayvec::ArrayVec;
 
@@ -18,13 +18,24 @@ pub const HELLO_BYTES: usize = 64;
 /// From a worker to the control thread.
 #[derive(Clone, Debug)]
 pub enum Event {
-    /// An ARP packet told us, or asked us from, this address.
+    /// An ARP packet told us, or an ARP packet or neighbour solicitation asked us from, this address.
     NeighbourSeen {
         port: PortIndex,
         address: IpAddr,
         mac: [u8; 6],
         /// It is an answer, or a request to us: enough to learn a new neighbour. Else only a known one is updated.
         addressed_to_us: bool,
+    },
+    /// A neighbour advertisement said something of this address (RFC 4861, 7.2.5).
+    NeighbourAdvertised {
+        port: PortIndex,
+        address: Ipv6Addr,
+        /// Where it is; None: where it was.
+        mac: Option<[u8; 6]>,
+        /// It is the answer to a question of ours.
+        solicited: bool,
+        /// It takes the place of what was known.
+        overrides: bool,
     },
     /// A packet waits for this neighbour.
     NeighbourWanted { port: PortIndex, address: IpAddr },

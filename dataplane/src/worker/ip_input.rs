@@ -1,4 +1,5 @@
-//! Second stage: is it a sound IPv4 packet (RFC 1812, 5.2.2 and 5.3.7), and where does it go.
+//! Second stage: is it a sound IP packet, and where does it go. For IPv4 that is RFC 1812, 5.2.2 and 5.3.7; what is asked
+//! of an IPv6 packet is in `ip6_input`.
 
 use arrayvec::ArrayVec;
 
@@ -9,19 +10,26 @@ use crate::packet::ipv4::{DestinationClass, Ipv4Error, Ipv4Header, destination_c
 
 use super::drop::Drop;
 use super::ethernet_input::IpBurst;
+use super::ip6_input::Ipv6Burst;
 use super::moment::Moment;
-use super::origin::{Origin, Packet};
+use super::origin::{Family, Origin, Packet};
 use super::output::drop_reason;
 use super::stages::Stages;
 
 impl<N: Nic> Stages<N> {
-    /// Validates a burst, looks all of it up, and sends each packet on its way. All its packets have the same `depth`.
-    /// What they contained is on its way as well when this returns: it calls itself, once for each level of nesting.
+    /// Validates a burst, looks all of it up, and sends each packet on its way, in the order they came. All its packets have
+    /// the same `depth`. What they contained is on its way as well when this returns: it calls itself, once for each level
+    /// of nesting.
     #[inline]
     pub(super) fn ip_input(&mut self, burst: &mut IpBurst, depth: u8, moment: &Moment<'_>) {
         let mut packets: ArrayVec<Packet, BURST> = ArrayVec::new();
         let mut destinations: ArrayVec<u32, BURST> = ArrayVec::new();
+        let mut packets6 = Ipv6Burst::new();
         for (mut mbuf, origin) in burst.drain(..) {
+            if origin.family == Family::V6 {
+                self.ip6_input(mbuf, origin, packets.len(), &mut packets6, moment);
+                continue;
+            }
             match validate(&mut mbuf, origin) {
                 Ok(header) => {
                     destinations.push(header.dst.to_bits());
@@ -32,31 +40,44 @@ impl<N: Nic> Stages<N> {
         }
         let mut leaves = [EntryId::NO_ROUTE; BURST];
         moment.fib.lookup_burst(moment.section, &destinations, &mut leaves);
+        packets6.look_up(moment);
 
-        for (packet, leaf) in packets.into_iter().zip(leaves) {
-            let entry = moment.state.entry(leaf);
-            if entry.adjacency != Adjacency::Local {
-                self.take_up_reentry(depth, moment);
+        for (position, (packet, leaf)) in packets.into_iter().zip(leaves).enumerate() {
+            while let Some((packet6, leaf6)) = packets6.next_before(position) {
+                self.send_on6(packet6, leaf6, depth, moment);
             }
-            match entry.adjacency {
-                Adjacency::Connected { .. } | Adjacency::Via { .. } => self.forward(packet, entry, moment),
-                Adjacency::Local => self.local_input(packet, moment),
-                Adjacency::NoRoute => self.refuse(packet, ErrorKind::NetUnreachable, Drop::NoRoute, moment),
-                Adjacency::Unreachable => {
-                    self.refuse(packet, ErrorKind::HostUnreachable, Drop::RouteUnreachable, moment);
-                }
-                other @ (Adjacency::Broadcast | Adjacency::Blackhole) => {
-                    self.out.drop(packet.mbuf, drop_reason(other));
-                }
-            }
+            self.send_on(packet, leaf, depth, moment);
+        }
+        while let Some((packet6, leaf6)) = packets6.next_before(usize::MAX) {
+            self.send_on6(packet6, leaf6, depth, moment);
         }
         self.take_up_reentry(depth, moment);
         self.out.free_dropped(&mut self.mempool);
     }
 
+    /// Sends a packet where its leaf leads.
+    #[inline(always)]
+    fn send_on(&mut self, packet: Packet, leaf: EntryId, depth: u8, moment: &Moment<'_>) {
+        let entry = moment.state.entry(leaf);
+        if entry.adjacency != Adjacency::Local {
+            self.take_up_reentry(depth, moment);
+        }
+        match entry.adjacency {
+            Adjacency::Connected { .. } | Adjacency::Via { .. } => self.forward(packet, entry, moment),
+            Adjacency::Local => self.local_input(packet, moment),
+            Adjacency::NoRoute => self.refuse(packet, ErrorKind::NetUnreachable, Drop::NoRoute, moment),
+            Adjacency::Unreachable => {
+                self.refuse(packet, ErrorKind::HostUnreachable, Drop::RouteUnreachable, moment);
+            }
+            other @ (Adjacency::Broadcast | Adjacency::Blackhole) => {
+                self.out.drop(packet.mbuf, drop_reason(other));
+            }
+        }
+    }
+
     /// Sends what was taken out of pooled packets of this depth on its way. It came before whatever goes on next.
     #[inline(always)]
-    fn take_up_reentry(&mut self, depth: u8, moment: &Moment<'_>) {
+    pub(super) fn take_up_reentry(&mut self, depth: u8, moment: &Moment<'_>) {
         while !self.reentry.is_empty(depth) {
             let mut inner = IpBurst::new();
             self.reentry.fill(depth, &mut inner);

@@ -2,8 +2,10 @@
 //!
 //! [`Worker::iterate`] is that life from top to bottom; each stage is a file of its own: `ethernet_input` and
 //! `arp_input`, `ip_input`, then `local_input` and `depool_input` for what is ours, `forward`, `transit_input`, `pooling`
-//! and `fragment` for what goes on, `output` and `neighbour_queue` for the way out. What workers share with the control thread is in
-//! `router_state` (published), `event` (rings) and `counters`.
+//! and `fragment` for what goes on, `output` and `neighbour_queue` for the way out. IPv6 packets have the same life: where
+//! a stage does something else with them, there is one beside it with a 6 in its name, and `nd_input` is to them what
+//! `arp_input` is. What workers share with the control thread is in `router_state` (published), `event` (rings) and
+//! `counters`.
 
 mod arp_input;
 mod control_input;
@@ -13,12 +15,17 @@ mod drop;
 mod ethernet_input;
 mod event;
 mod forward;
+mod forward6;
 mod fragment;
+mod icmp6_error;
 mod icmp_error;
+mod ip6_input;
 mod ip_input;
 mod iteration;
+mod local6_input;
 mod local_input;
 mod moment;
+mod nd_input;
 mod neighbour_queue;
 mod origin;
 mod output;

@@ -1,8 +1,36 @@
 //! A packet on its way through the worker, and where it came from.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
 use crate::dpdk::Mbuf;
-use crate::fib::PortIndex;
+use crate::fib::{Neighbour, NeighbourTable, PortIndex};
+use crate::packet::ethernet::EtherType;
 use crate::packet::ipv4::Ipv4Header;
+use crate::packet::ipv6::Ipv6Header;
+
+/// Which protocol a packet is said to be by what carried it: the EtherType of its frame, or the type of its row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Family {
+    V4,
+    V6,
+}
+
+impl Family {
+    /// The family of a packet that was checked when it came, by its version.
+    #[inline(always)]
+    pub fn of(packet: &[u8]) -> Family {
+        if matches!(packet.first(), Some(0x60..=0x6f)) { Family::V6 } else { Family::V4 }
+    }
+
+    /// The EtherType of its frames.
+    #[inline(always)]
+    pub fn ether_type(self) -> EtherType {
+        match self {
+            Family::V4 => EtherType::IPV4,
+            Family::V6 => EtherType::IPV6,
+        }
+    }
+}
 
 /// Where a packet came from. What is taken out of a pooled packet has the origin of that packet, one level deeper.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +41,8 @@ pub(super) struct Origin {
     pub link_broadcast: bool,
     /// How many pooled packets it has been taken out of.
     pub depth: u8,
+    /// What it is to be read as.
+    pub family: Family,
 }
 
 impl Origin {
@@ -23,12 +53,72 @@ impl Origin {
     }
 }
 
-/// A validated IPv4 packet. The mbuf begins with its header and ends with its last byte.
-pub(super) struct Packet {
+/// A validated packet. The mbuf begins with its header and ends with its last byte.
+///
+/// The families are types of their own: IPv6 headers are twice as long, and nothing that IPv4 packets pass through is to
+/// carry that or ask which it is.
+pub(super) struct Packet<H = Ipv4Header> {
     /// Its memory.
     pub mbuf: Mbuf,
     /// Its header as it was received.
-    pub header: Ipv4Header,
+    pub header: H,
     /// Where it came from.
     pub origin: Origin,
+}
+
+/// A validated IPv6 packet.
+pub(super) type Packet6 = Packet<Ipv6Header>;
+
+/// A header of either family, to stages that do the same with both.
+pub(super) trait Header {
+    /// Its addresses.
+    type Address: Destination;
+
+    /// Who the packet is for.
+    fn dst(&self) -> Self::Address;
+}
+
+impl Header for Ipv4Header {
+    type Address = Ipv4Addr;
+
+    #[inline(always)]
+    fn dst(&self) -> Ipv4Addr {
+        self.dst
+    }
+}
+
+impl Header for Ipv6Header {
+    type Address = Ipv6Addr;
+
+    #[inline(always)]
+    fn dst(&self) -> Ipv6Addr {
+        self.dst
+    }
+}
+
+/// Who a packet is for, of the packet's family.
+pub(super) trait Destination: Copy + Into<IpAddr> {
+    /// The family.
+    const FAMILY: Family;
+
+    /// The neighbour that has this address on the link of a port.
+    fn neighbour(self, neighbours: &NeighbourTable, port: PortIndex) -> Option<&Neighbour>;
+}
+
+impl Destination for Ipv4Addr {
+    const FAMILY: Family = Family::V4;
+
+    #[inline(always)]
+    fn neighbour(self, neighbours: &NeighbourTable, port: PortIndex) -> Option<&Neighbour> {
+        neighbours.find4(port, self)
+    }
+}
+
+impl Destination for Ipv6Addr {
+    const FAMILY: Family = Family::V6;
+
+    #[inline(always)]
+    fn neighbour(self, neighbours: &NeighbourTable, port: PortIndex) -> Option<&Neighbour> {
+        neighbours.find6(port, self)
+    }
 }

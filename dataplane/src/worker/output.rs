@@ -3,7 +3,7 @@
 //! A packet whose neighbour is not resolved yet waits in a small queue of its own; the others go to a buffer per port
 //! that is handed to the port at the end of the iteration, or when it is full.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,13 +12,16 @@ use arrayvec::ArrayVec;
 use crate::arch::{Tick, TickRate, TickSpan};
 use crate::dpdk::{Mbuf, MempoolCache, Nic, TX_BUFFER};
 use crate::fib::{Adjacency, PortIndex};
-use crate::packet::ethernet::{EtherType, EthernetHeader, HEADER_LEN, MacAddr};
+use crate::packet::ethernet::{EthernetHeader, HEADER_LEN, MacAddr};
+use crate::packet::ipv4;
+use crate::packet::ipv6::{self, Ipv6Header};
 
 use super::counters::{Counter, Counters};
 use super::drop::Drop;
 use super::event::Event;
 use super::moment::Moment;
 use super::neighbour_queue::{Held, NeighbourQueue};
+use super::origin::{Destination, Family};
 use super::shared::WorkerShared;
 
 /// Dropped packets that are freed together.
@@ -122,24 +125,47 @@ impl<N: Nic> Output<N> {
 
     /// Sends an IP packet of our own making: looks it up and sends it, its TTL left as it is.
     pub fn route(&mut self, mbuf: Mbuf, moment: &Moment<'_>) {
-        let Some(&[_, _, l0, l1, .., d0, d1, d2, d3]) = mbuf.bytes().first_chunk::<20>() else {
-            return self.drop(mbuf, Drop::Ipv4Length);
-        };
-        let destination = Ipv4Addr::new(d0, d1, d2, d3);
+        match Family::of(mbuf.bytes()) {
+            Family::V4 => match mbuf.bytes().first_chunk::<{ ipv4::MIN_HEADER_LEN }>() {
+                Some(&[_, _, l0, l1, .., d0, d1, d2, d3]) => {
+                    let length = usize::from(u16::from_be_bytes([l0, l1]));
+                    self.route_to(mbuf, length, Ipv4Addr::new(d0, d1, d2, d3), moment);
+                }
+                None => self.drop(mbuf, Drop::Ipv4Length),
+            },
+            Family::V6 => match Ipv6Header::parse(mbuf.bytes()) {
+                Ok(header) => self.route_to(mbuf, header.total_len(), header.dst, moment),
+                Err(_) => self.drop(mbuf, Drop::Ipv6Length),
+            },
+        }
+    }
+
+    #[inline(always)]
+    fn route_to(&mut self, mbuf: Mbuf, length: usize, destination: impl Destination, moment: &Moment<'_>) {
         let adjacency = moment.entry_for(destination).adjacency;
         match moment.mtu(adjacency) {
-            Some(mtu) if u16::from_be_bytes([l0, l1]) <= mtu => self.send(mbuf, adjacency, destination, moment),
+            Some(mtu) if length <= usize::from(mtu) => self.send(mbuf, adjacency, destination, moment),
             Some(_) => self.drop(mbuf, Drop::FragmentationNeeded),
             None => self.drop(mbuf, drop_reason(adjacency)),
         }
     }
 
+    /// Sends an IPv6 packet of our own making to whoever sent a packet that was received on this port: a link-local address
+    /// means nothing to the table of routes.
+    pub fn route_back(&mut self, mbuf: Mbuf, destination: Ipv6Addr, port: PortIndex, moment: &Moment<'_>) {
+        if ipv6::is_link_local(destination) {
+            self.send(mbuf, Adjacency::Connected { port }, destination, moment);
+        } else {
+            self.route(mbuf, moment);
+        }
+    }
+
     /// Sends an IP packet to its next hop, or has it wait for the neighbour.
     #[inline]
-    pub fn send(&mut self, mbuf: Mbuf, adjacency: Adjacency, destination: Ipv4Addr, moment: &Moment<'_>) {
+    pub fn send<D: Destination>(&mut self, mbuf: Mbuf, adjacency: Adjacency, destination: D, moment: &Moment<'_>) {
         let neighbours = &moment.state.neighbours;
         let (port, neighbour) = match adjacency {
-            Adjacency::Connected { port } => (port, neighbours.find4(port, destination)),
+            Adjacency::Connected { port } => (port, destination.neighbour(neighbours, port)),
             Adjacency::Via { port, gateway } => match neighbours.get(gateway) {
                 Some(neighbour) => (port, Some(neighbour)),
                 None => return self.drop(mbuf, Drop::NoRoute),
@@ -149,7 +175,7 @@ impl<N: Nic> Output<N> {
         match neighbour {
             Some(neighbour) if let Some(mac) = neighbour.mac => {
                 neighbour.mark_used();
-                self.transmit(mbuf, port, mac, moment);
+                self.transmit(mbuf, port, mac, D::FAMILY, moment);
             }
             neighbour => {
                 let address = neighbour.map_or(destination.into(), |neighbour| neighbour.address);
@@ -160,13 +186,13 @@ impl<N: Nic> Output<N> {
 
     /// Puts the Ethernet header in front and queues the frame.
     #[inline]
-    pub fn transmit(&mut self, mut mbuf: Mbuf, port: PortIndex, mac: [u8; 6], moment: &Moment<'_>) {
+    pub fn transmit(&mut self, mut mbuf: Mbuf, port: PortIndex, mac: [u8; 6], family: Family, moment: &Moment<'_>) {
         let Some(state) = moment.state.port(port) else {
             return self.drop(mbuf, Drop::NoRoute);
         };
         match mbuf.prepend(HEADER_LEN).and_then(|header| header.first_chunk_mut::<HEADER_LEN>()) {
             Some(header) => {
-                EthernetHeader { dst: MacAddr(mac), src: MacAddr(state.mac), ether_type: EtherType::IPV4 }
+                EthernetHeader { dst: MacAddr(mac), src: MacAddr(state.mac), ether_type: family.ether_type() }
                     .write(header);
             }
             None => return self.drop(mbuf, Drop::NoBuffer),

@@ -9,7 +9,7 @@ use crate::pool::{Detected, FlushReason, Ordinary, PoolKey, PoolSink, Ride, Stre
 use super::counters::Counter;
 use super::drop::Drop;
 use super::moment::Moment;
-use super::origin::Packet;
+use super::origin::{Header, Packet};
 use super::output::Output;
 use super::stages::{BUCKETS, Stages};
 
@@ -54,13 +54,13 @@ impl<N: Nic> Stages<N> {
     /// Stages a packet that a rule selects and a peer can take; sends any other, after those of its flow that wait. `mtu`
     /// is that of the link it leaves by.
     #[inline]
-    pub(super) fn pool_or_send(&mut self, packet: Packet, entry: Entry, mtu: u16, moment: &Moment<'_>) {
+    pub(super) fn pool_or_send<H: Header>(&mut self, packet: Packet<H>, entry: Entry, mtu: u16, moment: &Moment<'_>) {
         let may_pool = entry.path.is_some();
         if !may_pool && self.pooler.is_empty() {
-            return self.out.send(packet.mbuf, entry.adjacency, packet.header.dst, moment);
+            return self.out.send(packet.mbuf, entry.adjacency, packet.header.dst(), moment);
         }
         let Some(fields) = StreamFields::read(packet.mbuf.bytes(), self.seed) else {
-            return self.out.send(packet.mbuf, entry.adjacency, packet.header.dst, moment);
+            return self.out.send(packet.mbuf, entry.adjacency, packet.header.dst(), moment);
         };
         let mut exit = PoolExit { out: &mut self.out, mempool: &mut self.mempool, moment };
         // A pooled packet or a hello in transit is not pooled once more.
@@ -91,7 +91,7 @@ impl<N: Nic> Stages<N> {
         } else {
             self.pooler.pass(fields.flow, moment.now, &mut exit);
         }
-        self.out.send(packet.mbuf, entry.adjacency, packet.header.dst, moment);
+        self.out.send(packet.mbuf, entry.adjacency, packet.header.dst(), moment);
     }
 
     /// Has the pools leave that hold packets which the fragments of this packet would overtake.

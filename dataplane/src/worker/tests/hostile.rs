@@ -3,8 +3,11 @@
 use proptest::prelude::*;
 
 use super::lab::*;
+use super::lab6::*;
 use crate::packet::checksum::Sum;
+use crate::packet::ethernet::MacAddr;
 use crate::packet::ipv4::Ipv4Header;
+use crate::packet::nd::{PACKET_LEN, Solicitation};
 use crate::pool::wire::{Row, RowType, write_header_and_rows};
 use crate::worker::{Counter, Drop};
 
@@ -146,12 +149,31 @@ fn exhausted_memory_loses_packets_by_name_only() {
     bench.end();
 }
 
+/// A question for the address of our eastern port.
+fn asked() -> Vec<u8> {
+    let mut out = [0; PACKET_LEN];
+    let length = Solicitation::new(GATEWAY6, MacAddr(GATEWAY_MAC), OWN_EAST6, true).write(&mut out);
+    out[..length].to_vec()
+}
+
 /// Frames that are nearly sound: a good one with some bytes changed, the checksum of its IP header often mended.
 fn nearly_sound() -> impl Strategy<Value = Vec<u8>> {
     let good = prop::sample::select(vec![
         frame(OWN_EAST_MAC, GATEWAY_MAC, 0x0800, &pooled(|_| ())),
         frame(OWN_EAST_MAC, GATEWAY_MAC, 0x0800, &udp(PEER, FAR_HOST, (16_400, 16_500), 280, 3)),
         frame(OWN_EAST_MAC, GATEWAY_MAC, 0x0800, &udp(PEER, OWN_EAST, (1, 2), 100, 3)),
+        frame(OWN_EAST_MAC, GATEWAY_MAC, 0x86dd, &udp6(WEST_HOST6, FAR_HOST6, (16_400, 16_500), 280, 3)),
+        frame(OWN_EAST_MAC, GATEWAY_MAC, 0x86dd, &icmp6(WEST_HOST6, OWN_EAST6, 255, &[128, 0, 0, 0, 1, 2, 3, 4])),
+        frame(
+            OWN_EAST_MAC,
+            GATEWAY_MAC,
+            0x86dd,
+            &packet6(
+                header6(WEST_HOST6, OWN_EAST6, 0, 20),
+                &[44, 0, 1, 4, 0, 0, 0, 0, 17, 0, 0, 0, 0, 0, 0, 1, 0, 1, 0, 2],
+            ),
+        ),
+        frame([0x33, 0x33, 0xff, 0, 0, 1], GATEWAY_MAC, 0x86dd, &asked()),
         frame(
             [0xff; 6],
             GATEWAY_MAC,
@@ -169,7 +191,7 @@ fn nearly_sound() -> impl Strategy<Value = Vec<u8>> {
             if odds == 0 {
                 frame.truncate(cut.index(frame.len()));
             }
-            if mend && frame.len() >= 34 {
+            if mend && frame.len() >= 34 && frame[12..14] == [8, 0] {
                 (frame[24], frame[25]) = (0, 0);
                 let [c0, c1] = Sum::of(&frame[14..34]).checksum().to_be_bytes();
                 (frame[24], frame[25]) = (c0, c1);

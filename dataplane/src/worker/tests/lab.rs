@@ -1,25 +1,28 @@
 //! A router on a bench: a worker, the control side of its tables, and the far ends of its wires.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use super::lab6::*;
 use crate::arch::{Tick, TickRate};
 use crate::dpdk::{HEADROOM, Mempool, MempoolCache, WireEnd, test_eal, wire_pair};
 use crate::fib::{
-    Adjacency, Domain, Entry, EntryId, Lpm4Writer, Neighbour, NeighbourIndex, NeighbourTable, PathIndex, PeerIndex,
-    PortIndex, Publisher, lpm4, lpm6, publish,
+    Adjacency, Domain, Entry, EntryId, Lpm4Writer, Lpm6Writer, Neighbour, NeighbourIndex, NeighbourTable, PathIndex,
+    PeerIndex, PortIndex, Publisher, lpm4, lpm6, publish,
 };
 use crate::packet::checksum::Sum;
+use crate::packet::ethernet::MacAddr;
 use crate::packet::ipv4::Ipv4Header;
+use crate::packet::ipv6::link_local_of;
 use crate::packet::udp::UdpHeader;
 use crate::pool::path::{MAX_HOPS, PoolPath, Trunk};
 use crate::pool::pooled_packet_detector::ZeroChecksum;
 use crate::pool::{Format, Match, PeerPath, Rule, RuleSet};
 use crate::worker::{
-    Bell, Counters, Event, Idle, Peer, PeerTable, PortAddress, PortState, RouterState, Worker, WorkerOptions,
-    WorkerShared,
+    Bell, Counters, Event, Idle, Peer, PeerTable, PortAddress, PortAddress6, PortState, RouterState, Worker,
+    WorkerOptions, WorkerShared,
 };
 
 pub(super) const POOL_PORT: u16 = 7665;
@@ -34,18 +37,21 @@ pub(super) const VIA_EAST: EntryId = EntryId(4);
 pub(super) const VIA_EAST_POOLED: EntryId = EntryId(5);
 pub(super) const BROADCAST: EntryId = EntryId(6);
 pub(super) const BLACKHOLE: EntryId = EntryId(7);
+pub(super) const VIA_EAST6: EntryId = EntryId(8);
 
 pub(super) const WEST: PortIndex = PortIndex(0);
 pub(super) const EAST: PortIndex = PortIndex(1);
 
 /// A router with a link to the west, 192.0.2.0/24, and one to the east, 198.51.100.0/24, behind whose gateway .2 is
-/// 203.0.113.0/24. Its own addresses end in .1, or what it was made with.
+/// 203.0.113.0/24. Its own addresses end in .1, or what it was made with. The same in IPv6: 2001:db8:1::/64,
+/// 2001:db8:2::/64, and 2001:db8:f::/48 behind the gateway.
 pub(super) struct Bench {
     pub worker: Worker<WireEnd>,
     pub west: WireEnd,
     pub east: WireEnd,
     pub shared: Arc<WorkerShared>,
     pub routes: Lpm4Writer,
+    pub routes6: Lpm6Writer,
     pub cache: MempoolCache,
     pub mempool: Mempool,
     publisher: Publisher<RouterState>,
@@ -65,10 +71,17 @@ pub(super) const OWN_EAST_MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
 pub(super) const WEST_HOST_MAC: [u8; 6] = [2, 0, 0, 0, 1, 1];
 pub(super) const GATEWAY_MAC: [u8; 6] = [2, 0, 0, 0, 1, 2];
 
+/// A neighbour whose Ethernet address is known.
+pub(super) fn neighbour(port: PortIndex, address: impl Into<IpAddr>, mac: [u8; 6]) -> Neighbour {
+    Neighbour::new(port, address.into(), Some(mac))
+}
+
 fn neighbours() -> Vec<Neighbour> {
     vec![
-        Neighbour::new(EAST, GATEWAY.into(), Some(GATEWAY_MAC)),
-        Neighbour::new(WEST, WEST_HOST.into(), Some(WEST_HOST_MAC)),
+        neighbour(EAST, GATEWAY, GATEWAY_MAC),
+        neighbour(WEST, WEST_HOST, WEST_HOST_MAC),
+        neighbour(EAST, GATEWAY6, GATEWAY_MAC),
+        neighbour(WEST, WEST_HOST6, WEST_HOST_MAC),
     ]
 }
 
@@ -80,7 +93,7 @@ impl Bench {
         let mempool = Mempool::create(test_eal(), &name, 4095, 2048 + HEADROOM).expect("memory for a bench");
         let domain = Domain::new(1);
         let (mut routes, table) = lpm4(&domain).expect("address space");
-        let (_, table6) = lpm6(&domain).expect("address space");
+        let (mut routes6, table6) = lpm6(&domain).expect("address space");
         for (prefix, entry) in [
             ("192.0.2.0/24", WEST_LINK),
             ("192.0.2.1/32", LOCAL),
@@ -94,15 +107,25 @@ impl Bench {
         ] {
             routes.insert(prefix.parse().expect("prefix"), entry).expect("room");
         }
+        for (prefix, entry) in [
+            ("2001:db8:1::/64", WEST_LINK),
+            ("2001:db8:1::1/128", LOCAL),
+            ("2001:db8:2::/64", EAST_LINK),
+            ("2001:db8:2::1/128", LOCAL),
+            ("2001:db8:f::/48", VIA_EAST6),
+            ("2001:db8:b::/48", BLACKHOLE),
+        ] {
+            routes6.insert(prefix.parse().expect("prefix"), entry).expect("room");
+        }
         let link = |port| Entry { adjacency: Adjacency::Connected { port }, path: None };
         let plain = |adjacency| Entry { adjacency, path: None };
         let via = Adjacency::Via { port: EAST, gateway: NeighbourIndex(0) };
-        let port = |mac, address| PortState {
+        let port = |mac, address, address6| PortState {
             mac,
             mtu: 1500,
             addresses: vec![PortAddress { address, prefix_len: 24 }],
-            addresses6: vec![],
-            link_local: None,
+            addresses6: vec![PortAddress6 { address: address6, prefix_len: 64 }],
+            link_local: Some(link_local_of(MacAddr(mac))),
         };
         let path = PeerPath {
             addressee: PEER.into(),
@@ -116,7 +139,7 @@ impl Bench {
         };
         let state = RouterState {
             pools: 1,
-            ports: [port(OWN_WEST_MAC, OWN_WEST), port(OWN_EAST_MAC, OWN_EAST)].into(),
+            ports: [port(OWN_WEST_MAC, OWN_WEST, OWN_WEST6), port(OWN_EAST_MAC, OWN_EAST, OWN_EAST6)].into(),
             entries: [
                 plain(Adjacency::NoRoute),
                 plain(Adjacency::Local),
@@ -126,6 +149,7 @@ impl Bench {
                 Entry { adjacency: via, path: Some(PathIndex(0)) },
                 plain(Adjacency::Broadcast),
                 plain(Adjacency::Blackhole),
+                plain(Adjacency::Via { port: EAST, gateway: NeighbourIndex(2) }),
             ]
             .into(),
             neighbours: Arc::new(NeighbourTable::new(neighbours())),
@@ -162,7 +186,7 @@ impl Bench {
             Arc::clone(&shared),
         );
         let cache = mempool.cache();
-        Bench { worker, west, east, shared, routes, cache, mempool, publisher, state, now: Tick(1_000_000) }
+        Bench { worker, west, east, shared, routes, routes6, cache, mempool, publisher, state, now: Tick(1_000_000) }
     }
 
     /// Publishes a changed state.
@@ -197,12 +221,18 @@ impl Bench {
 
     /// Has an IP packet come in from the west.
     pub fn west_sends(&mut self, ip: &[u8]) {
-        assert!(self.west.send_bytes(&mut self.cache, &frame(OWN_WEST_MAC, WEST_HOST_MAC, 0x0800, ip)), "wire is full");
+        assert!(
+            self.west.send_bytes(&mut self.cache, &frame(OWN_WEST_MAC, WEST_HOST_MAC, ether_type(ip), ip)),
+            "wire is full"
+        );
     }
 
     /// Has an IP packet come in from the east.
     pub fn east_sends(&mut self, ip: &[u8]) {
-        assert!(self.east.send_bytes(&mut self.cache, &frame(OWN_EAST_MAC, GATEWAY_MAC, 0x0800, ip)), "wire is full");
+        assert!(
+            self.east.send_bytes(&mut self.cache, &frame(OWN_EAST_MAC, GATEWAY_MAC, ether_type(ip), ip)),
+            "wire is full"
+        );
     }
 
     /// The IP packets that left to the east, with the Ethernet header checked and cut.
@@ -256,10 +286,15 @@ pub(super) fn frame(dst: [u8; 6], src: [u8; 6], ether_type: u16, payload: &[u8])
     frame
 }
 
+/// The EtherType of an IP packet's frame.
+fn ether_type(ip: &[u8]) -> u16 {
+    if ip[0] >> 4 == 6 { 0x86dd } else { 0x0800 }
+}
+
 fn ip_of(frame: &[u8], dst: [u8; 6], src: [u8; 6]) -> Vec<u8> {
     assert_eq!(frame[..6], dst, "destination MAC");
     assert_eq!(frame[6..12], src, "source MAC");
-    assert_eq!(frame[12..14], [8, 0], "EtherType");
+    assert_eq!(frame[12..14], ether_type(&frame[14..]).to_be_bytes(), "EtherType");
     frame[14..].to_vec()
 }
 

@@ -2,7 +2,10 @@
 
 mod forwarding;
 mod hostile;
+mod ipv6;
 mod lab;
+mod lab6;
+mod neighbours6;
 mod pooling;
 mod regressions;
 mod transit;

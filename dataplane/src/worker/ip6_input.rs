@@ -1,0 +1,151 @@
+//! Second stage for IPv6: is it a sound packet (RFC 8200, RFC 4291), and where does it go.
+
+use arrayvec::ArrayVec;
+
+use crate::dpdk::{BURST, Mbuf, Nic};
+use crate::fib::{Adjacency, EntryId};
+use crate::packet::icmpv6::ErrorKind;
+use crate::packet::ipv6::{
+    DestinationClass, Ipv6Error, Ipv6Header, destination_class, is_link_local, source_is_martian,
+};
+use crate::packet::nd::{ALL_NODES, solicited_node};
+
+use super::drop::Drop;
+use super::moment::Moment;
+use super::origin::{Origin, Packet, Packet6};
+use super::output::drop_reason;
+use super::router_state::PortState;
+use super::stages::Stages;
+
+/// The IPv6 packets of a burst, validated. They are looked up together, as those of IPv4 are, and go on between those in the
+/// order they came: what a pooled packet of either family held can be of the same flow as what lay beside it.
+pub(super) struct Ipv6Burst {
+    /// Each with how many IPv4 packets go before it.
+    packets: ArrayVec<(Packet6, u8), BURST>,
+    destinations: ArrayVec<[u8; 16], BURST>,
+    leaves: [EntryId; BURST],
+    /// Packets that have gone on.
+    taken: usize,
+}
+
+impl Ipv6Burst {
+    /// No packets.
+    #[inline(always)]
+    pub fn new() -> Ipv6Burst {
+        let leaves = [EntryId::NO_ROUTE; BURST];
+        Ipv6Burst { packets: ArrayVec::new(), destinations: ArrayVec::new(), leaves, taken: 0 }
+    }
+
+    /// Looks all of them up, and turns them round, so that the first is the last in memory and taken first.
+    #[inline(always)]
+    pub fn look_up(&mut self, moment: &Moment<'_>) {
+        if !self.packets.is_empty() {
+            moment.fib6.lookup_burst(moment.section, &self.destinations, &mut self.leaves);
+            self.packets.reverse();
+        }
+    }
+
+    /// The next packet, if at most `position` IPv4 packets go before it, and its leaf.
+    #[inline(always)]
+    pub fn next_before(&mut self, position: usize) -> Option<(Packet6, EntryId)> {
+        let (_, before) = self.packets.last()?;
+        if usize::from(*before) > position {
+            return None;
+        }
+        let (packet, _) = self.packets.pop()?;
+        let leaf = self.leaves.get(self.taken).copied().unwrap_or(EntryId::NO_ROUTE);
+        self.taken += 1;
+        Some((packet, leaf))
+    }
+}
+
+impl<N: Nic> Stages<N> {
+    /// Validates a packet that `before` IPv4 packets of its burst go before.
+    #[inline]
+    pub(super) fn ip6_input(
+        &mut self,
+        mut mbuf: Mbuf,
+        origin: Origin,
+        before: usize,
+        burst: &mut Ipv6Burst,
+        moment: &Moment<'_>,
+    ) {
+        match validate(&mut mbuf, origin, moment) {
+            Ok(header) => {
+                burst.destinations.push(header.dst.octets());
+                burst.packets.push((Packet { mbuf, header, origin }, before as u8));
+            }
+            Err(reason) => self.out.drop(mbuf, reason),
+        }
+    }
+
+    /// Sends a packet where its leaf leads. Groups and link-local addresses, which no route is for, are ours where they
+    /// were found valid.
+    #[inline]
+    pub(super) fn send_on6(&mut self, packet: Packet6, leaf: EntryId, depth: u8, moment: &Moment<'_>) {
+        let entry = moment.state.entry(leaf);
+        let is_routed = destination_class(packet.header.dst) == DestinationClass::Unicast;
+        if entry.adjacency == Adjacency::Local || !is_routed {
+            return self.local6_input(packet, moment);
+        }
+        self.take_up_reentry(depth, moment);
+        match entry.adjacency {
+            Adjacency::Connected { .. } | Adjacency::Via { .. } => self.forward6(packet, entry, moment),
+            Adjacency::NoRoute => self.refuse6(packet, ErrorKind::NoRoute, Drop::NoRoute, moment),
+            Adjacency::Unreachable => {
+                self.refuse6(packet, ErrorKind::AddressUnreachable, Drop::RouteUnreachable, moment);
+            }
+            other @ (Adjacency::Local | Adjacency::Broadcast | Adjacency::Blackhole) => {
+                self.out.drop(packet.mbuf, drop_reason(other));
+            }
+        }
+    }
+
+    /// Drops a packet and tells its source why, where that is allowed.
+    #[cold]
+    pub(super) fn refuse6(&mut self, packet: Packet6, kind: ErrorKind, reason: Drop, moment: &Moment<'_>) {
+        self.icmp6_error(kind, &packet, moment);
+        self.out.drop(packet.mbuf, reason);
+    }
+}
+
+/// Checks a packet and cuts what the link added behind it.
+#[inline(always)]
+fn validate(mbuf: &mut Mbuf, origin: Origin, moment: &Moment<'_>) -> Result<Ipv6Header, Drop> {
+    let header = Ipv6Header::parse(mbuf.bytes()).map_err(|error| match error {
+        Ipv6Error::Truncated | Ipv6Error::PayloadBeyondPacket => Drop::Ipv6Length,
+        Ipv6Error::Version => Drop::Ipv6Header,
+    })?;
+    mbuf.truncate(header.total_len());
+    let class = destination_class(header.dst);
+    // RFC 4291, 2.5.2: only who asks whether an address is free sends from none.
+    if source_is_martian(header.src) || (header.src.is_unspecified() && class != DestinationClass::Multicast) {
+        return Err(Drop::MartianSource);
+    }
+    // What was inside a pooled packet came from beyond this link, whatever its addresses say.
+    if origin.depth > 0 && is_link_local(header.src) {
+        return Err(Drop::LinkScope);
+    }
+    let port = || moment.state.port(origin.port);
+    match class {
+        DestinationClass::Unicast if origin.link_broadcast => Err(Drop::LinkBroadcast),
+        DestinationClass::Unicast => Ok(header),
+        DestinationClass::Martian => Err(Drop::MartianDestination),
+        DestinationClass::LinkLocal => {
+            let ours = origin.depth == 0 && port().is_some_and(|port| port.link_local == Some(header.dst));
+            if ours { Ok(header) } else { Err(Drop::LinkScope) }
+        }
+        DestinationClass::Multicast => {
+            let ours = origin.depth == 0 && port().is_some_and(|port| is_our_group(port, &header));
+            if ours { Ok(header) } else { Err(Drop::NoMulticastRoute) }
+        }
+    }
+}
+
+/// Whether a packet is to a group that we are in on this link: all nodes, and the solicited-node groups of our addresses
+/// (RFC 4291, 2.8).
+#[inline]
+fn is_our_group(port: &PortState, header: &Ipv6Header) -> bool {
+    let own = port.addresses6.iter().map(|own| own.address).chain(port.link_local);
+    (header.dst == ALL_NODES && port.link_local.is_some()) || own.map(solicited_node).any(|group| group == header.dst)
+}

@@ -1,0 +1,65 @@
+//! Third stage, for IPv6 that is addressed to this router: neighbour discovery, echo requests.
+
+use crate::dpdk::Nic;
+use crate::packet::icmpv6::{self, ErrorKind, echo_reply};
+use crate::packet::ipv4::PROTOCOL_UDP;
+use crate::packet::ipv6::HEADER_LEN;
+use crate::packet::ipv6_extension::{Unprocessable, UpperLayer, check_at_destination};
+use crate::packet::nd;
+
+use super::counters::Counter;
+use super::drop::Drop;
+use super::moment::Moment;
+use super::origin::Packet6;
+use super::stages::Stages;
+
+impl<N: Nic> Stages<N> {
+    /// Takes a packet that is for one of our own addresses or groups.
+    #[inline]
+    pub(super) fn local6_input(&mut self, packet: Packet6, moment: &Moment<'_>) {
+        let Ok(upper) = UpperLayer::find(&packet.header, packet.mbuf.bytes()) else {
+            return self.out.drop(packet.mbuf, Drop::Ipv6Extensions);
+        };
+        if usize::from(upper.offset) != HEADER_LEN
+            && let Err(why) = check_at_destination(&packet.header, packet.mbuf.bytes())
+        {
+            return self.refuse_extensions(packet, why, moment);
+        }
+        if upper.is_fragment() {
+            return self.out.drop(packet.mbuf, Drop::LocalFragment);
+        }
+        match upper.protocol {
+            icmpv6::NEXT_HEADER => self.icmp6_input(packet, upper, moment),
+            PROTOCOL_UDP => self.refuse6(packet, ErrorKind::PortUnreachable, Drop::LocalUnhandled, moment),
+            _ => {
+                let kind = ErrorKind::UnknownNextHeader { pointer: upper.protocol_at };
+                self.refuse6(packet, kind, Drop::LocalUnhandled, moment);
+            }
+        }
+    }
+
+    #[cold]
+    fn refuse_extensions(&mut self, packet: Packet6, why: Unprocessable, moment: &Moment<'_>) {
+        let kind = match why {
+            Unprocessable::Silent => return self.out.drop(packet.mbuf, Drop::Ipv6Extensions),
+            Unprocessable::Field(pointer) => ErrorKind::ErroneousField { pointer },
+            Unprocessable::Option(pointer) => ErrorKind::UnknownOption { pointer },
+        };
+        self.refuse6(packet, kind, Drop::Ipv6Extensions, moment);
+    }
+
+    /// Neighbour discovery, and echo requests to one address, answered in place (RFC 4443, 4.2; those to groups need no
+    /// answer).
+    #[cold]
+    fn icmp6_input(&mut self, mut packet: Packet6, upper: UpperLayer, moment: &Moment<'_>) {
+        let icmp_type = upper.bytes(&packet.header, packet.mbuf.bytes()).first().copied().unwrap_or(0);
+        if nd::TYPES.contains(&icmp_type) {
+            return self.nd_input(packet, moment);
+        }
+        if packet.header.dst.is_multicast() || echo_reply(packet.mbuf.bytes_mut(), &packet.header).is_err() {
+            return self.out.drop(packet.mbuf, Drop::LocalIcmp);
+        }
+        self.out.counters.add(Counter::EchoReplies, 1);
+        self.out.route_back(packet.mbuf, packet.header.src, packet.origin.port, moment);
+    }
+}
