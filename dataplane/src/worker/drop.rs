@@ -136,15 +136,15 @@ reasons! {
     PoolRowGap = "pool_row_gap",
     /// A pooled packet with a representation this router does not take.
     PoolUnsupportedType = "pool_unsupported_type",
-    /// A pooled packet with a row shorter than an IPv4 header.
+    /// A pooled packet with a row shorter than the IP header of its packet.
     PoolRowTooShort = "pool_row_too_short",
     /// A pooled packet with a row that ends behind the data.
     PoolRowBeyondData = "pool_row_beyond_data",
     /// A pooled packet with data behind its last row.
     PoolTrailingData = "pool_trailing_data",
-    /// A pooled packet with a packet inside that is not IPv4 though its row says so.
+    /// A pooled packet with a packet inside that is not of the IP version its row says.
     PoolInnerVersion = "pool_inner_version",
-    /// A pooled packet with a packet inside whose total length is not that of its row.
+    /// A pooled packet with a packet inside whose header gives another length than its row.
     PoolInnerLength = "pool_inner_length",
     /// A hello that says it carries packets.
     PoolHelloRows = "pool_hello_rows",

@@ -57,11 +57,11 @@ pub enum WireError {
     /// A row starts behind the end of the one in front of it.
     #[error("gap between rows")]
     RowGap,
-    /// A type other than a whole IPv4 packet.
+    /// A type other than a whole IPv4 or IPv6 packet.
     #[error("unsupported representation type")]
     UnsupportedType,
-    /// A row shorter than an IPv4 header.
-    #[error("row shorter than an IPv4 header")]
+    /// The row of a whole packet, shorter than its IP header.
+    #[error("row shorter than an IP header")]
     RowTooShort,
     /// A row that ends behind the end of the data.
     #[error("row beyond the data")]
@@ -69,10 +69,10 @@ pub enum WireError {
     /// Data behind the end of the last row.
     #[error("data behind the last row")]
     TrailingData,
-    /// What a row calls an IPv4 packet has another version.
-    #[error("inner packet is not IPv4")]
+    /// What a row calls an IPv4 or IPv6 packet has another version.
+    #[error("inner packet of another IP version")]
     InnerVersion,
-    /// The inner packet's total length is not the length of its row.
+    /// The length the inner packet's header gives is not that of its row.
     #[error("inner length differs from the row's")]
     InnerLength,
     /// A hello with a count that is not 0.

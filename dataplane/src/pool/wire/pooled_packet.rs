@@ -12,14 +12,46 @@ use crate::packet::Sum;
 /// The length of a row of the index in bytes.
 pub const ROW_LEN: usize = 6;
 
-const TYPE_IPV4: u8 = 4;
-const MIN_IPV4_LEN: u16 = 20;
+const IPV4_HEADER: u16 = 20;
+const IPV6_HEADER: u16 = 40;
 
 /// How a stream packet travels inside a pooled packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RowType {
-    /// Type 4: a whole IPv4 packet. Type 41, a whole IPv6 packet, is reserved.
+    /// Type 4: a whole IPv4 packet.
     WholeIpv4,
+    /// Type 41: a whole IPv6 packet.
+    WholeIpv6,
+    /// Any other type: a representation that means something to the addressee alone. Reserved here.
+    Other(u8),
+}
+
+impl RowType {
+    /// The type with this number on the wire.
+    #[inline(always)]
+    pub const fn of(number: u8) -> RowType {
+        match number {
+            4 => RowType::WholeIpv4,
+            41 => RowType::WholeIpv6,
+            other => RowType::Other(other),
+        }
+    }
+
+    /// The number on the wire.
+    #[inline(always)]
+    pub const fn number(self) -> u8 {
+        match self {
+            RowType::WholeIpv4 => 4,
+            RowType::WholeIpv6 => 41,
+            RowType::Other(number) => number,
+        }
+    }
+
+    /// Whether the row is a packet as it is, which any node on the way can take out.
+    #[inline(always)]
+    pub const fn is_whole(self) -> bool {
+        matches!(self, RowType::WholeIpv4 | RowType::WholeIpv6)
+    }
 }
 
 /// A row of the index.
@@ -27,7 +59,7 @@ pub enum RowType {
 pub struct Row {
     /// Where its packet starts, in bytes from the start of the data.
     pub start: u16,
-    /// Length of its packet in bytes: at least 20.
+    /// Length of its packet in bytes: at least that of an IP header where the packet is whole.
     pub length: u16,
     /// At the how-manieth node it is taken out. The addressee takes all rows whatever it says.
     pub ttl: u8,
@@ -36,15 +68,12 @@ pub struct Row {
 }
 
 impl Row {
-    /// Reads a row; nothing but its type is checked.
-    #[inline]
-    fn parse(bytes: &[u8; ROW_LEN]) -> Result<Row, WireError> {
+    /// Reads a row; nothing is checked.
+    #[inline(always)]
+    fn parse(bytes: &[u8; ROW_LEN]) -> Row {
         let &[s0, s1, l0, l1, ttl, row_type] = bytes;
-        let row_type = match row_type {
-            TYPE_IPV4 => RowType::WholeIpv4,
-            _ => return Err(WireError::UnsupportedType),
-        };
-        Ok(Row { start: u16::from_be_bytes([s0, s1]), length: u16::from_be_bytes([l0, l1]), ttl, row_type })
+        let (start, length) = (u16::from_be_bytes([s0, s1]), u16::from_be_bytes([l0, l1]));
+        Row { start, length, ttl, row_type: RowType::of(row_type) }
     }
 
     /// Writes the row as it is on the wire.
@@ -52,15 +81,12 @@ impl Row {
     pub fn write(&self, out: &mut [u8; ROW_LEN]) {
         let [s0, s1] = self.start.to_be_bytes();
         let [l0, l1] = self.length.to_be_bytes();
-        let row_type = match self.row_type {
-            RowType::WholeIpv4 => TYPE_IPV4,
-        };
-        *out = [s0, s1, l0, l1, self.ttl, row_type];
+        *out = [s0, s1, l0, l1, self.ttl, self.row_type.number()];
     }
 }
 
 /// A pooled packet all of whose bounds hold: its rows lie behind each other, from the first byte of the data to the
-/// last, and each is an IPv4 packet of its row's length.
+/// last, and each whole packet has the version that its row's type says, and its row's length.
 #[derive(Clone, Copy, Debug)]
 pub struct PooledPacket<'a> {
     header: PoolHeader,
@@ -69,9 +95,22 @@ pub struct PooledPacket<'a> {
 }
 
 impl<'a> PooledPacket<'a> {
-    /// Reads a UDP payload of kind 0 and checks every bound before it touches what the bound is about.
+    /// Reads a UDP payload of kind 0 as its addressee, which takes whole packets only, and checks every bound before it
+    /// touches what the bound is about.
     #[inline]
     pub fn parse(payload: &'a [u8]) -> Result<PooledPacket<'a>, WireError> {
+        PooledPacket::check::<false>(payload)
+    }
+
+    /// Reads it as a node on the way, which carries on what it does not know: of such rows it checks only that they lie
+    /// where they should.
+    #[inline]
+    pub fn parse_in_transit(payload: &'a [u8]) -> Result<PooledPacket<'a>, WireError> {
+        PooledPacket::check::<true>(payload)
+    }
+
+    #[inline(always)]
+    fn check<const IN_TRANSIT: bool>(payload: &'a [u8]) -> Result<PooledPacket<'a>, WireError> {
         let header = PoolHeader::parse(payload)?;
         if header.kind != Kind::Pooled {
             return Err(WireError::UnsupportedKind);
@@ -88,7 +127,10 @@ impl<'a> PooledPacket<'a> {
         let mut previous: Option<Row> = None;
         let mut rest = data;
         for row in index {
-            let row = Row::parse(row)?;
+            let row = Row::parse(row);
+            if !IN_TRANSIT && !row.row_type.is_whole() {
+                return Err(WireError::UnsupportedType);
+            }
             check_start(&row, previous)?;
             rest = check_packet(&row, rest)?;
             previous = Some(row);
@@ -111,12 +153,17 @@ impl<'a> PooledPacket<'a> {
         self.data
     }
 
+    /// The rows in order, without a look at the data.
+    #[inline]
+    pub fn index(&self) -> impl Iterator<Item = Row> + use<'a> {
+        self.index.iter().map(Row::parse)
+    }
+
     /// The rows in order, each with its packet.
     #[inline]
     pub fn rows(&self) -> impl Iterator<Item = (Row, &'a [u8])> + use<'a> {
         let mut rest = self.data;
-        self.index.iter().map_while(move |row| {
-            let row = Row::parse(row).ok()?;
+        self.index().map_while(move |row| {
             let (packet, behind) = rest.split_at_checked(usize::from(row.length))?;
             rest = behind;
             Some((row, packet))
@@ -140,16 +187,29 @@ fn check_start(row: &Row, previous: Option<Row>) -> Result<(), WireError> {
 }
 
 /// Whether `data`, which starts where `row` does, holds the packet that the row is about. Returns what is behind it.
-#[inline]
+#[inline(always)]
 fn check_packet<'a>(row: &Row, data: &'a [u8]) -> Result<&'a [u8], WireError> {
-    if row.length < MIN_IPV4_LEN {
+    let shortest = match row.row_type {
+        RowType::WholeIpv4 => IPV4_HEADER,
+        RowType::WholeIpv6 => IPV6_HEADER,
+        RowType::Other(_) => 0,
+    };
+    if row.length < shortest {
         return Err(WireError::RowTooShort);
     }
     let (packet, rest) = data.split_at_checked(usize::from(row.length)).ok_or(WireError::RowBeyondData)?;
-    match packet {
-        [version_ihl, ..] if version_ihl >> 4 != 4 => Err(WireError::InnerVersion),
-        [_, _, l0, l1, ..] if u16::from_be_bytes([*l0, *l1]) == row.length => Ok(rest),
-        _ => Err(WireError::InnerLength),
+    let (version, length) = match (row.row_type, packet) {
+        (RowType::WholeIpv4, [first, _, l0, l1, ..]) => (first >> 4 == 4, u32::from(u16::from_be_bytes([*l0, *l1]))),
+        (RowType::WholeIpv6, [first, _, _, _, l0, l1, ..]) => {
+            (first >> 4 == 6, u32::from(u16::from_be_bytes([*l0, *l1])) + u32::from(IPV6_HEADER))
+        }
+        (RowType::Other(_), _) => return Ok(rest),
+        _ => return Err(WireError::InnerLength),
+    };
+    match (version, length == u32::from(row.length)) {
+        (true, true) => Ok(rest),
+        (false, _) => Err(WireError::InnerVersion),
+        (true, false) => Err(WireError::InnerLength),
     }
 }
 
@@ -253,7 +313,7 @@ pub(crate) mod tests {
             (broken(|p| set_u16(p, ROW_1, 29)), WireError::RowOverlap),
             (broken(|p| set_u16(p, ROW_2, 30)), WireError::RowOverlap),
             (broken(|p| set_u16(p, ROW_1, 31)), WireError::RowGap),
-            (broken(|p| p[ROW_1 + 5] = 41), WireError::UnsupportedType),
+            (broken(|p| p[ROW_1 + 5] = 128), WireError::UnsupportedType),
             (broken(|p| p[ROW_1 + 5] = 0), WireError::UnsupportedType),
             (broken(|p| set_u16(p, ROW_0 + 2, 19)), WireError::RowTooShort),
             (broken(|p| set_u16(p, ROW_0 + 2, 0)), WireError::RowTooShort),
@@ -262,6 +322,8 @@ pub(crate) mod tests {
             (broken(|p| p.truncate(DATA + 89)), WireError::RowBeyondData),
             (broken(|p| p.push(0)), WireError::TrailingData),
             (broken(|p| p[DATA + 30] = 0x65), WireError::InnerVersion),
+            (broken(|p| p[ROW_1 + 5] = 41), WireError::InnerVersion),
+            (broken(|p| p[ROW_0 + 5] = 41), WireError::RowTooShort),
             (broken(|p| set_u16(p, DATA + 2, 29)), WireError::InnerLength),
         ];
         for (number, (found, expected)) in cases.iter().enumerate() {
@@ -270,6 +332,60 @@ pub(crate) mod tests {
         for error in WireError::ALL {
             let of_hello = matches!(error, WireError::HelloRows | WireError::TruncatedHello | WireError::HelloInstance);
             assert!(of_hello || cases.iter().any(|(_, expected)| *expected == error), "{error:?} was never seen");
+        }
+    }
+
+    /// A UDP payload of kind 0 with one row of type 41, `length` bytes long.
+    fn pooled6(length: u16) -> Vec<u8> {
+        let row = Row { start: 0, length, ttl: 1, row_type: RowType::WholeIpv6 };
+        let mut payload = vec![0; header_and_rows_len(1)];
+        write_header_and_rows(64, 7, &[row], &mut payload).unwrap();
+        let mut packet = vec![0; usize::from(length)];
+        packet[0] = 0x60;
+        packet[4..6].copy_from_slice(&length.saturating_sub(40).to_be_bytes());
+        payload.extend_from_slice(&packet);
+        payload
+    }
+
+    #[test]
+    fn a_whole_ipv6_packet_has_the_length_of_its_header_and_payload() {
+        for length in [40, 41, 1280, u16::MAX] {
+            let payload = pooled6(length);
+            let packet = PooledPacket::parse(&payload).unwrap();
+            let rows: Vec<_> = packet.rows().map(|(row, bytes)| (row.row_type, bytes.len())).collect();
+            assert_eq!(rows, [(RowType::WholeIpv6, usize::from(length))]);
+        }
+        assert_eq!(PooledPacket::parse(&pooled6(39)).map(|_| ()), Err(WireError::RowTooShort));
+        const DATA: usize = header_and_rows_len(1);
+        let mut wrong = pooled6(100);
+        wrong[DATA + 5] = 61;
+        assert_eq!(PooledPacket::parse(&wrong).map(|_| ()), Err(WireError::InnerLength));
+        wrong[DATA + 4..DATA + 6].fill(0xff);
+        assert_eq!(PooledPacket::parse(&wrong).map(|_| ()), Err(WireError::InnerLength), "65535 + 40 does not wrap");
+        wrong[DATA] = 0x45;
+        assert_eq!(PooledPacket::parse(&wrong).map(|_| ()), Err(WireError::InnerVersion));
+    }
+
+    #[test]
+    fn a_node_on_the_way_takes_types_it_does_not_know_for_what_they_are_not_whole_packets() {
+        for number in [0, 1, 3, 5, 40, 42, 128, 255] {
+            let mut payload = pooled(&[30, 40, 20]);
+            payload[ROW_1 + 5] = number;
+            payload[DATA + 30..DATA + 70].fill(0); // whatever it is, it is not looked at
+            assert_eq!(PooledPacket::parse(&payload).map(|_| ()), Err(WireError::UnsupportedType), "{number}");
+            let packet = PooledPacket::parse_in_transit(&payload).unwrap();
+            let types: Vec<RowType> = packet.index().map(|row| row.row_type).collect();
+            assert_eq!(types, [RowType::WholeIpv4, RowType::Other(number), RowType::WholeIpv4]);
+            set_u16(&mut payload, ROW_1, 31);
+            assert_eq!(PooledPacket::parse_in_transit(&payload).map(|_| ()), Err(WireError::RowGap), "{number}");
+        }
+    }
+
+    #[test]
+    fn every_type_has_its_number() {
+        for number in 0..=255 {
+            assert_eq!(RowType::of(number).number(), number);
+            assert_eq!(RowType::of(number).is_whole(), number == 4 || number == 41);
         }
     }
 

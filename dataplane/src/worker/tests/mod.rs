@@ -7,4 +7,5 @@ mod lab;
 mod lab6;
 mod neighbours6;
 mod pooling;
+mod pooling6;
 mod regressions;
