@@ -18,6 +18,7 @@ use carpool_dataplane::fib::{
     Adjacency, Domain, Entry, EntryId, Lpm4, Lpm4Writer, Lpm6, Neighbour, NeighbourIndex, NeighbourTable, PathIndex,
     PeerIndex, PortIndex, Published, Publisher, Reader, lpm4, lpm6, publish,
 };
+use carpool_dataplane::pool::hello::Capabilities;
 use carpool_dataplane::pool::path::{MAX_HOPS, PoolPath, Trunk};
 use carpool_dataplane::pool::pooled_packet_detector::ZeroChecksum;
 use carpool_dataplane::pool::{Format, Match, PeerPath, Rule, RuleSet, wire};
@@ -292,6 +293,7 @@ fn router_state(rate: TickRate) -> Result<RouterState, BenchError> {
         destination_port: wire::PORT,
         checksum: true,
         format: Format::Native,
+        capabilities: Capabilities(u16::MAX),
     };
     let voice = Rule {
         max_size: 300,

@@ -160,8 +160,8 @@ fn every_key_is_read() {
         protocol: Some(17),
         source_ports: None,
         destination_ports: Some(16384..=32767),
-        source: Some(net("10.0.0.0/8")),
-        destination: Some(net("203.0.113.0/24")),
+        source: Some(net("10.0.0.0/8").into()),
+        destination: Some(net("203.0.113.0/24").into()),
         dscp: ef,
     };
     let rest = Match { protocol: Some(6), source_ports: Some(5060..=5060), dscp: ef, ..Match::default() };

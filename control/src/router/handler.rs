@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use carpool_dataplane::fib::{FibError, PortIndex};
 use carpool_dataplane::pool::{Dscp, Match};
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net};
 use log::info;
 
 use super::{ChangeError, Router};
@@ -199,6 +199,14 @@ fn milliseconds(time: std::time::Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// A prefix of a rule: they come from clients and the file, which know IPv4 ones.
+fn ipv4(net: IpNet) -> Option<Ipv4Net> {
+    match net {
+        IpNet::V4(net) => Some(net),
+        IpNet::V6(_) => None,
+    }
+}
+
 fn rule_match(matcher: &Match) -> RuleMatch {
     let ports = |range: &Option<std::ops::RangeInclusive<u16>>| {
         range.as_ref().and_then(|range| PortRange::new(*range.start(), *range.end()))
@@ -207,8 +215,8 @@ fn rule_match(matcher: &Match) -> RuleMatch {
         protocol: matcher.protocol.map(Protocol),
         ports: ports(&matcher.destination_ports),
         source_ports: ports(&matcher.source_ports),
-        from: matcher.source,
-        to: matcher.destination,
+        from: matcher.source.and_then(ipv4),
+        to: matcher.destination.and_then(ipv4),
         dscp: matcher.dscp.and_then(|dscp| CodePoint::new(dscp.value())),
     }
 }
@@ -243,8 +251,8 @@ fn added_rule(add: RuleAdd) -> Result<config::Rule, Refusal> {
         protocol: protocol.map(|protocol| protocol.0),
         source_ports: source_ports.map(PortRange::range),
         destination_ports: ports.map(PortRange::range),
-        source: from,
-        destination: to,
+        source: from.map(IpNet::V4),
+        destination: to.map(IpNet::V4),
         dscp: dscp.and_then(|dscp| Dscp::new(dscp.value())),
     };
     Ok(config::Rule { name, matcher, max_size: Some(add.max_size_bytes), window, max_count: add.max_count })

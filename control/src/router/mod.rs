@@ -21,7 +21,7 @@ use arrayvec::ArrayVec;
 use carpool_dataplane::arch::TickRate;
 use carpool_dataplane::fib::{Domain, Lpm4Writer, PeerIndex, PortIndex, Published};
 use carpool_dataplane::packet::ethernet::MacAddr;
-use carpool_dataplane::pool::hello::Hello;
+use carpool_dataplane::pool::hello::{Capabilities, Hello};
 use carpool_dataplane::pool::path::{MAX_HOPS, PoolPath, Trunk};
 use carpool_dataplane::pool::pooled_packet_detector::ZeroChecksum;
 use carpool_dataplane::pool::{Format, PeerPath, RuleSet};
@@ -326,6 +326,8 @@ impl Router {
             destination_port: self.config.pool_port,
             checksum: true,
             format: Format::Native,
+            // Peers whose hellos say less are not up.
+            capabilities: Capabilities::WHOLE_IPV4,
         };
         PublishedPeer { path, zero_checksum: ZeroChecksum::Refused }
     }

@@ -43,6 +43,8 @@ pub struct Capabilities(pub u16);
 impl Capabilities {
     /// Bit 0: pooled packets of kind 0 with whole IPv4 packets.
     pub const WHOLE_IPV4: Capabilities = Capabilities(1);
+    /// Bit 1: pooled packets of kind 0 with whole IPv6 packets.
+    pub const WHOLE_IPV6: Capabilities = Capabilities(1 << 1);
 
     /// Whether all of `flags` are set.
     pub const fn contains(self, flags: Capabilities) -> bool {

@@ -25,7 +25,7 @@ pub use pooler_counters::{DELAY_HISTOGRAM, FlushCounter, FlushReason, PoolerCoun
 pub use representation::{Format, Index, Lone, Representation, TemplateId};
 pub use ride::{PeerPath, Ride};
 pub use rule::{Dscp, Match, Rule, RuleIndex, RuleSet, RuleSetError};
-pub use stream_detector::{Detected, FlowSeed, Ordinary, StreamFields, detect};
+pub use stream_detector::{Addresses, Detected, FlowSeed, Ordinary, StreamFields, detect};
 pub use window::MAX_WINDOWS;
 
 #[cfg(test)]

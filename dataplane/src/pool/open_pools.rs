@@ -12,7 +12,8 @@ use super::stream_detector::StreamFields;
 pub struct PoolKey(u64);
 
 impl PoolKey {
-    /// The key of a pool for a group of paths under `rule`, for one class, ECN-capable or not, and one flow bucket.
+    /// The key of a pool for a group of paths under `rule`, for one class, ECN-capable or not, and one flow bucket, of IPv4
+    /// packets.
     #[inline(always)]
     pub fn new(group: u16, rule: RuleIndex, class: Dscp, ecn_capable: bool, bucket: u8) -> PoolKey {
         PoolKey(
@@ -28,7 +29,15 @@ impl PoolKey {
     #[inline(always)]
     pub fn of_stream(group: u16, rule: RuleIndex, fields: &StreamFields, buckets: u8) -> PoolKey {
         let bucket = (u64::from(fields.flow) * u64::from(buckets)) >> 32;
-        PoolKey::new(group, rule, fields.dscp, fields.is_ecn_capable(), bucket as u8)
+        let key = PoolKey::new(group, rule, fields.dscp, fields.is_ecn_capable(), bucket as u8);
+        // Apart, so that the addressee of the first packet's path takes all that join it: not every node takes IPv6.
+        PoolKey(key.0 | u64::from(fields.is_ipv6()) << 47)
+    }
+
+    /// Whether all packets in the pool are IPv6, or all are IPv4.
+    #[inline(always)]
+    pub fn is_ipv6(self) -> bool {
+        self.0 >> 47 & 1 == 1
     }
 
     /// The group of paths whose packets share the pool ([`super::path::PoolPath::groups`]).
@@ -70,6 +79,7 @@ impl std::fmt::Debug for PoolKey {
             .field("class", &self.class().value())
             .field("ecn_capable", &self.is_ecn_capable())
             .field("bucket", &self.bucket())
+            .field("ipv6", &self.is_ipv6())
             .finish()
     }
 }
@@ -269,6 +279,7 @@ mod tests {
 
     use proptest::prelude::*;
 
+    use super::super::stream_detector::Addresses;
     use super::*;
 
     fn key(number: u16) -> PoolKey {
@@ -293,10 +304,15 @@ mod tests {
         #[test]
         fn a_flow_stays_in_one_of_the_buckets(flow in any::<u32>(), buckets in 1u8..) {
             let fields = StreamFields {
-                source: 0, destination: 0, protocol: 17, has_ports: false, source_port: 0, destination_port: 0,
+                addresses: Addresses::V4 { source: 0, destination: 0 }, protocol: 17, has_ports: false, source_port: 0, destination_port: 0,
                 dscp: Dscp::default(), ecn: 0, length: 20, is_fragment: false, flow, pair: 0,
             };
-            prop_assert!(PoolKey::of_stream(1, RuleIndex(2), &fields, buckets).bucket() < buckets);
+            let key = PoolKey::of_stream(1, RuleIndex(2), &fields, buckets);
+            prop_assert!(key.bucket() < buckets);
+            let fields = StreamFields { addresses: Addresses::V6 { source: 0, destination: 0 }, ..fields };
+            let key6 = PoolKey::of_stream(1, RuleIndex(2), &fields, buckets);
+            prop_assert_eq!((key.is_ipv6(), key6.is_ipv6()), (false, true));
+            prop_assert_eq!((key6.group(), key6.rule(), key6.bucket()), (1, RuleIndex(2), key.bucket()));
         }
 
         /// Against std's map, with so few slots that keys crowd and wrap around the end of the table.

@@ -8,11 +8,13 @@
     deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable)
 )]
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use super::hello::Hello;
 use super::wire::{Kind, PoolHeader, PooledPacket, WireError};
 use crate::packet::ipv4::{Ipv4Header, PROTOCOL_UDP};
+use crate::packet::ipv6::Ipv6Header;
+use crate::packet::ipv6_extension::UpperLayer;
 use crate::packet::udp::{self, UdpHeader, Verdict};
 
 /// Whether a peer may send without a UDP checksum (RFC 6935 names what that takes).
@@ -109,21 +111,56 @@ pub fn detect<'a, P>(
     header: &Ipv4Header,
     l4: &'a [u8],
     port: u16,
-    peer_of: impl Fn(Ipv4Addr) -> Option<(P, ZeroChecksum)>,
+    peer_of: impl Fn(IpAddr) -> Option<(P, ZeroChecksum)>,
 ) -> Result<Detection<'a, P>, PooledDrop> {
-    let to_pool_port = matches!(l4, [_, _, d0, d1, ..] if u16::from_be_bytes([*d0, *d1]) == port);
-    if header.protocol != PROTOCOL_UDP || header.fragment_offset != 0 || !to_pool_port {
+    if header.protocol != PROTOCOL_UDP || header.fragment_offset != 0 || !is_to_port(l4, port) {
         return Ok(Detection::NotPooled);
     }
-    let (peer, zero_checksum) = peer_of(header.src).ok_or(PooledDrop::UnknownPeer)?;
+    let (peer, zero_checksum) = peer_of(header.src.into()).ok_or(PooledDrop::UnknownPeer)?;
     if header.is_fragment() {
         return Err(PooledDrop::Fragment);
     }
+    judge(peer, zero_checksum, l4, || udp::verify(header.src, header.dst, l4))
+}
+
+/// As [`detect`], for an outer packet of IPv6: `upper` is what is behind its headers, `l4` all of that. A checksum of 0 is
+/// refused there but from peers that may (RFC 6935, RFC 6936).
+#[inline]
+pub fn detect6<'a, P>(
+    header: &Ipv6Header,
+    upper: &UpperLayer,
+    l4: &'a [u8],
+    port: u16,
+    peer_of: impl Fn(IpAddr) -> Option<(P, ZeroChecksum)>,
+) -> Result<Detection<'a, P>, PooledDrop> {
+    if upper.protocol != PROTOCOL_UDP || !upper.is_first() || !is_to_port(l4, port) {
+        return Ok(Detection::NotPooled);
+    }
+    let (peer, zero_checksum) = peer_of(header.src.into()).ok_or(PooledDrop::UnknownPeer)?;
+    if upper.is_fragment() {
+        return Err(PooledDrop::Fragment);
+    }
+    judge(peer, zero_checksum, l4, || udp::verify6(header.src, header.dst, l4))
+}
+
+#[inline(always)]
+fn is_to_port(l4: &[u8], port: u16) -> bool {
+    matches!(l4, [_, _, d0, d1, ..] if u16::from_be_bytes([*d0, *d1]) == port)
+}
+
+/// Whether a whole datagram from a peer is sound.
+#[inline(always)]
+fn judge<'a, P>(
+    peer: P,
+    zero_checksum: ZeroChecksum,
+    l4: &'a [u8],
+    verdict: impl FnOnce() -> Verdict,
+) -> Result<Detection<'a, P>, PooledDrop> {
     let udp = UdpHeader::parse(l4).map_err(|_| PooledDrop::UdpLength)?;
     if usize::from(udp.length) != l4.len() {
         return Err(PooledDrop::UdpLength);
     }
-    match (udp::verify(header.src, header.dst, l4), zero_checksum) {
+    match (verdict(), zero_checksum) {
         (Verdict::Valid, _) | (Verdict::Absent, ZeroChecksum::Allowed) => {}
         (Verdict::Wrong, _) | (Verdict::Absent, ZeroChecksum::Refused) => return Err(PooledDrop::UdpChecksum),
     }
@@ -140,10 +177,13 @@ pub fn detect<'a, P>(
 
 #[cfg(test)]
 mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
     use proptest::prelude::*;
 
     use super::*;
     use crate::packet::Sum;
+    use crate::packet::ipv6_extension::Fragment;
     use crate::packet::mutation::mutated;
     use crate::pool::hello::tests::{HELLO, hello};
     use crate::pool::wire::PORT;
@@ -151,6 +191,7 @@ mod tests {
 
     const PEER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
     const US: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+    const PEER6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 7);
     const SRC_PORT: u16 = 40_000;
 
     fn header() -> Ipv4Header {
@@ -179,8 +220,8 @@ mod tests {
         bytes
     }
 
-    fn peer_of(zero_checksum: ZeroChecksum) -> impl Fn(Ipv4Addr) -> Option<(u16, ZeroChecksum)> {
-        move |src| (src == PEER).then_some((3, zero_checksum))
+    fn peer_of(zero_checksum: ZeroChecksum) -> impl Fn(IpAddr) -> Option<(u16, ZeroChecksum)> {
+        move |src| (src == PEER || src == PEER6).then_some((3, zero_checksum))
     }
 
     fn detected<'a>(header: &Ipv4Header, l4: &'a [u8]) -> Result<Detection<'a, u16>, PooledDrop> {
@@ -247,6 +288,44 @@ mod tests {
         l4[6] = 1;
         let wrong = detect(&header(), &l4, PORT, peer_of(ZeroChecksum::Allowed));
         assert_eq!(wrong.map(|_| ()), Err(PooledDrop::UdpChecksum), "a wrong one is wrong for everybody");
+    }
+
+    #[test]
+    fn over_ipv6_the_same_is_asked_of_a_packet() {
+        let us = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+        let mut l4 = datagram(PORT, &pooled(&[60, 61]));
+        let mut udp = UdpHeader::parse(&l4).unwrap();
+        udp.checksum = udp.checksum_over6(PEER6, us, Sum::of(&l4[8..]));
+        udp.write(l4.first_chunk_mut().unwrap());
+        let header = |src| Ipv6Header {
+            traffic_class: 0,
+            flow_label: 0,
+            payload_len: l4.len() as u16,
+            next_header: PROTOCOL_UDP,
+            hop_limit: 63,
+            src,
+            dst: us,
+        };
+        let whole = UpperLayer { protocol: PROTOCOL_UDP, protocol_at: 6, offset: 40, fragment: None };
+        let found = |src, upper: UpperLayer, l4: &[u8], zero| {
+            detect6(&header(src), &upper, l4, PORT, peer_of(zero))
+                .map(|found| matches!(found, Detection::Pooled { .. }))
+        };
+        let (refused, allowed) = (ZeroChecksum::Refused, ZeroChecksum::Allowed);
+        assert_eq!(found(PEER6, whole, &l4, refused), Ok(true));
+        assert_eq!(found(us, whole, &l4, refused), Err(PooledDrop::UnknownPeer));
+        let part = |offset| UpperLayer { fragment: Some(Fragment { offset, more: true }), ..whole };
+        assert_eq!(found(PEER6, part(0), &l4, refused), Err(PooledDrop::Fragment));
+        assert_eq!(found(PEER6, part(8), &l4, refused), Ok(false));
+        assert_eq!(found(PEER6, UpperLayer { protocol: 6, ..whole }, &l4, refused), Ok(false));
+        assert_eq!(found(PEER6, whole, &l4[..l4.len() - 1], refused), Err(PooledDrop::UdpLength));
+        let mut other = l4.clone();
+        *other.last_mut().unwrap() ^= 1;
+        assert_eq!(found(PEER6, whole, &other, allowed), Err(PooledDrop::UdpChecksum));
+        other = l4.clone();
+        other[6..8].fill(0);
+        assert_eq!(found(PEER6, whole, &other, refused), Err(PooledDrop::UdpChecksum));
+        assert_eq!(found(PEER6, whole, &other, allowed), Ok(true));
     }
 
     #[test]

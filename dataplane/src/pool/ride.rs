@@ -6,6 +6,7 @@
 
 use std::net::IpAddr;
 
+use super::hello::Capabilities;
 use super::open_pools::PoolKey;
 use super::path::PoolPath;
 use super::representation::Format;
@@ -32,6 +33,8 @@ pub struct PeerPath {
     pub checksum: bool,
     /// The protocol it speaks.
     pub format: Format,
+    /// What it says that it takes.
+    pub capabilities: Capabilities,
 }
 
 /// A stream packet's ride.

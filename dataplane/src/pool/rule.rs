@@ -4,14 +4,13 @@
 //! a packet decides. Size and count decide about admission only: a packet that is too large for its rule does not fall
 //! through to the next one.
 
-use std::net::Ipv4Addr;
-use std::ops::RangeInclusive;
+use std::ops::{BitAnd, BitOr, BitXor, RangeInclusive};
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 use super::path::SharedHops;
 use super::representation::{Index, Lone, Representation};
-use super::stream_detector::StreamFields;
+use super::stream_detector::{Addresses, StreamFields};
 use super::window::MAX_WINDOWS;
 use crate::arch::TickSpan;
 
@@ -47,10 +46,10 @@ pub struct Match {
     pub source_ports: Option<RangeInclusive<u16>>,
     /// Destination ports: what the configuration calls `ports`. Fits only packets that have ports.
     pub destination_ports: Option<RangeInclusive<u16>>,
-    /// Where the packet comes from.
-    pub source: Option<Ipv4Net>,
+    /// Where the packet comes from; a rule that names a prefix is for packets of its family.
+    pub source: Option<IpNet>,
     /// Where the packet goes to.
-    pub destination: Option<Ipv4Net>,
+    pub destination: Option<IpNet>,
     /// Its class.
     pub dscp: Option<Dscp>,
 }
@@ -127,7 +126,9 @@ pub enum RuleSetError {
     EmptyPortRange { rule: String, end: &'static str, first: u16, last: u16 },
     #[error("rule {rule:?}: max_count {max_count}: at least 2 packets share a ride")]
     CountTooSmall { rule: String, max_count: u8 },
-    #[error("rule {rule:?}: max_size {max_size}: no IPv4 packet is shorter than 20 bytes")]
+    #[error("rule {0:?}: source and destination are of different families: no packet is")]
+    MixedFamilies(String),
+    #[error("rule {rule:?}: max_size {max_size}: no IP packet is shorter than 20 bytes")]
     SizeTooSmall { rule: String, max_size: u16 },
     #[error("rule {0:?}: its window is one more than the {MAX_WINDOWS} different ones that are possible")]
     TooManyWindows(String),
@@ -137,8 +138,10 @@ pub enum RuleSetError {
 #[derive(Clone, Debug, Default)]
 pub struct RuleSet {
     rules: Box<[Rule]>,
-    /// The match of each rule, apart from the rest so that a scan touches few cache lines.
-    compiled: Box<[CompiledMatch]>,
+    /// The match of each rule for IPv4 packets, apart from the rest so that a scan touches few cache lines.
+    compiled4: Box<[CompiledMatch<u32>]>,
+    /// The same for IPv6 packets, whose addresses take four times as much.
+    compiled6: Box<[CompiledMatch<u128>]>,
 }
 
 impl RuleSet {
@@ -163,15 +166,19 @@ impl RuleSet {
                 return Err(RuleSetError::TooManyWindows(rule.name.clone()));
             }
         }
-        let compiled = rules.iter().map(|rule| CompiledMatch::new(&rule.matcher)).collect();
-        Ok(RuleSet { rules: rules.into(), compiled })
+        let compiled4 = rules.iter().map(|rule| CompiledMatch::new(&rule.matcher, prefix4)).collect();
+        let compiled6 = rules.iter().map(|rule| CompiledMatch::new(&rule.matcher, prefix6)).collect();
+        Ok(RuleSet { rules: rules.into(), compiled4, compiled6 })
     }
 
     /// The first rule whose match fits the packet. Neither size nor count are looked at.
     #[inline]
     pub fn first_match(&self, fields: &StreamFields) -> Option<RuleIndex> {
         let class = class_word(fields.protocol, fields.dscp, fields.has_ports);
-        let position = self.compiled.iter().position(|compiled| compiled.fits(fields, class))?;
+        let position = match fields.addresses {
+            Addresses::V4 { source, destination } => first_fit(&self.compiled4, source, destination, fields, class),
+            Addresses::V6 { source, destination } => first_fit(&self.compiled6, source, destination, fields, class),
+        }?;
         u16::try_from(position).ok().map(RuleIndex)
     }
 
@@ -200,6 +207,11 @@ fn check(rule: &Rule) -> Result<(), RuleSetError> {
     if rule.max_size < 20 {
         return Err(RuleSetError::SizeTooSmall { rule: rule.name.clone(), max_size: rule.max_size });
     }
+    if let (Some(source), Some(destination)) = (rule.matcher.source, rule.matcher.destination)
+        && source.addr().is_ipv4() != destination.addr().is_ipv4()
+    {
+        return Err(RuleSetError::MixedFamilies(rule.name.clone()));
+    }
     let ends = [("source", &rule.matcher.source_ports), ("destination", &rule.matcher.destination_ports)];
     for (end, ports) in ends {
         if let Some(ports) = ports
@@ -218,13 +230,17 @@ fn class_word(protocol: u8, dscp: Dscp, has_ports: bool) -> u32 {
     u32::from(protocol) | u32::from(dscp.value()) << 8 | u32::from(has_ports) << 16
 }
 
-/// A [`Match`] as masks and values: 32 bytes, three masked comparisons and two ranges, no branch but the last.
+/// A bit of class words that no packet has: a match that asks for it fits none.
+const NO_PACKET: u32 = 1 << 31;
+
+/// A [`Match`] as masks and values for addresses of type `A`: 32 bytes for IPv4. Three masked comparisons and two ranges, no
+/// branch but the last.
 #[derive(Clone, Copy, Debug)]
-struct CompiledMatch {
-    source_mask: u32,
-    source: u32,
-    destination_mask: u32,
-    destination: u32,
+struct CompiledMatch<A> {
+    source_mask: A,
+    source: A,
+    destination_mask: A,
+    destination: A,
     class_mask: u32,
     class: u32,
     first_source_port: u16,
@@ -233,12 +249,45 @@ struct CompiledMatch {
     destination_ports_span: u16,
 }
 
-impl CompiledMatch {
-    fn new(matcher: &Match) -> CompiledMatch {
-        let prefix = |net: Option<Ipv4Net>| match net {
-            Some(net) => (u32::from(net.netmask()), u32::from(net.network())),
-            None => (0, u32::from(Ipv4Addr::UNSPECIFIED)),
-        };
+/// Mask and value of a prefix that IPv4 addresses are in; None where none is.
+fn prefix4(net: IpNet) -> Option<(u32, u32)> {
+    match net {
+        IpNet::V4(net) => Some((net.netmask().to_bits(), net.network().to_bits())),
+        IpNet::V6(_) => None,
+    }
+}
+
+/// Mask and value of a prefix that IPv6 addresses are in; None where none is.
+fn prefix6(net: IpNet) -> Option<(u128, u128)> {
+    match net {
+        IpNet::V4(_) => None,
+        IpNet::V6(net) => Some((net.netmask().to_bits(), net.network().to_bits())),
+    }
+}
+
+#[inline(always)]
+fn first_fit<A: Bits>(
+    compiled: &[CompiledMatch<A>],
+    source: A,
+    destination: A,
+    fields: &StreamFields,
+    class: u32,
+) -> Option<usize> {
+    compiled.iter().position(|compiled| compiled.fits(source, destination, fields, class))
+}
+
+/// An address as an integer.
+trait Bits: Copy + Default + PartialEq + BitAnd<Output = Self> + BitOr<Output = Self> + BitXor<Output = Self> {}
+
+impl Bits for u32 {}
+impl Bits for u128 {}
+
+impl<A: Bits> CompiledMatch<A> {
+    /// `prefix` gives a prefix's mask and value, or None where it is of the other family.
+    fn new(matcher: &Match, prefix: impl Fn(IpNet) -> Option<(A, A)>) -> CompiledMatch<A> {
+        let of_other_family =
+            [matcher.source, matcher.destination].into_iter().flatten().any(|net| prefix(net).is_none());
+        let prefix = |net: Option<IpNet>| net.and_then(&prefix).unwrap_or_default();
         let ports = |ports: &Option<RangeInclusive<u16>>| match ports {
             Some(ports) => (*ports.start(), ports.end().saturating_sub(*ports.start())),
             None => (0, u16::MAX),
@@ -254,6 +303,8 @@ impl CompiledMatch {
             needs_ports,
         );
         let class = class_word(matcher.protocol.unwrap_or(0), matcher.dscp.unwrap_or_default(), needs_ports);
+        let never = if of_other_family { NO_PACKET } else { 0 };
+        let (class_mask, class) = (class_mask | never, class | never);
         CompiledMatch {
             source_mask,
             source,
@@ -269,18 +320,23 @@ impl CompiledMatch {
     }
 
     #[inline(always)]
-    fn fits(&self, fields: &StreamFields, class: u32) -> bool {
-        let differs = (fields.source & self.source_mask) ^ self.source
-            | (fields.destination & self.destination_mask) ^ self.destination
-            | (class & self.class_mask) ^ self.class;
+    fn fits(&self, source: A, destination: A, fields: &StreamFields, class: u32) -> bool {
+        let differs =
+            (source & self.source_mask) ^ self.source | (destination & self.destination_mask) ^ self.destination;
+        let class_differs = (class & self.class_mask) ^ self.class;
         let source_port = fields.source_port.wrapping_sub(self.first_source_port);
         let destination_port = fields.destination_port.wrapping_sub(self.first_destination_port);
-        (differs == 0) & (source_port <= self.source_ports_span) & (destination_port <= self.destination_ports_span)
+        (differs == A::default())
+            & (class_differs == 0)
+            & (source_port <= self.source_ports_span)
+            & (destination_port <= self.destination_ports_span)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::{IpAddr, Ipv6Addr};
+
     use proptest::prelude::*;
 
     use super::*;
@@ -292,8 +348,10 @@ mod tests {
     fn fields(source: [u8; 4], destination: [u8; 4], protocol: u8, ports: Option<(u16, u16)>) -> StreamFields {
         let (source_port, destination_port) = ports.unwrap_or((0, 0));
         StreamFields {
-            source: u32::from_be_bytes(source),
-            destination: u32::from_be_bytes(destination),
+            addresses: Addresses::V4 {
+                source: u32::from_be_bytes(source),
+                destination: u32::from_be_bytes(destination),
+            },
             protocol,
             has_ports: ports.is_some(),
             source_port,
@@ -352,10 +410,17 @@ mod tests {
         proptest::option::of((0u16..20, 0u16..20).prop_map(|(a, b)| a.min(b)..=a.max(b)))
     }
 
-    fn any_net() -> impl Strategy<Value = Option<Ipv4Net>> {
-        proptest::option::of((0u32..4, 30u8..=32).prop_map(|(low, length)| {
-            Ipv4Net::new(Ipv4Addr::from(0x0a00_0000 + low), length).expect("a valid prefix length")
+    /// Prefixes of both families with the same low bits.
+    fn any_net() -> impl Strategy<Value = Option<IpNet>> {
+        proptest::option::of((0u8..4, 0u8..3, any::<bool>()).prop_map(|(low, short, is_ipv6)| {
+            let address = if is_ipv6 { address6(low).into() } else { IpAddr::from([10, 0, 0, low]) };
+            let bits = if is_ipv6 { 128 } else { 32 };
+            IpNet::new(address, bits - short).expect("a valid prefix length")
         }))
+    }
+
+    fn address6(low: u8) -> Ipv6Addr {
+        Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, u16::from(low))
     }
 
     proptest! {
@@ -365,10 +430,17 @@ mod tests {
             protocol in proptest::option::of(16u8..18), source_ports in any_ports(), destination_ports in any_ports(),
             source in any_net(), destination in any_net(), dscp in proptest::option::of(45u8..47),
             packet_protocol in 16u8..18, ports in proptest::option::of((0u16..20, 0u16..20)), low in (0u8..4, 0u8..4),
+            is_ipv6: bool,
         ) {
             let dscp = dscp.map(Dscp);
             let matcher = Match { protocol, source_ports, destination_ports, source, destination, dscp };
-            let packet = fields([10, 0, 0, low.0], [10, 0, 0, low.1], packet_protocol, ports);
+            let mut packet = fields([10, 0, 0, low.0], [10, 0, 0, low.1], packet_protocol, ports);
+            let mut addresses = [low.0, low.1].map(|low| IpAddr::from([10, 0, 0, low]));
+            if is_ipv6 {
+                let [source, destination] = [low.0, low.1].map(|low| address6(low).to_bits());
+                packet.addresses = Addresses::V6 { source, destination };
+                addresses = [low.0, low.1].map(|low| address6(low).into());
+            }
             let port_fits = |range: &Option<RangeInclusive<u16>>, port| match (range, ports) {
                 (None, _) => true,
                 (Some(_), None) => false,
@@ -376,12 +448,15 @@ mod tests {
             };
             let expected = matcher.protocol.is_none_or(|value| value == packet.protocol)
                 && matcher.dscp.is_none_or(|value| value == packet.dscp)
-                && matcher.source.is_none_or(|net| net.contains(&Ipv4Addr::from(packet.source)))
-                && matcher.destination.is_none_or(|net| net.contains(&Ipv4Addr::from(packet.destination)))
+                && matcher.source.is_none_or(|net| net.contains(&addresses[0]))
+                && matcher.destination.is_none_or(|net| net.contains(&addresses[1]))
                 && port_fits(&matcher.source_ports, packet.source_port)
                 && port_fits(&matcher.destination_ports, packet.destination_port);
-            let rules = RuleSet::new(vec![rule("r", matcher)]).expect("a sound set");
-            prop_assert_eq!(rules.first_match(&packet).is_some(), expected);
+            let is_mixed = matches!((source, destination), (Some(IpNet::V4(_)), Some(IpNet::V6(_))) | (Some(IpNet::V6(_)), Some(IpNet::V4(_))));
+            match RuleSet::new(vec![rule("r", matcher)]) {
+                Ok(rules) => prop_assert_eq!((rules.first_match(&packet).is_some(), is_mixed), (expected, false)),
+                Err(error) => prop_assert_eq!((error, is_mixed), (RuleSetError::MixedFamilies("r".into()), true)),
+            }
         }
     }
 }

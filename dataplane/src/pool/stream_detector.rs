@@ -1,23 +1,32 @@
 //! Finds stream packets: reads the few header fields that pooling depends on and asks the rules.
 //!
-//! Called once per forwarded IPv4 packet where rules exist. Packets are read with bounds checked, so a packet that was
+//! Called once per forwarded packet where rules exist. Packets are read with bounds checked, so a packet that was
 //! never validated is merely no stream packet.
 
 use super::rule::{Dscp, RuleIndex, RuleSet};
+use crate::packet::ipv6::Ipv6Header;
+use crate::packet::ipv6_extension::UpperLayer;
 
 /// A random number, the same for the life of a worker, that makes flow hashes unpredictable to senders: otherwise
 /// one could choose flows that crowd each other out of the order table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlowSeed(pub u64);
 
-/// What pooling wants to know of an IPv4 packet. Integers are in host byte order.
+/// Where a packet comes from and goes to, in host byte order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Addresses {
+    /// Of an IPv4 packet.
+    V4 { source: u32, destination: u32 },
+    /// Of an IPv6 packet.
+    V6 { source: u128, destination: u128 },
+}
+
+/// What pooling wants to know of an IP packet. Integers are in host byte order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StreamFields {
-    /// Source address.
-    pub source: u32,
-    /// Destination address.
-    pub destination: u32,
-    /// IP protocol number.
+    /// Source and destination.
+    pub addresses: Addresses,
+    /// IP protocol number: that of the upper layer.
     pub protocol: u8,
     /// Whether the protocol has ports and the packet carries them: no fragment does, as later ones have none.
     pub has_ports: bool,
@@ -29,13 +38,13 @@ pub struct StreamFields {
     pub dscp: Dscp,
     /// The ECN field (RFC 3168), 0 to 3; anything but 0 is ECN-capable.
     pub ecn: u8,
-    /// Total length in bytes, header included.
+    /// Length of the packet in bytes, header included.
     pub length: u16,
     /// Whether this is a fragment, the first included.
     pub is_fragment: bool,
     /// Hash of addresses, protocol and ports: packets that must stay in order have the same.
     pub flow: u32,
-    /// Hash of addresses and protocol: all that a fragment tells of its flow.
+    /// Hash of what a fragment tells of its flow: addresses and, in IPv4, protocol (in IPv6 only the first may say it).
     pub pair: u32,
 }
 
@@ -63,10 +72,18 @@ const MORE_FRAGMENTS: u16 = 0x2000;
 const FRAGMENT_OFFSET: u16 = 0x1fff;
 
 impl StreamFields {
-    /// Reads an IPv4 packet that starts with its header and ends with its last byte (no link padding).
-    /// None where it is no such packet.
+    /// Reads an IP packet that starts with its header and ends with its last byte (no link padding). None where it is no
+    /// such packet, or what it carries cannot be found.
     #[inline]
     pub fn read(packet: &[u8], seed: FlowSeed) -> Option<StreamFields> {
+        match packet.first() {
+            Some(0x60..=0x6f) => StreamFields::read6(packet, seed),
+            _ => StreamFields::read4(packet, seed),
+        }
+    }
+
+    #[inline(always)]
+    fn read4(packet: &[u8], seed: FlowSeed) -> Option<StreamFields> {
         let header = packet.first_chunk::<20>()?;
         let &[version_ihl, tos, l0, l1, _, _, f0, f1, _, protocol, _, _, s0, s1, s2, s3, d0, d1, d2, d3] = header;
         let length = u16::from_be_bytes([l0, l1]);
@@ -85,8 +102,7 @@ impl StreamFields {
         let destination = u32::from_be_bytes([d0, d1, d2, d3]);
         let pair = pair_hash(seed, source, destination, protocol);
         Some(StreamFields {
-            source,
-            destination,
+            addresses: Addresses::V4 { source, destination },
             protocol,
             has_ports: ports.is_some(),
             source_port: u16::from_be_bytes([p0, p1]),
@@ -98,6 +114,41 @@ impl StreamFields {
             flow: flow_hash(pair, u32::from_be_bytes([p0, p1, p2, p3])),
             pair: (pair >> 32) as u32,
         })
+    }
+
+    /// The flow label is not part of the flow: nothing makes a source give all packets that must stay in order the same.
+    #[inline]
+    fn read6(packet: &[u8], seed: FlowSeed) -> Option<StreamFields> {
+        let header = Ipv6Header::parse(packet).ok()?;
+        let length = u16::try_from(packet.len()).ok().filter(|_| header.total_len() == packet.len())?;
+        let upper = UpperLayer::find(&header, packet).ok()?;
+        let is_fragment = upper.is_fragment();
+        let ports = match upper.bytes(&header, packet).first_chunk::<4>() {
+            Some(&ports) if has_ports(upper.protocol) && !is_fragment => Some(ports),
+            _ => None,
+        };
+        let [p0, p1, p2, p3] = ports.unwrap_or_default();
+        let (source, destination) = (header.src.to_bits(), header.dst.to_bits());
+        let pair = pair_hash6(seed, source, destination);
+        Some(StreamFields {
+            addresses: Addresses::V6 { source, destination },
+            protocol: upper.protocol,
+            has_ports: ports.is_some(),
+            source_port: u16::from_be_bytes([p0, p1]),
+            destination_port: u16::from_be_bytes([p2, p3]),
+            dscp: Dscp::of_tos(header.traffic_class),
+            ecn: header.ecn(),
+            length,
+            is_fragment,
+            flow: flow_hash(pair ^ u64::from(upper.protocol) << 32, u32::from_be_bytes([p0, p1, p2, p3])),
+            pair: (pair >> 32) as u32,
+        })
+    }
+
+    /// Whether it is an IPv6 packet.
+    #[inline(always)]
+    pub fn is_ipv6(&self) -> bool {
+        matches!(self.addresses, Addresses::V6 { .. })
     }
 
     /// Whether routers may mark this packet instead of dropping it (RFC 3168: ECT(0), ECT(1), and CE, which was one).
@@ -143,6 +194,14 @@ fn pair_hash(seed: FlowSeed, source: u32, destination: u32, protocol: u8) -> u64
 }
 
 #[inline(always)]
+fn pair_hash6(seed: FlowSeed, source: u128, destination: u128) -> u64 {
+    // Both factors have the seed in them: nobody outside can choose one that makes the product zero.
+    let turned = seed.0.rotate_left(32);
+    let half = mix(source as u64 ^ seed.0, (source >> 64) as u64 ^ turned ^ 0x9e37_79b9_7f4a_7c15);
+    mix(half ^ destination as u64, (destination >> 64) as u64 ^ turned ^ 0xd6e8_feb8_6659_fd93)
+}
+
+#[inline(always)]
 fn flow_hash(pair: u64, ports: u32) -> u32 {
     (mix(pair ^ u64::from(ports), 0xd6e8_feb8_6659_fd93) >> 32) as u32
 }
@@ -174,7 +233,7 @@ mod tests {
     #[test]
     fn a_udp_packet_is_read_field_by_field() {
         let fields = StreamFields::read(&udp(60), SEED).expect("a sound packet");
-        assert_eq!((fields.source, fields.destination), (0x0a00_0001, 0x0a00_0002));
+        assert_eq!(fields.addresses, Addresses::V4 { source: 0x0a00_0001, destination: 0x0a00_0002 });
         assert_eq!((fields.source_port, fields.destination_port, fields.has_ports), (5000, 16384, true));
         assert_eq!((fields.dscp.value(), fields.ecn, fields.length, fields.is_fragment), (46, 1, 60, false));
         assert!(fields.is_ecn_capable());
@@ -221,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_whole_ipv4_packet_is_not_read() {
+    fn what_is_no_whole_ip_packet_is_not_read() {
         assert!(StreamFields::read(&udp(20), SEED).is_some());
         let mut padded = udp(40);
         padded.push(0);
@@ -251,9 +310,73 @@ mod tests {
         assert_eq!(hash(&base, SEED), hash(&class, SEED), "a flow that changes class stays in order");
     }
 
+    /// A UDP packet of 60 bytes over IPv6, with extension headers of these kinds, eight bytes each.
+    fn udp6(kinds: &[u8]) -> Vec<u8> {
+        let mut packet = vec![0u8; 40];
+        packet[..8].copy_from_slice(&[0x6b, 0x91, 0x23, 0x45, 0, 20 + 8 * kinds.len() as u8, 17, 64]);
+        (packet[8], packet[23], packet[24], packet[39]) = (0x20, 1, 0x20, 2);
+        let mut chain: Vec<u8> = kinds.iter().flat_map(|_| [17, 0, 0, 0, 0, 0, 0, 0]).collect();
+        for (at, kind) in kinds.iter().enumerate() {
+            let said_at = if at == 0 { &mut packet[6] } else { &mut chain[8 * (at - 1)] };
+            *said_at = *kind;
+        }
+        packet.extend(chain);
+        packet.extend([0x13, 0x88, 0x40, 0x00]);
+        packet.extend([0; 16]);
+        packet
+    }
+
+    #[test]
+    fn an_ipv6_packet_is_read_field_by_field_and_behind_its_extension_headers() {
+        for kinds in [&[][..], &[0], &[60, 43], &[44]] {
+            let packet = udp6(kinds);
+            let fields = StreamFields::read(&packet, SEED).expect("a sound packet");
+            let (source, destination) = (0x20 << 120 | 1, 0x20 << 120 | 2);
+            assert_eq!(fields.addresses, Addresses::V6 { source, destination });
+            assert_eq!((fields.protocol, fields.source_port, fields.destination_port), (17, 5000, 16384), "{kinds:?}");
+            assert_eq!((fields.dscp.value(), fields.ecn, usize::from(fields.length)), (46, 1, packet.len()));
+            assert!(fields.has_ports && !fields.is_fragment && fields.is_ipv6());
+        }
+    }
+
+    #[test]
+    fn ipv6_fragments_have_no_ports_and_the_pair_of_their_flow() {
+        let whole = StreamFields::read(&udp6(&[]), SEED).expect("a sound packet");
+        for (offset, protocol) in [([0, 1], 17), ([0, 9], 17), ([0, 8], 60)] {
+            let mut packet = udp6(&[44]);
+            packet[40] = protocol;
+            packet[42..44].copy_from_slice(&offset);
+            let fields = StreamFields::read(&packet, SEED).expect("a sound packet");
+            assert!(fields.is_fragment && !fields.has_ports, "{offset:?}");
+            assert_eq!(fields.pair, whole.pair, "whatever the fragmentable part begins with");
+        }
+    }
+
+    #[test]
+    fn ipv6_flows_differ_by_each_field_and_by_seed_and_not_by_flow_label() {
+        let base = udp6(&[]);
+        let hash = |packet: &[u8], seed| StreamFields::read(packet, seed).expect("a sound packet").flow;
+        for at in (8..40).chain(40..44) {
+            let mut other = base.clone();
+            other[at] ^= 1;
+            assert_ne!(hash(&base, SEED), hash(&other, SEED), "byte {at} does not matter");
+        }
+        assert_ne!(hash(&base, SEED), hash(&base, FlowSeed(1)));
+        let mut label = base.clone();
+        label[3] = 0;
+        assert_eq!(hash(&base, SEED), hash(&label, SEED));
+        let mut padded = base.clone();
+        padded.push(0);
+        assert_eq!(StreamFields::read(&padded, SEED), None);
+        assert_eq!(StreamFields::read(&udp6(&[60; 9]), SEED), None, "nobody knows what it carries");
+    }
+
     proptest! {
         #[test]
-        fn no_bytes_make_it_panic(packet in proptest::collection::vec(any::<u8>(), 0..80)) {
+        fn no_bytes_make_it_panic(mut packet in proptest::collection::vec(any::<u8>(), 0..80), version in 0u8..3) {
+            if let Some(first) = packet.first_mut().filter(|_| version > 0) {
+                *first = if version == 1 { 0x45 } else { 0x60 };
+            }
             if let Some(fields) = StreamFields::read(&packet, SEED) {
                 prop_assert_eq!(usize::from(fields.length), packet.len());
             }

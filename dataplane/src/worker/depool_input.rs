@@ -1,20 +1,18 @@
 //! Third stage, for what comes to the pool port: pooled packets are taken apart, hellos go to the control thread.
 
-use std::net::Ipv4Addr;
-
 use arrayvec::ArrayVec;
 
 use crate::dpdk::{HEADROOM, Mbuf, Nic};
 use crate::packet::ecn::{CE, mark_congestion};
 use crate::pool::packet_depooler::depool;
-use crate::pool::pooled_packet_detector::{Detection, PooledDrop, detect};
+use crate::pool::pooled_packet_detector::{Detection, PooledDrop};
 use crate::pool::wire::WireError;
 
 use super::counters::Counter;
 use super::drop::Drop;
 use super::event::{Event, HELLO_BYTES};
 use super::moment::Moment;
-use super::origin::{Family, Origin, Packet};
+use super::origin::{Family, Header, Origin, Packet};
 use super::output::Output;
 use super::reentry::{MAX_DEPTH, Reentry};
 use super::stages::Stages;
@@ -22,14 +20,13 @@ use super::stages::Stages;
 impl<N: Nic> Stages<N> {
     /// Takes a packet to the pool port of one of our addresses.
     #[inline]
-    pub(super) fn depool_input(&mut self, packet: Packet, moment: &Moment<'_>) {
+    pub(super) fn depool_input<H: Header>(&mut self, packet: Packet<H>, moment: &Moment<'_>) {
         let peers = &moment.state.peers;
-        let peer_of = |address: Ipv4Addr| {
-            let index = peers.find(address.into())?;
+        let peer_of = |address| {
+            let index = peers.find(address)?;
             Some((index, peers.get(index)?.zero_checksum))
         };
-        let payload = packet.header.payload(packet.mbuf.bytes()).unwrap_or_default();
-        match detect(&packet.header, payload, moment.state.pool_port, peer_of) {
+        match packet.header.detect(packet.mbuf.bytes(), moment.state.pool_port, peer_of) {
             Ok(Detection::Pooled { peer, src_port, packet: pooled }) => {
                 if usize::from(packet.origin.depth) >= MAX_DEPTH {
                     return self.out.drop(packet.mbuf, Drop::PoolNesting);
@@ -57,11 +54,11 @@ impl<N: Nic> Stages<N> {
     }
 
     #[cold]
-    fn hello(&mut self, packet: Packet) {
+    fn hello<H: Header>(&mut self, packet: Packet<H>) {
         let mut payload = ArrayVec::new();
-        let udp = packet.header.payload(packet.mbuf.bytes()).unwrap_or_default();
+        let udp = packet.header.upper_layer(packet.mbuf.bytes());
         payload.extend(udp.iter().copied().skip(crate::packet::udp::HEADER_LEN).take(HELLO_BYTES));
-        if self.out.tell(Event::Hello { from: packet.header.src.into(), payload }) {
+        if self.out.tell(Event::Hello { from: packet.header.src(), payload }) {
             self.out.counters.add(Counter::AbsorbedControl, 1);
             self.mempool.free(packet.mbuf);
         } else {

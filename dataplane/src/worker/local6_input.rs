@@ -1,4 +1,4 @@
-//! Third stage, for IPv6 that is addressed to this router: neighbour discovery, echo requests.
+//! Third stage, for IPv6 that is addressed to this router: pooled packets, hellos, neighbour discovery, echo requests.
 
 use crate::dpdk::Nic;
 use crate::packet::icmpv6::{self, ErrorKind, echo_reply};
@@ -25,6 +25,9 @@ impl<N: Nic> Stages<N> {
         {
             return self.refuse_extensions(packet, why, moment);
         }
+        if self.is_to_pool_port6(&packet, &upper, moment) {
+            return self.depool_input(packet, moment);
+        }
         if upper.is_fragment() {
             return self.out.drop(packet.mbuf, Drop::LocalFragment);
         }
@@ -36,6 +39,14 @@ impl<N: Nic> Stages<N> {
                 self.refuse6(packet, kind, Drop::LocalUnhandled, moment);
             }
         }
+    }
+
+    /// Not so for groups: a peer has one address of ours, and pooled packets to many are not for one.
+    #[inline]
+    fn is_to_pool_port6(&self, packet: &Packet6, upper: &UpperLayer, moment: &Moment<'_>) -> bool {
+        let ports = upper.bytes(&packet.header, packet.mbuf.bytes()).first_chunk::<4>();
+        let to_pool_port = ports.is_some_and(|&[_, _, d0, d1]| u16::from_be_bytes([d0, d1]) == moment.state.pool_port);
+        upper.protocol == PROTOCOL_UDP && upper.is_first() && to_pool_port && !packet.header.dst.is_multicast()
     }
 
     #[cold]

@@ -7,6 +7,8 @@ use crate::fib::{Neighbour, NeighbourTable, PortIndex};
 use crate::packet::ethernet::EtherType;
 use crate::packet::ipv4::Ipv4Header;
 use crate::packet::ipv6::Ipv6Header;
+use crate::packet::ipv6_extension::UpperLayer;
+use crate::pool::pooled_packet_detector::{Detection, PooledDrop, ZeroChecksum, detect, detect6};
 
 /// Which protocol a packet is said to be by what carried it: the EtherType of its frame, or the type of its row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +78,23 @@ pub(super) trait Header {
 
     /// Who the packet is for.
     fn dst(&self) -> Self::Address;
+
+    /// Who sent it.
+    fn src(&self) -> IpAddr;
+
+    /// Whether it is ECN-capable, and what it met (RFC 3168).
+    fn ecn(&self) -> u8;
+
+    /// What the packet in `l3` carries, behind all headers of IP.
+    fn upper_layer<'a>(&self, l3: &'a [u8]) -> &'a [u8];
+
+    /// What the packet in `l3`, which is for us, is to pooling.
+    fn detect<'a, P>(
+        &self,
+        l3: &'a [u8],
+        port: u16,
+        peer_of: impl Fn(IpAddr) -> Option<(P, ZeroChecksum)>,
+    ) -> Result<Detection<'a, P>, PooledDrop>;
 }
 
 impl Header for Ipv4Header {
@@ -85,6 +104,31 @@ impl Header for Ipv4Header {
     fn dst(&self) -> Ipv4Addr {
         self.dst
     }
+
+    #[inline(always)]
+    fn src(&self) -> IpAddr {
+        self.src.into()
+    }
+
+    #[inline(always)]
+    fn ecn(&self) -> u8 {
+        Ipv4Header::ecn(self)
+    }
+
+    #[inline(always)]
+    fn upper_layer<'a>(&self, l3: &'a [u8]) -> &'a [u8] {
+        self.payload(l3).unwrap_or_default()
+    }
+
+    #[inline(always)]
+    fn detect<'a, P>(
+        &self,
+        l3: &'a [u8],
+        port: u16,
+        peer_of: impl Fn(IpAddr) -> Option<(P, ZeroChecksum)>,
+    ) -> Result<Detection<'a, P>, PooledDrop> {
+        detect(self, self.upper_layer(l3), port, peer_of)
+    }
 }
 
 impl Header for Ipv6Header {
@@ -93,6 +137,32 @@ impl Header for Ipv6Header {
     #[inline(always)]
     fn dst(&self) -> Ipv6Addr {
         self.dst
+    }
+
+    #[inline(always)]
+    fn src(&self) -> IpAddr {
+        self.src.into()
+    }
+
+    #[inline(always)]
+    fn ecn(&self) -> u8 {
+        Ipv6Header::ecn(self)
+    }
+
+    #[inline]
+    fn upper_layer<'a>(&self, l3: &'a [u8]) -> &'a [u8] {
+        UpperLayer::find(self, l3).map_or(&[], |upper| upper.bytes(self, l3))
+    }
+
+    #[inline]
+    fn detect<'a, P>(
+        &self,
+        l3: &'a [u8],
+        port: u16,
+        peer_of: impl Fn(IpAddr) -> Option<(P, ZeroChecksum)>,
+    ) -> Result<Detection<'a, P>, PooledDrop> {
+        let Ok(upper) = UpperLayer::find(self, l3) else { return Ok(Detection::NotPooled) };
+        detect6(self, &upper, upper.bytes(self, l3), port, peer_of)
     }
 }
 

@@ -4,6 +4,7 @@ use crate::dpdk::{Mbuf, MempoolCache, Nic};
 use crate::fib::{Entry, PeerIndex};
 use crate::packet::BufferSource;
 use crate::packet::ipv4::PROTOCOL_UDP;
+use crate::pool::hello::Capabilities;
 use crate::pool::{Detected, FlushReason, Ordinary, PoolKey, PoolSink, Ride, StreamFields, Unstaged, detect};
 
 use super::counters::Counter;
@@ -72,7 +73,9 @@ impl<N: Nic> Stages<N> {
                     // The peer is behind the same next hop: a pool that the link does not take would be lost whole.
                     let path = moment.state.path(index);
                     let addressee = path.and_then(|path| path.addressee).and_then(|addressee| {
-                        let peer = moment.state.peers.get(addressee).filter(|peer| peer.path.mtu <= mtu)?;
+                        let peer = moment.state.peers.get(addressee)?;
+                        let takes_it = !fields.is_ipv6() || peer.path.capabilities.contains(Capabilities::WHOLE_IPV6);
+                        (takes_it && peer.path.mtu <= mtu).then_some(())?;
                         Some((addressee, &peer.path))
                     });
                     if let (Some(path), Some(addressee), Some(rule)) = (path, addressee, rules.get(rule_index)) {

@@ -46,16 +46,16 @@ impl Layout {
 
     /// The layout of a pool that a packet of `length` bytes opens on this ride, in buffers that hold `room` bytes behind
     /// the link header. The packet counts as the first. None where it could never share,
-    /// or the outer header would not be IPv4.
+    /// or our address and the peer's are of different families.
     #[inline]
     pub(super) fn open(ride: &Ride<'_>, length: usize, room: u16) -> Option<Layout> {
-        if !ride.peer.addressee.is_ipv4() || !ride.peer.source.is_ipv4() {
-            return None;
-        }
+        let outer_length = outer_header::length(ride.peer.source, ride.peer.addressee)?;
         let mtu = ride.peer.mtu.min(ride.rule.path_mtu.unwrap_or(u16::MAX));
         match (ride.peer.format, ride.rule.index, ride.rule.representation) {
             // What the addressee does not take goes whole and behind an index in band, which every native peer takes.
-            (Format::Native, _, _) => NativeRows::open(length, mtu, ride.rule.max_count, room).map(Layout::Native),
+            (Format::Native, _, _) => {
+                NativeRows::open(length, outer_length, mtu, ride.rule.max_count, room).map(Layout::Native)
+            }
         }
     }
 

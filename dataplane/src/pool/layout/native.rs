@@ -9,17 +9,16 @@
 )]
 
 use super::super::wire::{self, Kind, PoolHeader, ROW_LEN, Row, RowType};
-use super::outer_header::{self, OuterHeader};
+use super::outer_header::OuterHeader;
 use super::{Room, SHORTEST};
 use crate::packet::checksum::copy_and_sum;
 use crate::packet::{Buffer, Sum};
 
-/// Outer IPv4 header, UDP header, pool header, in bytes.
-const FRONT: usize = outer_header::LENGTH + wire::HEADER_LEN;
-
 /// A pool of kind 0: how much it can come to hold, and what it holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::pool) struct NativeRows {
+    /// Outer IP header, UDP header, pool header, in bytes.
+    front: u16,
     /// Longest pooled packet, in bytes of IP length.
     limit: u16,
     /// Most rows, 2 to 255.
@@ -32,13 +31,15 @@ pub(in crate::pool) struct NativeRows {
 
 impl NativeRows {
     /// Of a place where no pool is open: no room.
-    pub(super) const NONE: NativeRows = NativeRows { limit: 0, max_rows: 0, rows: 0, data_length: 0, sum: Sum::ZERO };
+    pub(super) const NONE: NativeRows =
+        NativeRows { front: 0, limit: 0, max_rows: 0, rows: 0, data_length: 0, sum: Sum::ZERO };
 
-    /// A pool whose packets may have `mtu` bytes and `max_count` rows, in buffers that hold `room` bytes, with one packet
-    /// of `length` bytes. None where that leaves no room for another one.
-    pub(super) fn open(length: usize, mtu: u16, max_count: u8, room: u16) -> Option<NativeRows> {
+    /// A pool whose packets may have `mtu` bytes, of which `outer_length` are IP and UDP headers, and `max_count` rows, in
+    /// buffers that hold `room` bytes, with one packet of `length` bytes. None where that leaves no room for another one.
+    pub(super) fn open(length: usize, outer_length: u16, mtu: u16, max_count: u8, room: u16) -> Option<NativeRows> {
         let longest = usize::from(mtu.min(room));
-        let most_rows = longest.checked_sub(FRONT)? / (ROW_LEN + SHORTEST);
+        let front = outer_length + wire::HEADER_LEN as u16;
+        let most_rows = longest.checked_sub(usize::from(front))? / (ROW_LEN + SHORTEST);
         let rows = most_rows.min(usize::from(max_count));
         if rows < 2 {
             return None;
@@ -47,13 +48,19 @@ impl NativeRows {
         let reserved = (rows - 2) * ROW_LEN;
         let limit = longest.min(usize::from(room) - reserved);
         let data_length = u16::try_from(length).ok()?;
-        let pool = NativeRows { limit: limit as u16, max_rows: rows as u8, rows: 1, data_length, sum: Sum::ZERO };
+        let (limit, max_rows) = (limit as u16, rows as u8);
+        let pool = NativeRows { front, limit, max_rows, rows: 1, data_length, sum: Sum::ZERO };
         pool.can_share(length).then_some(pool)
     }
 
     #[inline(always)]
+    fn front(&self) -> usize {
+        usize::from(self.front)
+    }
+
+    #[inline(always)]
     pub(super) fn reserved(&self) -> usize {
-        FRONT + ROW_LEN * usize::from(self.max_rows)
+        self.front() + ROW_LEN * usize::from(self.max_rows)
     }
 
     #[inline(always)]
@@ -73,12 +80,12 @@ impl NativeRows {
 
     #[inline(always)]
     pub(super) fn length(&self) -> usize {
-        FRONT + ROW_LEN * usize::from(self.rows) + usize::from(self.data_length)
+        self.front() + ROW_LEN * usize::from(self.rows) + usize::from(self.data_length)
     }
 
     #[inline]
     pub(super) fn can_share(&self, length: usize) -> bool {
-        length >= SHORTEST && FRONT + 2 * ROW_LEN + length + SHORTEST <= usize::from(self.limit)
+        length >= SHORTEST && self.front() + 2 * ROW_LEN + length + SHORTEST <= usize::from(self.limit)
     }
 
     #[inline(always)]
@@ -102,9 +109,9 @@ impl NativeRows {
         let length = u16::try_from(packet.len()).ok()?;
         let data_length = self.data_length.checked_add(length)?;
         let rows = self.rows.checked_add(1)?;
-        let row_at = FRONT + ROW_LEN * usize::from(self.rows);
+        let row_at = self.front() + ROW_LEN * usize::from(self.rows);
         let row = buffer.bytes_mut().get_mut(row_at..)?.first_chunk_mut::<ROW_LEN>()?;
-        Row { start: self.data_length, length, ttl, row_type: RowType::WholeIpv4 }.write(row);
+        Row { start: self.data_length, length, ttl, row_type: row_type(packet) }.write(row);
         let row_sum = Sum::of(row);
         let packet_sum = copy_and_sum(packet, buffer.append(packet.len())?);
         // Index and headers are of even length: where the data is in the words depends on the data alone.
@@ -117,9 +124,11 @@ impl NativeRows {
     pub(super) fn complete<B: Buffer>(&self, buffer: &mut B, outer: &OuterHeader, sequence: u32) -> Option<()> {
         let index_length = ROW_LEN * usize::from(self.rows);
         let unused = ROW_LEN * usize::from(self.max_rows.checked_sub(self.rows)?);
-        let front = buffer.bytes_mut().get_mut(..FRONT + unused + index_length)?;
-        front.copy_within(FRONT..FRONT + index_length, FRONT + unused);
-        let (ip_udp, behind) = front.get_mut(unused..)?.split_first_chunk_mut::<{ outer_header::LENGTH }>()?;
+        let front = self.front();
+        let bytes = buffer.bytes_mut().get_mut(..front + unused + index_length)?;
+        bytes.copy_within(front..front + index_length, front + unused);
+        let outer_length = front.checked_sub(wire::HEADER_LEN)?;
+        let (ip_udp, behind) = bytes.get_mut(unused..)?.split_at_mut_checked(outer_length)?;
         let pool = behind.first_chunk_mut::<{ wire::HEADER_LEN }>()?;
         PoolHeader { kind: Kind::Pooled, count: self.rows, outer_ttl: outer.ttl, template: 0, sequence }.write(pool);
         let length = (wire::HEADER_LEN + index_length) as u16;
@@ -129,12 +138,18 @@ impl NativeRows {
     }
 }
 
+/// The type of a whole packet, which was checked when it came.
+#[inline(always)]
+fn row_type(packet: &[u8]) -> RowType {
+    if matches!(packet.first(), Some(0x60..=0x6f)) { RowType::WholeIpv6 } else { RowType::WholeIpv4 }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn size(mtu: u16, max_count: u8, room: u16) -> Option<(u16, u8)> {
-        NativeRows::open(SHORTEST, mtu, max_count, room).map(|pool| (pool.limit, pool.max_rows))
+        NativeRows::open(SHORTEST, 28, mtu, max_count, room).map(|pool| (pool.limit, pool.max_rows))
     }
 
     #[test]
@@ -151,9 +166,11 @@ mod tests {
 
     #[test]
     fn a_packet_that_leaves_room_for_none_cannot_share() {
-        let opens = |length| NativeRows::open(length, 1500, 255, 2144).is_some();
+        let opens = |length| NativeRows::open(length, 28, 1500, 255, 2144).is_some();
         assert!(opens(1500 - 36 - 12 - 20));
         assert!(!opens(1500 - 36 - 12 - 20 + 1));
         assert!(!opens(19));
+        let over_ipv6 = |length| NativeRows::open(length, 48, 1500, 255, 2144).is_some();
+        assert!(over_ipv6(1500 - 56 - 12 - 20) && !over_ipv6(1500 - 56 - 12 - 20 + 1));
     }
 }

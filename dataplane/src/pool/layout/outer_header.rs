@@ -1,17 +1,25 @@
-//! The headers that every pooled packet starts with, whatever its layout: outer IPv4 and UDP.
+//! The headers that every pooled packet starts with, whatever its layout: outer IPv4 or IPv6, and UDP.
 //!
 //! Written once per pooled packet, when it is flushed. The sum of what is behind them comes from the layout.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::super::open_pools::PoolKey;
 use super::super::ride::Ride;
 use crate::packet::Sum;
-use crate::packet::ipv4::{Ipv4Header, MIN_HEADER_LEN, PROTOCOL_UDP};
+use crate::packet::ipv4::{self, Ipv4Header, PROTOCOL_UDP};
+use crate::packet::ipv6::{self, Ipv6Header};
 use crate::packet::udp::{self, UdpHeader};
 
-/// Outer IPv4 header and UDP header, in bytes.
-pub(super) const LENGTH: usize = MIN_HEADER_LEN + udp::HEADER_LEN;
+/// Outer IP header and UDP header, in bytes. None where the addresses are of different families.
+#[inline]
+pub(super) const fn length(source: IpAddr, destination: IpAddr) -> Option<u16> {
+    match (source, destination) {
+        (IpAddr::V4(_), IpAddr::V4(_)) => Some((ipv4::MIN_HEADER_LEN + udp::HEADER_LEN) as u16),
+        (IpAddr::V6(_), IpAddr::V6(_)) => Some((ipv6::HEADER_LEN + udp::HEADER_LEN) as u16),
+        _ => None,
+    }
+}
 
 /// Where a pool's packet goes and what its outer headers say.
 #[derive(Clone, Copy)]
@@ -59,23 +67,42 @@ impl OuterHeader {
     }
 
     /// Writes the headers, checksums included, of a packet with `payload_length` bytes behind them, at most 65535 less
-    /// [`LENGTH`]. Their sum is asked for where it is needed. None where the addresses are not IPv4.
+    /// [`length`], to `out`, which is that long. The payload's sum is asked for where it is needed.
     #[inline]
-    pub(super) fn write(&self, payload_length: u16, sum: impl FnOnce() -> Sum, out: &mut [u8; LENGTH]) -> Option<()> {
-        let (IpAddr::V4(source), IpAddr::V4(destination)) = (self.source, self.destination) else { return None };
-        let (ip, rest) = out.split_first_chunk_mut::<MIN_HEADER_LEN>()?;
-        let udp = rest.first_chunk_mut::<{ udp::HEADER_LEN }>()?;
+    pub(super) fn write(&self, payload_length: u16, sum: impl FnOnce() -> Sum, out: &mut [u8]) -> Option<()> {
         let length = payload_length.checked_add(udp::HEADER_LEN as u16)?;
         let mut datagram =
             UdpHeader { src_port: self.source_port, dst_port: self.destination_port, length, checksum: 0 };
-        if self.with_checksum {
-            datagram.checksum = datagram.checksum_over(source, destination, sum());
-        }
-        datagram.write(udp);
-        let outer = Ipv4Header {
-            header_len: MIN_HEADER_LEN as u8,
+        let udp = match (self.source, self.destination) {
+            (IpAddr::V4(source), IpAddr::V4(destination)) => {
+                if self.with_checksum {
+                    datagram.checksum = datagram.checksum_over(source, destination, sum());
+                }
+                let (ip, udp) = out.split_first_chunk_mut()?;
+                self.ipv4(length, source, destination)?.write(ip);
+                udp
+            }
+            (IpAddr::V6(source), IpAddr::V6(destination)) => {
+                // No checksum is for peers that agreed on it (RFC 6935): the configuration says so, RFC 6936, 4, what it takes.
+                if self.with_checksum {
+                    datagram.checksum = datagram.checksum_over6(source, destination, sum());
+                }
+                let (ip, udp) = out.split_first_chunk_mut()?;
+                self.ipv6(length, source, destination).write(ip);
+                udp
+            }
+            _ => return None,
+        };
+        datagram.write(udp.first_chunk_mut()?);
+        Some(())
+    }
+
+    #[inline(always)]
+    fn ipv4(&self, length: u16, src: Ipv4Addr, dst: Ipv4Addr) -> Option<Ipv4Header> {
+        Some(Ipv4Header {
+            header_len: ipv4::MIN_HEADER_LEN as u8,
             dscp_ecn: self.tos,
-            total_len: length.checked_add(MIN_HEADER_LEN as u16)?,
+            total_len: length.checked_add(ipv4::MIN_HEADER_LEN as u16)?,
             // The packet is atomic, it cannot be fragmented: its identification may be anything (RFC 6864, 4.1).
             id: 0,
             dont_fragment: true,
@@ -83,11 +110,23 @@ impl OuterHeader {
             fragment_offset: 0,
             ttl: self.ttl,
             protocol: PROTOCOL_UDP,
-            src: source,
-            dst: destination,
-        };
-        outer.write(ip);
-        Some(())
+            src,
+            dst,
+        })
+    }
+
+    #[inline]
+    fn ipv6(&self, length: u16, src: Ipv6Addr, dst: Ipv6Addr) -> Ipv6Header {
+        Ipv6Header {
+            traffic_class: self.tos,
+            // A tunnel's label tells its flows apart (RFC 6438); here the source port does.
+            flow_label: 0,
+            payload_len: length,
+            next_header: PROTOCOL_UDP,
+            hop_limit: self.ttl,
+            src,
+            dst,
+        }
     }
 }
 
@@ -103,6 +142,8 @@ fn outer_tos(key: PoolKey) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const LENGTH: usize = 28;
 
     fn bytes(payload_sum: Option<Sum>) -> [u8; LENGTH] {
         let header = OuterHeader {
@@ -126,6 +167,38 @@ mod tests {
         assert!(Sum::of(&bytes[..20]).is_valid(), "IPv4 header checksum");
         assert_eq!(bytes[12..20], [192, 0, 2, 1, 198, 51, 100, 7]);
         assert_eq!(bytes[20..28], [0x9c, 0x40, 0x1d, 0xf1, 0, 148, 0, 0]);
+    }
+
+    #[test]
+    fn over_ipv6_the_headers_are_twenty_bytes_longer_and_all_of_them_is_in_the_checksum() {
+        let (source, destination) = ([0x20; 16].into(), [0x21; 16].into());
+        let header = OuterHeader {
+            source,
+            destination,
+            source_port: 40000,
+            destination_port: 7665,
+            tos: 46 << 2 | 2,
+            ttl: 64,
+            with_checksum: true,
+        };
+        let payload = [7; 140];
+        let mut bytes = [0xee; 48];
+        assert_eq!(length(source, destination), Some(48));
+        header.write(140, || Sum::of(&payload), &mut bytes).expect("lengths are in range");
+        assert_eq!(bytes[..8], [0x6b, 0xa0, 0, 0, 0, 148, 17, 64]);
+        assert_eq!((&bytes[8..24], &bytes[24..40]), (&[0x20; 16][..], &[0x21; 16][..]));
+        assert_eq!(bytes[40..46], [0x9c, 0x40, 0x1d, 0xf1, 0, 148]);
+        let datagram = [&bytes[40..], &payload].concat();
+        assert_eq!(udp::verify6([0x20; 16].into(), [0x21; 16].into(), &datagram), udp::Verdict::Valid);
+        OuterHeader { with_checksum: false, ..header }.write(140, || Sum::ZERO, &mut bytes).expect("as before");
+        assert_eq!(bytes[46..], [0, 0]);
+    }
+
+    #[test]
+    fn addresses_of_different_families_are_no_way() {
+        let header = OuterHeader { destination: [0x21; 16].into(), ..OuterHeader::NONE };
+        assert_eq!(length(header.source, header.destination), None);
+        assert_eq!(header.write(0, || Sum::ZERO, &mut [0; 48]), None);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use super::{Format, Match, PeerPath, PoolKey, Ride, Rule, RuleIndex, StreamField
 use crate::arch::TickSpan;
 use crate::fib::PeerIndex;
 use crate::pool::FlowSeed;
+use crate::pool::hello::Capabilities;
 use crate::pool::path::{MAX_HOPS, PoolPath, Trunk};
 
 /// A flow of test packets: who talks to whom, and how it is marked.
@@ -84,6 +85,7 @@ fn peer(number: u8, mtu: u16) -> PeerPath {
         destination_port: 7665,
         checksum: true,
         format: Format::Native,
+        capabilities: Capabilities(u16::MAX),
     }
 }
 

@@ -17,6 +17,7 @@ use crate::packet::ethernet::MacAddr;
 use crate::packet::ipv4::Ipv4Header;
 use crate::packet::ipv6::link_local_of;
 use crate::packet::udp::UdpHeader;
+use crate::pool::hello::Capabilities;
 use crate::pool::path::{MAX_HOPS, PoolPath, Trunk};
 use crate::pool::pooled_packet_detector::ZeroChecksum;
 use crate::pool::{Format, Match, PeerPath, Rule, RuleSet};
@@ -38,13 +39,14 @@ pub(super) const VIA_EAST_POOLED: EntryId = EntryId(5);
 pub(super) const BROADCAST: EntryId = EntryId(6);
 pub(super) const BLACKHOLE: EntryId = EntryId(7);
 pub(super) const VIA_EAST6: EntryId = EntryId(8);
+pub(super) const VIA_EAST6_POOLED: EntryId = EntryId(9);
 
 pub(super) const WEST: PortIndex = PortIndex(0);
 pub(super) const EAST: PortIndex = PortIndex(1);
 
 /// A router with a link to the west, 192.0.2.0/24, and one to the east, 198.51.100.0/24, behind whose gateway .2 is
 /// 203.0.113.0/24. Its own addresses end in .1, or what it was made with. The same in IPv6: 2001:db8:1::/64,
-/// 2001:db8:2::/64, and 2001:db8:f::/48 behind the gateway.
+/// 2001:db8:2::/64, and 2001:db8:f::/48 behind the gateway; what goes to 2001:db8:e::/48 there is pooled.
 pub(super) struct Bench {
     pub worker: Worker<WireEnd>,
     pub west: WireEnd,
@@ -112,6 +114,8 @@ impl Bench {
             ("2001:db8:1::1/128", LOCAL),
             ("2001:db8:2::/64", EAST_LINK),
             ("2001:db8:2::1/128", LOCAL),
+            ("2001:db8:2::77/128", VIA_EAST6),
+            ("2001:db8:e::/48", VIA_EAST6_POOLED),
             ("2001:db8:f::/48", VIA_EAST6),
             ("2001:db8:b::/48", BLACKHOLE),
         ] {
@@ -120,6 +124,7 @@ impl Bench {
         let link = |port| Entry { adjacency: Adjacency::Connected { port }, path: None };
         let plain = |adjacency| Entry { adjacency, path: None };
         let via = Adjacency::Via { port: EAST, gateway: NeighbourIndex(0) };
+        let via6 = Adjacency::Via { port: EAST, gateway: NeighbourIndex(2) };
         let port = |mac, address, address6| PortState {
             mac,
             mtu: 1500,
@@ -136,6 +141,7 @@ impl Bench {
             destination_port: POOL_PORT,
             checksum: true,
             format: Format::Native,
+            capabilities: Capabilities(u16::MAX),
         };
         let state = RouterState {
             pools: 1,
@@ -149,7 +155,8 @@ impl Bench {
                 Entry { adjacency: via, path: Some(PathIndex(0)) },
                 plain(Adjacency::Broadcast),
                 plain(Adjacency::Blackhole),
-                plain(Adjacency::Via { port: EAST, gateway: NeighbourIndex(2) }),
+                plain(via6),
+                Entry { adjacency: via6, path: Some(PathIndex(0)) },
             ]
             .into(),
             neighbours: Arc::new(NeighbourTable::new(neighbours())),

@@ -7,5 +7,6 @@ mod lab;
 mod lab6;
 mod neighbours6;
 mod pooling;
+mod pooling6;
 mod regressions;
 mod transit;
