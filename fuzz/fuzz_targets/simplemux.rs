@@ -1,7 +1,7 @@
 //! Simplemux: what is accepted is covered by its entries, and what we could have written is written as it was read.
 #![no_main]
 
-use carpool_dataplane::pool::simplemux::{Datagram, Flavour, Layout, PROTOCOL_IPV4};
+use carpool_dataplane::pool::simplemux::{Datagram, Flavour, Writer, PROTOCOL_IPV4};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {
@@ -15,10 +15,10 @@ fuzz_target!(|input: &[u8]| {
 
     let single = flavour == Flavour::Fast || payload[0] & 0x80 != 0;
     if single && entries.iter().all(|entry| entry.protocol() == PROTOCOL_IPV4) {
-        let mut layout = Layout::new(flavour);
+        let mut writer = Writer::new(flavour);
         let mut written = Vec::new();
         for entry in &entries {
-            written.extend(layout.add(entry.bytes().len()).expect("it was read"));
+            written.extend(writer.add(entry.bytes().len()).expect("it was read"));
             written.extend_from_slice(entry.bytes());
         }
         assert_eq!(written, payload);

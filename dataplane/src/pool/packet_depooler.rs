@@ -43,7 +43,7 @@ pub fn depool<S: BufferSource>(
 
 /// A fresh buffer that holds `bytes`. None, and nothing is held, where there is none or it is too small.
 #[inline]
-fn copy_out<S: BufferSource>(bytes: &[u8], source: &mut S, headroom: usize) -> Option<S::Buffer> {
+pub fn copy_out<S: BufferSource>(bytes: &[u8], source: &mut S, headroom: usize) -> Option<S::Buffer> {
     let mut buffer = source.alloc(headroom)?;
     match buffer.append(bytes.len()) {
         Some(room) if room.len() == bytes.len() => {

@@ -4,8 +4,9 @@ use std::net::Ipv4Addr;
 
 use arrayvec::ArrayVec;
 
-use crate::dpdk::{HEADROOM, Nic};
+use crate::dpdk::{HEADROOM, Mbuf, Nic};
 use crate::packet::ecn::{CE, mark_congestion};
+use crate::pool::Format;
 use crate::pool::packet_depooler::depool;
 use crate::pool::pooled_packet_detector::{Detection, PooledDrop, detect};
 use crate::pool::wire::WireError;
@@ -15,7 +16,8 @@ use super::drop::Drop;
 use super::event::{Event, HELLO_BYTES};
 use super::moment::Moment;
 use super::origin::{Origin, Packet};
-use super::reentry::MAX_DEPTH;
+use super::output::Output;
+use super::reentry::{MAX_DEPTH, Reentry};
 use super::stages::Stages;
 
 impl<N: Nic> Stages<N> {
@@ -25,7 +27,8 @@ impl<N: Nic> Stages<N> {
         let peers = &moment.state.peers;
         let peer_of = |address: Ipv4Addr| {
             let index = peers.find(address.into())?;
-            Some((index, peers.get(index)?.zero_checksum))
+            let peer = peers.get(index).filter(|peer| peer.path.format == Format::Native)?;
+            Some((index, peer.zero_checksum))
         };
         let payload = packet.header.payload(packet.mbuf.bytes()).unwrap_or_default();
         match detect(&packet.header, payload, moment.state.pool_port, peer_of) {
@@ -34,16 +37,11 @@ impl<N: Nic> Stages<N> {
                     return self.out.drop(packet.mbuf, Drop::PoolNesting);
                 }
                 self.peers.received(peer, moment.state, src_port, pooled.header().sequence, pooled.header().count);
-                let origin = Origin { depth: packet.origin.depth + 1, ..packet.origin };
+                let origin = packet.origin.deeper();
                 let congested = packet.header.ecn() == CE;
                 let (reentry, out) = (&mut self.reentry, &mut self.out);
-                let depooled = depool(&pooled, &mut self.mempool, HEADROOM, |mut inner| {
-                    // RFC 6040, 4.2: a mark on the outside is passed on to what can carry it, and drops what cannot.
-                    if congested && !mark_congestion(inner.bytes_mut()) {
-                        out.drop(inner, Drop::PoolCongested);
-                    } else if let Err(inner) = reentry.push(packet.origin.depth, inner, origin) {
-                        out.drop(inner, Drop::ReentryFull);
-                    }
+                let depooled = depool(&pooled, &mut self.mempool, HEADROOM, |inner| {
+                    re_enter(inner, origin, congested, reentry, out);
                 });
                 let counters = &mut self.out.counters;
                 let rows = u64::from(depooled.extracted) + u64::from(depooled.no_buffer);
@@ -71,6 +69,23 @@ impl<N: Nic> Stages<N> {
         } else {
             self.out.drop(packet.mbuf, Drop::ControlRingFull);
         }
+    }
+}
+
+/// Sends what was taken out of a pooled packet back to the input. `congested`: that packet had met congestion.
+#[inline]
+pub(super) fn re_enter<N: Nic>(
+    mut inner: Mbuf,
+    origin: Origin,
+    congested: bool,
+    reentry: &mut Reentry,
+    out: &mut Output<N>,
+) {
+    // RFC 6040, 4.2: a mark on the outside is passed on to what can carry it, and drops what cannot.
+    if congested && !mark_congestion(inner.bytes_mut()) {
+        out.drop(inner, Drop::PoolCongested);
+    } else if let Err(inner) = reentry.push(origin.depth - 1, inner, origin) {
+        out.drop(inner, Drop::ReentryFull);
     }
 }
 

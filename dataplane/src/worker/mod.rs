@@ -1,7 +1,7 @@
 //! The life of a packet on one core.
 //!
 //! [`Worker::iterate`] is that life from top to bottom; each stage is a file of its own: `ethernet_input` and
-//! `arp_input`, `ip_input`, then `local_input` and `depool_input` for what is ours, `forward`, `pooling` and `fragment`
+//! `arp_input`, `ip_input`, then `local_input`, `depool_input` and `simplemux_input` for what is ours, `forward`, `pooling` and `fragment`
 //! for what goes on, `output` and `neighbour_queue` for the way out. What workers share with the control thread is in
 //! `router_state` (published), `event` (rings) and `counters`.
 
@@ -28,6 +28,7 @@ mod reentry;
 mod router_state;
 mod run;
 mod shared;
+mod simplemux_input;
 mod stages;
 
 pub use counters::{Counter, Counters, SharedCounters};

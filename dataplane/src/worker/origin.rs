@@ -15,6 +15,14 @@ pub(super) struct Origin {
     pub depth: u8,
 }
 
+impl Origin {
+    /// The origin of what was inside a pooled packet of this one.
+    #[inline(always)]
+    pub fn deeper(self) -> Origin {
+        Origin { depth: self.depth.saturating_add(1), ..self }
+    }
+}
+
 /// A validated IPv4 packet. The mbuf begins with its header and ends with its last byte.
 pub(super) struct Packet {
     /// Its memory.

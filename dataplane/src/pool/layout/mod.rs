@@ -55,6 +55,7 @@ impl Layout {
         let mtu = ride.peer.mtu.min(ride.rule.path_mtu.unwrap_or(u16::MAX));
         match (ride.peer.format, ride.rule.index, ride.rule.representation) {
             // What the addressee does not take goes whole and behind an index in band, which every native peer takes.
+            (Format::Simplemux(_), _, _) => None,
             (Format::Native, _, _) => NativeRows::open(length, mtu, ride.rule.max_count, room).map(Layout::Native),
         }
     }

@@ -1,6 +1,6 @@
 //! Simplemux over UDP: the published format of another multiplexer, in both of its flavours (docs/simplemux.md).
 //!
-//! [`Layout`] says what is written in front of each packet, [`Datagram`] exists only where every bound of what was
+//! [`Writer`] says what is written in front of each packet, [`Datagram`] exists only where every bound of what was
 //! received holds, and [`detect`] decides about a whole packet to one of the two ports. The format has no index: an
 //! entry is a separator and the packet behind it, so everything is read and written from front to back.
 #![cfg_attr(
@@ -10,13 +10,13 @@
 
 mod datagram;
 mod detector;
-mod layout;
 #[cfg(test)]
 mod tests;
+mod writer;
 
 pub use datagram::{Datagram, Entry, SimplemuxError};
 pub use detector::{Received, SimplemuxDrop, detect};
-pub use layout::{Layout, Separator};
+pub use writer::{Separator, Writer};
 
 /// The most entries in a datagram.
 pub const MAX_ENTRIES: u8 = 100;

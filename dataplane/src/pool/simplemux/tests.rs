@@ -18,13 +18,13 @@ fn ipv4(length: u16, fill: u8) -> Vec<u8> {
 
 /// What our own writer makes of packets of these lengths, each filled with its number.
 pub(crate) fn written(flavour: Flavour, lengths: &[u16]) -> Vec<u8> {
-    let mut layout = Layout::new(flavour);
+    let mut writer = Writer::new(flavour);
     let mut payload = Vec::new();
     for (number, &length) in lengths.iter().enumerate() {
-        payload.extend(layout.add(usize::from(length)).expect("it fits"));
+        payload.extend(writer.add(usize::from(length)).expect("it fits"));
         payload.extend(ipv4(length, number as u8));
     }
-    assert_eq!(usize::from(layout.length()), payload.len());
+    assert_eq!(usize::from(writer.length()), payload.len());
     payload
 }
 
@@ -143,9 +143,9 @@ impl Vector {
     /// What our writer makes of the entries.
     fn rewritten(&self, flavour: Flavour) -> Vec<u8> {
         let datagram = Datagram::parse(flavour, &self.payload).expect("what is written is sound");
-        let (mut layout, mut payload) = (Layout::new(flavour), Vec::new());
+        let (mut writer, mut payload) = (Writer::new(flavour), Vec::new());
         for entry in datagram.entries() {
-            payload.extend(layout.add(entry.bytes().len()).expect("it was read"));
+            payload.extend(writer.add(entry.bytes().len()).expect("it was read"));
             payload.extend(entry.bytes());
         }
         payload
@@ -199,11 +199,11 @@ fn any_datagram() -> impl Strategy<Value = (Flavour, bool, Vec<(u8, Vec<u8>)>)> 
 proptest! {
     #[test]
     fn what_is_written_is_read(flavour in any_flavour(), lengths in prop::collection::vec(20u16..2304, 1..120)) {
-        let mut layout = Layout::new(flavour);
+        let mut writer = Writer::new(flavour);
         let (mut payload, mut packets) = (Vec::new(), Vec::new());
         for (number, length) in lengths.into_iter().enumerate() {
-            let growth = layout.growth(usize::from(length));
-            let Some(separator) = layout.add(usize::from(length)) else {
+            let growth = writer.growth(usize::from(length));
+            let Some(separator) = writer.add(usize::from(length)) else {
                 prop_assert_eq!(growth, None);
                 continue;
             };
@@ -212,9 +212,9 @@ proptest! {
             payload.extend(&packet);
             packets.push((4, packet));
         }
-        prop_assert_eq!(usize::from(layout.length()), payload.len());
+        prop_assert_eq!(usize::from(writer.length()), payload.len());
         let datagram = Datagram::parse(flavour, &payload).expect("what we write is sound");
-        prop_assert_eq!(datagram.count(), layout.entries());
+        prop_assert_eq!(datagram.count(), writer.entries());
         prop_assert_eq!(&payload, &encoded(flavour, true, &packets));
         prop_assert_eq!(entries_of(&datagram), packets);
     }

@@ -5,3 +5,4 @@ mod hostile;
 mod lab;
 mod pooling;
 mod regressions;
+mod simplemux;

@@ -21,17 +21,17 @@ const LOW: u16 = 0x7f;
 
 /// A datagram in the making: how many packets it has and how long it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Layout {
+pub struct Writer {
     flavour: Flavour,
     entries: u8,
     length: u16,
 }
 
-impl Layout {
+impl Writer {
     /// A datagram without a packet.
     #[inline]
-    pub const fn new(flavour: Flavour) -> Layout {
-        Layout { flavour, entries: 0, length: 0 }
+    pub const fn new(flavour: Flavour) -> Writer {
+        Writer { flavour, entries: 0, length: 0 }
     }
 
     /// Packets in it, at most [`MAX_ENTRIES`].
@@ -98,8 +98,8 @@ mod tests {
     use super::*;
 
     fn separators(flavour: Flavour, lengths: &[usize]) -> Vec<Vec<u8>> {
-        let mut layout = Layout::new(flavour);
-        lengths.iter().map(|&length| layout.add(length).expect("it fits").to_vec()).collect()
+        let mut writer = Writer::new(flavour);
+        lengths.iter().map(|&length| writer.add(length).expect("it fits").to_vec()).collect()
     }
 
     #[test]
@@ -130,39 +130,39 @@ mod tests {
     #[test]
     fn a_datagram_takes_a_hundred_packets_and_no_more() {
         for flavour in [Flavour::Normal, Flavour::Fast] {
-            let mut layout = Layout::new(flavour);
-            let taken = std::iter::from_fn(|| layout.add(20)).count();
-            assert_eq!((taken, layout.entries()), (100, 100));
+            let mut writer = Writer::new(flavour);
+            let taken = std::iter::from_fn(|| writer.add(20)).count();
+            assert_eq!((taken, writer.entries()), (100, 100));
         }
     }
 
     #[test]
     fn a_datagram_takes_2304_bytes_and_no_more() {
         for (flavour, overhead) in [(Flavour::Normal, 5), (Flavour::Fast, 6)] {
-            let mut layout = Layout::new(flavour);
-            assert_eq!(layout.add(1000).map(|separator| separator.len()), Some(3));
+            let mut writer = Writer::new(flavour);
+            assert_eq!(writer.add(1000).map(|separator| separator.len()), Some(3));
             let rest = MAX_LENGTH - 1000 - overhead;
-            assert_eq!(layout.growth(rest + 1), None);
-            assert_eq!(layout.add(rest + 1), None);
-            assert_eq!(layout.growth(rest), Some((MAX_LENGTH - 1003) as u16));
-            assert!(layout.add(rest).is_some());
-            assert_eq!(usize::from(layout.length()), MAX_LENGTH);
-            assert_eq!(layout.add(0), None);
+            assert_eq!(writer.growth(rest + 1), None);
+            assert_eq!(writer.add(rest + 1), None);
+            assert_eq!(writer.growth(rest), Some((MAX_LENGTH - 1003) as u16));
+            assert!(writer.add(rest).is_some());
+            assert_eq!(usize::from(writer.length()), MAX_LENGTH);
+            assert_eq!(writer.add(0), None);
         }
-        assert_eq!(Layout::new(Flavour::Fast).add(usize::from(u16::MAX) + 1), None);
+        assert_eq!(Writer::new(Flavour::Fast).add(usize::from(u16::MAX) + 1), None);
     }
 
     #[test]
     fn growth_is_the_separator_and_the_packet() {
         for flavour in [Flavour::Normal, Flavour::Fast] {
             for length in 20..=1000 {
-                let mut layout = Layout::new(flavour);
+                let mut writer = Writer::new(flavour);
                 for _ in 0..2 {
-                    let growth = layout.growth(length).map(usize::from);
-                    let before = layout.length();
-                    let separator = layout.add(length).expect("it fits");
+                    let growth = writer.growth(length).map(usize::from);
+                    let before = writer.length();
+                    let separator = writer.add(length).expect("it fits");
                     assert_eq!(growth, Some(separator.len() + length));
-                    assert_eq!(Some(usize::from(layout.length() - before)), growth);
+                    assert_eq!(Some(usize::from(writer.length() - before)), growth);
                 }
             }
         }
