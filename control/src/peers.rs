@@ -12,6 +12,7 @@ use carpool_dataplane::fib::PeerIndex;
 use carpool_dataplane::pool::hello::{Capabilities, Hello};
 use log::{info, warn};
 
+use crate::api::peer::PeerFormat;
 use crate::config;
 
 /// A peer is down after so many of its intervals without a hello.
@@ -93,6 +94,11 @@ impl Peer {
         if heard.hears_us { Ok(()) } else { Err(Down::DoesNotHearUs) }
     }
 
+    /// Whether it speaks our format: only then are there hellos.
+    fn has_hellos(&self) -> bool {
+        self.config.format == PeerFormat::Native
+    }
+
     /// The longest pooled packet that it says it takes, in bytes of IP length; None where it does not say.
     pub fn largest_pooled_packet(&self) -> Option<NonZeroU16> {
         self.heard?.largest
@@ -132,7 +138,11 @@ impl Peers {
         let mut before: Vec<_> = self.rows.iter_mut().map(Option::take).collect();
         let mut new = Vec::new();
         for (config, hops) in peers {
-            let same = |row: &Option<Peer>| row.as_ref().is_some_and(|peer| peer.config.address == config.address);
+            // What was heard in one format says nothing in another.
+            let same = |row: &Option<Peer>| {
+                row.as_ref()
+                    .is_some_and(|peer| (peer.config.address, peer.config.format) == (config.address, config.format))
+            };
             let place = before.iter().position(same);
             let known = place.and_then(|place| before.get_mut(place)).and_then(Option::take);
             match (place.and_then(|place| self.rows.get_mut(place)), known) {
@@ -220,7 +230,7 @@ impl Peers {
 
     /// Whether a hello is due.
     pub fn hello_is_due(&self, now: Instant) -> bool {
-        self.rows.iter().flatten().any(|peer| peer.next_hello <= now)
+        self.rows.iter().flatten().any(|peer| peer.has_hellos() && peer.next_hello <= now)
     }
 
     /// The hellos that are due, each with the index of its peer. The next one of each is due an interval later. Hellos
@@ -228,7 +238,8 @@ impl Peers {
     pub fn due_hellos(&mut self, now: Instant, heard_until: Instant) -> Vec<(PeerIndex, Hello)> {
         let (identity, largest) = (self.identity, self.largest);
         let rows = (0u16..).map(PeerIndex).zip(&mut self.rows);
-        let due = rows.filter_map(|(index, row)| Some((index, row.as_mut().filter(|peer| peer.next_hello <= now)?)));
+        let is_due = |peer: &&mut Peer| peer.has_hellos() && peer.next_hello <= now;
+        let due = rows.filter_map(|(index, row)| Some((index, row.as_mut().filter(is_due)?)));
         due.map(|(index, peer)| {
             peer.next_hello = now + peer.config.hello_interval;
             peer.sequence = peer.sequence.wrapping_add(1);
@@ -273,7 +284,7 @@ impl Peers {
     pub fn deadline(&self) -> Option<Instant> {
         let of = |peer: &Peer| {
             let silent = peer.heard.filter(|_| peer.was_up && !peer.config.assume).map(|heard| heard.silent_at());
-            silent.into_iter().chain([peer.next_hello]).min()
+            silent.into_iter().chain(peer.has_hellos().then_some(peer.next_hello)).min()
         };
         self.rows.iter().flatten().filter_map(of).min()
     }
@@ -291,7 +302,18 @@ mod tests {
 
     fn peer(address: Ipv4Addr, assume: bool) -> (config::Peer, u8) {
         let name = address.to_string();
-        (config::Peer { name, address, source: None, mtu: None, assume, hello_interval: INTERVAL }, 1)
+        (
+            config::Peer {
+                name,
+                address,
+                source: None,
+                mtu: None,
+                assume,
+                format: PeerFormat::Native,
+                hello_interval: INTERVAL,
+            },
+            1,
+        )
     }
 
     fn peers(instance: u32, now: Instant) -> Peers {
@@ -407,6 +429,19 @@ mod tests {
         peers.configure([peer(Ipv4Addr::new(10, 0, 0, 1), true)], now);
         assert!(peers.take_changes(now));
         assert!(peers.is_up(ROW, now + Duration::from_secs(1000)));
+    }
+
+    #[test]
+    fn a_peer_of_another_format_gets_no_hellos_and_nothing_heard_before_counts_for_it() {
+        let now = Instant::now();
+        let mut peers = peers(7, now);
+        peers.hello(EAST, &hello(1, 7), now);
+        let (native, hops) = peer(EAST, true);
+        peers.configure([(config::Peer { format: PeerFormat::Simplemux, ..native }, hops)], now);
+        assert!(!peers.hello_is_due(now) && peers.due_hellos(now, now).is_empty());
+        assert_eq!(peers.deadline(), None);
+        let (index, east) = peers.iter().next().expect("it is there");
+        assert_eq!((east.last_hello(now), peers.is_up(index, now)), (None, true));
     }
 
     #[test]

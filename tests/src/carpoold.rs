@@ -83,6 +83,8 @@ pub struct Config {
     /// Prefix and hops.
     pub paths: Vec<(Ipv4Net, Vec<Ipv4Addr>)>,
     pub rules: Vec<Rule>,
+    /// Tables with what is not listed above, as they are in the file.
+    pub further: Vec<String>,
 }
 
 impl Config {
@@ -122,6 +124,9 @@ impl Config {
             for line in further {
                 let _ = writeln!(text, "{line}");
             }
+        }
+        for table in &self.further {
+            let _ = write!(text, "\n{table}\n");
         }
         text
     }
@@ -311,6 +316,7 @@ mod tests {
                 window: Duration::from_millis(5),
                 further: vec!["shared_hops = 1".into()],
             }],
+            further: vec!["[[peer]]\nname = \"west\"".into()],
         };
         let text = config.to_toml();
         for line in [
@@ -319,6 +325,7 @@ mod tests {
             "device  = \"net_af_packet0,iface=transit,framecnt=2048\"",
             "hops   = [\"192.0.2.2\", \"198.51.100.2\"]",
             "match    = { protocol = \"udp\" }",
+            "name = \"west\"",
             "window   = \"5000us\"",
             "shared_hops = 1",
         ] {

@@ -218,6 +218,7 @@ fn configurations(window: Duration, idle: Idle, both_cores: bool) -> Result<(Con
         peers: vec![("b".to_owned(), B)],
         paths: vec![(east, vec![TRANSIT_AT_A, B])],
         rules: vec![rule.clone()],
+        further: Vec::new(),
     };
     let b = Config {
         cores: if both_cores { all } else { vec![1 % cores] },
@@ -227,6 +228,7 @@ fn configurations(window: Duration, idle: Idle, both_cores: bool) -> Result<(Con
         peers: vec![("a".to_owned(), A)],
         paths: vec![(west, vec![TRANSIT_AT_B, A])],
         rules: vec![rule],
+        further: Vec::new(),
     };
     Ok((a, b))
 }

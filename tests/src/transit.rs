@@ -3,7 +3,7 @@
 //! Reads the pool header of DESIGN.md, "Wire format", on its own: version and kind in the first byte, the count of
 //! rows in the second.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, time::Duration};
 
 use crate::{
     capture::Direction,
@@ -68,9 +68,14 @@ impl Riders {
         for row in index.chunks_exact(ROW) {
             let [start, length] = [0, 2].map(|at| usize::from(u16::from_be_bytes([row[at], row[at + 1]])));
             let Some(packet) = data.get(start..start + length) else { continue };
-            let inner = Observation::of(&ethernet_frame(packet, observation.at, Direction::In));
-            self.0.extend(inner.map(|inner| inner.invariant()));
+            self.add_packet(packet, observation.at);
         }
+    }
+
+    /// Takes note of a packet that was seen inside another at this time, in whatever format.
+    pub fn add_packet(&mut self, packet: &[u8], at: Duration) {
+        let inner = Observation::of(&ethernet_frame(packet, at, Direction::In));
+        self.0.extend(inner.map(|inner| inner.invariant()));
     }
 
     /// Whether this packet, or one that differs only in what routers change, was inside.
@@ -90,7 +95,7 @@ pub fn rows(observation: &Observation) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use std::{net::SocketAddrV4, time::Duration};
+    use std::net::SocketAddrV4;
 
     use super::*;
     use crate::{

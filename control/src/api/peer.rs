@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 
+use carpool_dataplane::pool::{self, simplemux::Flavour};
 use serde::{Deserialize, Serialize};
 
 /// `peer_show`.
@@ -21,6 +22,29 @@ pub enum PeerState {
     Assumed,
 }
 
+/// In which format pooled packets are exchanged with a peer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PeerFormat {
+    /// Our own.
+    #[default]
+    Native,
+    /// Simplemux, its normal flavour.
+    Simplemux,
+    /// Simplemux, its fast flavour.
+    SimplemuxFast,
+}
+
+impl From<PeerFormat> for pool::Format {
+    fn from(format: PeerFormat) -> pool::Format {
+        match format {
+            PeerFormat::Native => pool::Format::Native,
+            PeerFormat::Simplemux => pool::Format::Simplemux(Flavour::Normal),
+            PeerFormat::SimplemuxFast => pool::Format::Simplemux(Flavour::Fast),
+        }
+    }
+}
+
 /// A peer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerEntry {
@@ -31,6 +55,8 @@ pub struct PeerEntry {
     /// The address of ours that it knows us by; missing where no route leads to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<Ipv4Addr>,
+    /// In which format pooled packets are exchanged with it.
+    pub format: PeerFormat,
     /// Whether it lives.
     pub state: PeerState,
     /// Why it is down, in words.

@@ -3,13 +3,14 @@
 use std::net::Ipv4Addr;
 
 use carpool_dataplane::packet::ipv4::{DestinationClass, destination_class};
-use carpool_dataplane::pool::MAX_WINDOWS;
+use carpool_dataplane::pool::{self, MAX_WINDOWS};
 use carpool_dataplane::worker::MAX_PEERS;
 use hashbrown::{HashMap, HashSet};
 use ipnet::Ipv4Net;
 
 use super::document::Document;
-use super::{Config, DEFAULT_PEER_MTU, POOL_OVERHEAD};
+use super::{Config, DEFAULT_PEER_MTU, POOL_OVERHEAD, Peer};
+use crate::api::peer::PeerFormat;
 use crate::api::route::RouteTarget;
 use crate::neighbors::NEIGHBOR_LIMIT;
 use crate::rib::MAX_RECURSION;
@@ -230,9 +231,25 @@ impl Check<'_, '_> {
             if peer.source.is_some_and(|source| !self.is_own(source)) {
                 self.error(&path("source"), "expected one of the router's own addresses");
             }
+            if peer.format != PeerFormat::Native {
+                self.foreign_format(index, peer);
+            }
             if peer.mtu.is_some_and(|mtu| mtu > widest) {
                 self.error(&path("mtu"), format!("expected at most {widest}, the largest MTU of a port"));
             }
+        }
+    }
+
+    /// A peer that speaks another format than ours.
+    fn foreign_format(&self, index: usize, peer: &Peer) {
+        if !peer.assume {
+            let message = "expected assume = true beside it: there are no hellos in this format";
+            self.error(&format!("peer[{index}].format"), message);
+        }
+        if pool::Format::from(peer.format).port() == Some(self.config.pool_port) {
+            let message =
+                format!("expected a port that no format of a peer has: peer {:?} is reached there", peer.name);
+            self.error("pool.port", message);
         }
     }
 

@@ -20,6 +20,7 @@ pub use check::has_ports;
 pub use error::{ConfigError, ConfigErrors};
 pub use sections::{PEER_MTU, RULE_COUNT, RULE_SIZE, RULE_WINDOW, is_name};
 
+use crate::api::peer::PeerFormat;
 use crate::api::route::Route;
 
 /// The UDP port of pooled packets unless configured otherwise.
@@ -136,6 +137,8 @@ pub struct Peer {
     pub mtu: Option<u16>,
     /// It is taken to be alive without hellos.
     pub assume: bool,
+    /// In which format pooled packets are exchanged with it.
+    pub format: PeerFormat,
     /// The time between hellos to it.
     pub hello_interval: Duration,
 }

@@ -12,6 +12,7 @@ use toml::de::{DeTable, DeValue};
 use super::document::{Document, Table, integer};
 use super::{Config, DEFAULT_POOL_PORT, Dataplane, Idle, MAX_HOPS, Memory, Neighbor, Path, Peer, Port, Route, Rule};
 use crate::api::DEFAULT_SOCKET;
+use crate::api::peer::PeerFormat;
 use crate::api::quantity::{parse_bytes, parse_microseconds};
 use crate::api::route::RouteTarget;
 use crate::api::text::{CodePoint, MacAddress, PortRange, Protocol, parse_prefix};
@@ -246,6 +247,12 @@ fn peer(table: &Table<'_, '_>) -> Option<Peer> {
     let source = table.text("source", ADDRESS, address);
     let mtu = table.integer("mtu", u32::from(*PEER_MTU.start())..=u32::from(*PEER_MTU.end()));
     let assume = table.optional("assume", "true or false", DeValue::as_bool).unwrap_or(false);
+    let format = table.text("format", "\"native\", \"simplemux\" or \"simplemux-fast\"", |text| match text {
+        "native" => Some(PeerFormat::Native),
+        "simplemux" => Some(PeerFormat::Simplemux),
+        "simplemux-fast" => Some(PeerFormat::SimplemuxFast),
+        _ => None,
+    });
     let interval = table.text("hello_interval", "a time from \"10ms\" to \"60s\"", |text| {
         duration(text).filter(|interval| HELLO_INTERVAL.contains(interval))
     });
@@ -255,6 +262,7 @@ fn peer(table: &Table<'_, '_>) -> Option<Peer> {
         source,
         mtu: mtu.and_then(|mtu| u16::try_from(mtu).ok()),
         assume,
+        format: format.unwrap_or_default(),
         hello_interval: interval.unwrap_or(HELLO_INTERVAL_DEFAULT),
     })
 }

@@ -59,6 +59,7 @@ hello_interval = "50ms"
 name = "west"
 address = "10.0.0.2"
 assume = true
+format = "simplemux-fast"
 
 [pool]
 port = 7666
@@ -141,6 +142,7 @@ fn every_key_is_read() {
         source: Some(address("192.0.2.1")),
         mtu: Some(1400),
         assume: false,
+        format: PeerFormat::Native,
         hello_interval: Duration::from_millis(50),
     };
     let west = Peer {
@@ -149,6 +151,7 @@ fn every_key_is_read() {
         source: None,
         mtu: None,
         assume: true,
+        format: PeerFormat::SimplemuxFast,
         hello_interval: Duration::from_millis(200),
     };
     assert_eq!(config.peers, [east, west]);
@@ -409,6 +412,19 @@ fn peers_and_paths_fit_together() {
             "c.toml:9:18: peer.hello_interval = \"1ms\": expected a time from \"10ms\" to \"60s\"",
         ),
         (
+            peer("east", "198.51.100.7", "format = \"simplemux\""),
+            "c.toml:9:10: peer.format = \"simplemux\": expected assume = true beside it: there are no hellos in this format",
+        ),
+        (
+            peer("east", "198.51.100.7", "format = \"fast\""),
+            "c.toml:9:10: peer.format = \"fast\": expected \"native\", \"simplemux\" or \"simplemux-fast\"",
+        ),
+        (
+            "[pool]\nport = 55555\n".to_owned()
+                + &peer("east", "198.51.100.7", "assume = true\nformat = \"simplemux\""),
+            "c.toml:7:8: pool.port = 55555: expected a port that no format of a peer has: peer \"east\" is reached there",
+        ),
+        (
             path("10.0.0.0/8", "\"192.0.2.2\""),
             "c.toml:8:8: path.hops: expected at least one hop that is the address of a [[peer]]",
         ),
@@ -570,7 +586,7 @@ fn every_key_is_documented() {
             keys += 1;
         }
     }
-    assert_eq!(keys, 42, "all tables were asked");
+    assert_eq!(keys, 43, "all tables were asked");
 }
 
 #[test]

@@ -186,6 +186,7 @@ impl Router {
             name: peer.config.name.clone(),
             address: peer.config.address,
             source: reachable.then_some(source).or(peer.config.source),
+            format: peer.config.format,
             state,
             reason,
             hops: peer.hops,

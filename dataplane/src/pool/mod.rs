@@ -14,6 +14,7 @@ mod representation;
 mod ride;
 mod rule;
 pub mod sequence;
+pub mod simplemux;
 mod stream_detector;
 pub mod transit;
 mod window;

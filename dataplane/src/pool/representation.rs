@@ -2,6 +2,8 @@
 //! it opens ([`super::layout`]); what the addressee does not take travels as whole packets with an index in band, which
 //! every peer takes.
 
+use super::simplemux::Flavour;
+
 /// How a rule's packets travel inside a pooled packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub enum Representation {
@@ -46,4 +48,17 @@ pub enum Format {
     /// This project's (docs/wire-format.md).
     #[default]
     Native,
+    /// Simplemux (docs/simplemux.md): no hellos, no sequence numbers, nothing but whole IPv4 packets for the peer itself.
+    Simplemux(Flavour),
+}
+
+impl Format {
+    /// The UDP port that this format has for itself, as source and as destination; None where it has what is configured.
+    #[inline(always)]
+    pub const fn port(self) -> Option<u16> {
+        match self {
+            Format::Native => None,
+            Format::Simplemux(flavour) => Some(flavour.port()),
+        }
+    }
 }

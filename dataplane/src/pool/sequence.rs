@@ -74,6 +74,12 @@ impl SequenceTracker {
         }
     }
 
+    /// Takes note of a packet without a number, of which nothing is known but that it came.
+    #[inline]
+    pub fn record_unnumbered(&mut self) {
+        self.counts.received += 1;
+    }
+
     /// What was received so far.
     pub fn counts(&self) -> SequenceCounts {
         let missing = self.streams.iter().flatten().map(|stream| stream.missing()).sum();

@@ -4,6 +4,7 @@ use arrayvec::ArrayVec;
 
 use crate::dpdk::{HEADROOM, Mbuf, Nic};
 use crate::packet::ecn::{CE, mark_congestion};
+use crate::pool::Format;
 use crate::pool::packet_depooler::depool;
 use crate::pool::pooled_packet_detector::{Detection, PooledDrop};
 use crate::pool::wire::WireError;
@@ -24,7 +25,8 @@ impl<N: Nic> Stages<N> {
         let peers = &moment.state.peers;
         let peer_of = |address| {
             let index = peers.find(address)?;
-            Some((index, peers.get(index)?.zero_checksum))
+            let peer = peers.get(index).filter(|peer| peer.path.format == Format::Native)?;
+            Some((index, peer.zero_checksum))
         };
         match packet.header.detect(packet.mbuf.bytes(), moment.state.pool_port, peer_of) {
             Ok(Detection::Pooled { peer, src_port, packet: pooled }) => {

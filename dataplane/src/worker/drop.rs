@@ -152,6 +152,40 @@ reasons! {
     PoolTruncatedHello = "pool_truncated_hello",
     /// A hello without an instance.
     PoolHelloInstance = "pool_hello_instance",
+    /// A packet to a Simplemux port from an address that is no configured peer of that format.
+    SimplemuxUnknownPeer = "simplemux_unknown_peer",
+    /// A Simplemux packet with options in its IPv4 header.
+    SimplemuxOuterOptions = "simplemux_outer_options",
+    /// A fragment to a Simplemux port: they are not reassembled.
+    SimplemuxFragment = "simplemux_fragment",
+    /// The UDP length of a packet to a Simplemux port contradicts its IP length.
+    SimplemuxUdpLength = "simplemux_udp_length",
+    /// A packet to a Simplemux port that does not come from the same port.
+    SimplemuxSourcePort = "simplemux_source_port",
+    /// The UDP checksum of a packet to a Simplemux port is wrong or missing.
+    SimplemuxUdpChecksum = "simplemux_udp_checksum",
+    /// A Simplemux datagram without an entry.
+    SimplemuxNoEntries = "simplemux_no_entries",
+    /// A Simplemux datagram of more than 2304 bytes.
+    SimplemuxTooLong = "simplemux_too_long",
+    /// A Simplemux datagram of more than 100 entries.
+    SimplemuxTooManyEntries = "simplemux_too_many_entries",
+    /// A Simplemux datagram with a separator that goes beyond its end.
+    SimplemuxTruncatedSeparator = "simplemux_truncated_separator",
+    /// A Simplemux datagram with a length of three bytes, which none needs.
+    SimplemuxThreeByteLength = "simplemux_three_byte_length",
+    /// A Simplemux datagram with a length of two bytes where one says it as well.
+    SimplemuxOverlongLength = "simplemux_overlong_length",
+    /// A Simplemux datagram with an IPv4 packet shorter than an IPv4 header.
+    SimplemuxEntryTooShort = "simplemux_entry_too_short",
+    /// A Simplemux datagram with an entry that goes beyond its end.
+    SimplemuxEntryBeyondEnd = "simplemux_entry_beyond_end",
+    /// A Simplemux datagram with a packet inside that is not IPv4 though its separator says so.
+    SimplemuxInnerVersion = "simplemux_inner_version",
+    /// A Simplemux datagram with a packet inside whose total length is not that of its entry.
+    SimplemuxInnerLength = "simplemux_inner_length",
+    /// An entry of a Simplemux datagram that is no IPv4 packet: it is dropped alone.
+    SimplemuxUnsupportedProtocol = "simplemux_unsupported_protocol",
     /// Waited for a neighbour when the router stopped.
     Shutdown = "shutdown",
 }

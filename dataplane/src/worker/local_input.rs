@@ -1,8 +1,9 @@
-//! Third stage, for what is addressed to this router: pooled packets, hellos, echo requests.
+//! Third stage, for what is addressed to this router: pooled packets of either format, hellos, echo requests.
 
 use crate::dpdk::Nic;
 use crate::packet::icmp::{EchoError, ErrorKind, echo_reply};
 use crate::packet::ipv4::{PROTOCOL_ICMP, PROTOCOL_UDP};
+use crate::pool::simplemux::Flavour;
 
 use super::counters::Counter;
 use super::drop::Drop;
@@ -15,17 +16,22 @@ impl<N: Nic> Stages<N> {
     #[inline]
     pub(super) fn local_input(&mut self, packet: Packet, moment: &Moment<'_>) {
         match packet.header.protocol {
-            PROTOCOL_UDP if self.is_to_pool_port(&packet, moment) => self.depool_input(packet, moment),
+            PROTOCOL_UDP => self.udp(packet, moment),
             PROTOCOL_ICMP => self.echo(packet, moment),
-            PROTOCOL_UDP => self.refuse(packet, ErrorKind::PortUnreachable, Drop::LocalUnhandled, moment),
             _ => self.refuse(packet, ErrorKind::ProtocolUnreachable, Drop::LocalUnhandled, moment),
         }
     }
 
-    fn is_to_pool_port(&self, packet: &Packet, moment: &Moment<'_>) -> bool {
+    /// Takes a datagram by its port. A later fragment has none: nothing here is for it.
+    #[inline]
+    fn udp(&mut self, packet: Packet, moment: &Moment<'_>) {
         let ports = packet.header.payload(packet.mbuf.bytes()).and_then(|udp| udp.first_chunk::<4>());
-        let to_pool_port = ports.is_some_and(|&[_, _, d0, d1]| u16::from_be_bytes([d0, d1]) == moment.state.pool_port);
-        packet.header.fragment_offset == 0 && to_pool_port
+        let port = ports.map(|&[_, _, d0, d1]| u16::from_be_bytes([d0, d1]));
+        match port.filter(|_| packet.header.fragment_offset == 0) {
+            Some(port) if port == moment.state.pool_port => self.depool_input(packet, moment),
+            Some(port) if let Some(flavour) = Flavour::of_port(port) => self.simplemux_input(packet, flavour, moment),
+            _ => self.refuse(packet, ErrorKind::PortUnreachable, Drop::LocalUnhandled, moment),
+        }
     }
 
     /// Answers an echo request in place (RFC 1812, 4.3.3.6).

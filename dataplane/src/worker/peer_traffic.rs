@@ -57,17 +57,32 @@ impl PeerTraffic {
         PeerTraffic { peers: vec![row; usize::from(peers)] }
     }
 
-    /// Takes note of a pooled packet.
+    /// Takes note of a pooled packet with a number.
     #[inline]
     pub fn received(&mut self, peer: PeerIndex, state: &RouterState, src_port: u16, sequence: u32, rows: u8) {
-        let address = state.peers.get(peer).map_or(NOBODY, |peer| peer.path.addressee);
-        if let Some(row) = self.peers.get_mut(peer.index()) {
-            if row.address != address {
-                *row = Row { address, rows: 0, tracker: SequenceTracker::default() };
-            }
+        if let Some(row) = self.row(peer, state) {
             row.rows += u64::from(rows);
             row.tracker.record(src_port, sequence);
         }
+    }
+
+    /// Takes note of a pooled packet in a format that does not number them.
+    #[inline]
+    pub fn received_unnumbered(&mut self, peer: PeerIndex, state: &RouterState, rows: u8) {
+        if let Some(row) = self.row(peer, state) {
+            row.rows += u64::from(rows);
+            row.tracker.record_unnumbered();
+        }
+    }
+
+    #[inline]
+    fn row(&mut self, peer: PeerIndex, state: &RouterState) -> Option<&mut Row> {
+        let address = state.peers.get(peer).map_or(NOBODY, |peer| peer.path.addressee);
+        let row = self.peers.get_mut(peer.index())?;
+        if row.address != address {
+            *row = Row { address, rows: 0, tracker: SequenceTracker::default() };
+        }
+        Some(row)
     }
 
     /// The peers that something came from.

@@ -11,6 +11,7 @@ mod hostile;
 mod idle;
 mod live_tools;
 mod reload;
+mod simplemux;
 mod streams;
 
 use std::time::Duration;

@@ -11,6 +11,7 @@ fn text(list: &PeerList) -> String {
         ("name", Align::Left),
         ("address", Align::Left),
         ("from", Align::Left),
+        ("format", Align::Left),
         ("state", Align::Left),
         ("hops", Align::Right),
         ("path mtu", Align::Right),
@@ -22,6 +23,7 @@ fn text(list: &PeerList) -> String {
             peer.name.clone(),
             peer.address.to_string(),
             cell(peer.source),
+            word(&peer.format),
             word(&peer.state),
             peer.hops.to_string(),
             format!("{} B", peer.path_mtu),
@@ -35,7 +37,7 @@ fn text(list: &PeerList) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::peer::{PeerEntry, PeerState};
+    use crate::api::peer::{PeerEntry, PeerFormat, PeerState};
     use crate::cli::show::Show;
 
     #[test]
@@ -44,6 +46,7 @@ mod tests {
             name: "east".to_owned(),
             address: [198, 51, 100, 7].into(),
             source: Some([192, 0, 2, 1].into()),
+            format: PeerFormat::Native,
             state: PeerState::Up,
             reason: None,
             hops: 2,
@@ -53,6 +56,7 @@ mod tests {
         let down = PeerEntry {
             name: "west".to_owned(),
             source: None,
+            format: PeerFormat::SimplemuxFast,
             state: PeerState::Down,
             reason: Some("no route to it".to_owned()),
             last_hello_ms: None,
@@ -61,9 +65,9 @@ mod tests {
         assert_eq!(
             PeerList { peers: vec![up, down] }.text(),
             "\
-name  address       from       state  hops  path mtu  last hello  why
-east  198.51.100.7  192.0.2.1  up        2    1500 B  120 ms ago  -
-west  198.51.100.7  -          down      2    1500 B       never  no route to it
+name  address       from       format          state  hops  path mtu  last hello  why
+east  198.51.100.7  192.0.2.1  native          up        2    1500 B  120 ms ago  -
+west  198.51.100.7  -          simplemux-fast  down      2    1500 B       never  no route to it
 "
         );
     }

@@ -11,10 +11,12 @@
 
 mod native;
 mod outer_header;
+mod simplemux;
 
 pub(super) use outer_header::OuterHeader;
 
 use self::native::NativeRows;
+use self::simplemux::SimplemuxEntries;
 use super::representation::Format;
 use super::ride::Ride;
 use crate::packet::Buffer;
@@ -38,6 +40,8 @@ pub(super) enum Room {
 pub(super) enum Layout {
     /// Kind 0: whole packets behind an index of rows.
     Native(NativeRows),
+    /// Simplemux: whole packets for the peer itself, each behind a separator.
+    Simplemux(SimplemuxEntries),
 }
 
 impl Layout {
@@ -52,6 +56,9 @@ impl Layout {
         let outer_length = outer_header::length(ride.peer.source, ride.peer.addressee)?;
         let mtu = ride.peer.mtu.min(ride.rule.path_mtu.unwrap_or(u16::MAX));
         match (ride.peer.format, ride.rule.index, ride.rule.representation) {
+            (Format::Simplemux(flavour), _, _) => {
+                SimplemuxEntries::open(length, flavour, mtu, ride.rule.max_count, room).map(Layout::Simplemux)
+            }
             // What the addressee does not take goes whole and behind an index in band, which every native peer takes.
             (Format::Native, _, _) => {
                 NativeRows::open(length, outer_length, mtu, ride.rule.max_count, room).map(Layout::Native)
@@ -64,6 +71,7 @@ impl Layout {
     pub(super) fn reserved(&self) -> usize {
         match self {
             Layout::Native(rows) => rows.reserved(),
+            Layout::Simplemux(entries) => entries.reserved(),
         }
     }
 
@@ -72,6 +80,7 @@ impl Layout {
     pub(super) fn emptied(&self) -> Layout {
         match self {
             Layout::Native(rows) => Layout::Native(rows.emptied()),
+            Layout::Simplemux(entries) => Layout::Simplemux(entries.emptied()),
         }
     }
 
@@ -80,6 +89,7 @@ impl Layout {
     pub(super) fn rows(&self) -> u8 {
         match self {
             Layout::Native(rows) => rows.rows(),
+            Layout::Simplemux(entries) => entries.rows(),
         }
     }
 
@@ -88,6 +98,7 @@ impl Layout {
     pub(super) fn bytes_in(&self) -> u16 {
         match self {
             Layout::Native(rows) => rows.bytes_in(),
+            Layout::Simplemux(entries) => entries.bytes_in(),
         }
     }
 
@@ -96,6 +107,7 @@ impl Layout {
     pub(super) fn length(&self) -> usize {
         match self {
             Layout::Native(rows) => rows.length(),
+            Layout::Simplemux(entries) => entries.length(),
         }
     }
 
@@ -104,6 +116,7 @@ impl Layout {
     pub(super) fn can_share(&self, length: usize) -> bool {
         match self {
             Layout::Native(rows) => rows.can_share(length),
+            Layout::Simplemux(entries) => entries.can_share(length),
         }
     }
 
@@ -112,6 +125,7 @@ impl Layout {
     pub(super) fn fits(&self, length: usize) -> bool {
         match self {
             Layout::Native(rows) => rows.fits(length),
+            Layout::Simplemux(entries) => entries.fits(length),
         }
     }
 
@@ -120,6 +134,7 @@ impl Layout {
     pub(super) fn room(&self) -> Room {
         match self {
             Layout::Native(rows) => rows.room(),
+            Layout::Simplemux(entries) => entries.room(),
         }
     }
 
@@ -129,6 +144,7 @@ impl Layout {
     pub(super) fn append<B: Buffer>(&mut self, buffer: &mut B, packet: &[u8], ttl: u8) -> Option<()> {
         match self {
             Layout::Native(rows) => rows.append(buffer, packet, ttl),
+            Layout::Simplemux(entries) => entries.append(buffer, packet),
         }
     }
 
@@ -138,6 +154,7 @@ impl Layout {
     pub(super) fn complete<B: Buffer>(&self, buffer: &mut B, outer: &OuterHeader, sequence: u32) -> Option<()> {
         match self {
             Layout::Native(rows) => rows.complete(buffer, outer, sequence),
+            Layout::Simplemux(entries) => entries.complete(buffer, outer),
         }
     }
 }

@@ -11,11 +11,14 @@ use crate::packet::ipv4::{self, Ipv4Header, PROTOCOL_UDP};
 use crate::packet::ipv6::{self, Ipv6Header};
 use crate::packet::udp::{self, UdpHeader};
 
+/// Outer IPv4 header and UDP header, in bytes.
+pub(super) const LENGTH_IPV4: usize = ipv4::MIN_HEADER_LEN + udp::HEADER_LEN;
+
 /// Outer IP header and UDP header, in bytes. None where the addresses are of different families.
 #[inline]
 pub(super) const fn length(source: IpAddr, destination: IpAddr) -> Option<u16> {
     match (source, destination) {
-        (IpAddr::V4(_), IpAddr::V4(_)) => Some((ipv4::MIN_HEADER_LEN + udp::HEADER_LEN) as u16),
+        (IpAddr::V4(_), IpAddr::V4(_)) => Some(LENGTH_IPV4 as u16),
         (IpAddr::V6(_), IpAddr::V6(_)) => Some((ipv6::HEADER_LEN + udp::HEADER_LEN) as u16),
         _ => None,
     }
@@ -52,13 +55,18 @@ impl OuterHeader {
         with_checksum: false,
     };
 
-    /// Of a pool that opens on this ride; its UDP source port is `port_offset` behind the peer's first one.
+    /// Of a pool that opens on this ride; its UDP source port is `port_offset` behind the peer's first one, unless the
+    /// peer's format has a port for itself.
     #[inline]
     pub(in crate::pool) fn new(ride: &Ride<'_>, port_offset: u16) -> OuterHeader {
+        let source_port = match ride.peer.format.port() {
+            Some(port) => port,
+            None => ride.peer.source_port_base.wrapping_add(port_offset),
+        };
         OuterHeader {
             source: ride.peer.source,
             destination: ride.peer.addressee,
-            source_port: ride.peer.source_port_base.wrapping_add(port_offset),
+            source_port,
             destination_port: ride.peer.destination_port,
             tos: outer_tos(ride.key),
             ttl: ride.peer.outer_ttl,

@@ -9,4 +9,5 @@ mod neighbours6;
 mod pooling;
 mod pooling6;
 mod regressions;
+mod simplemux;
 mod transit;
