@@ -16,7 +16,7 @@ use crate::pool::{Rule, RuleSet};
 use crate::worker::{Counter, Drop, Peer, PeerTable};
 
 /// Back to the host in the west.
-const VIA_WEST: EntryId = EntryId(8);
+const VIA_WEST: EntryId = EntryId(10);
 
 /// Whom the golden vectors come from; they go to 198.51.100.5.
 const POOLER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
@@ -252,7 +252,7 @@ fn pooler() -> Bench {
         addressee: Some(PeerIndex(0)),
         groups: [0; MAX_HOPS + 1],
     };
-    let (to_3, to_5) = (EntryId(8), EntryId(9));
+    let (to_3, to_5) = (EntryId(10), EntryId(11));
     bench.change(|state| {
         state.paths =
             [path(&[1, 2, 3, 4, 5, 6]), path(&[1, 2, 3, 14]), path(&[1, 2, 3, 4, 5, 16])].into_iter().collect();
