@@ -26,6 +26,13 @@ impl<N: Nic> Stages<N> {
         let Some(mtu) = moment.mtu(entry.adjacency) else {
             return self.out.drop(packet.mbuf, Drop::NoRoute);
         };
+        if packet.is_to_pool_port(moment) {
+            // What is due here gets out, before the size of the rest is looked at.
+            match self.transit_input(packet, moment) {
+                Some(rest) => packet = rest,
+                None => return,
+            }
+        }
         // RFC 8200, 5: only sources fragment.
         if packet.header.total_len() > usize::from(mtu) {
             return self.refuse6(packet, ErrorKind::PacketTooBig { mtu }, Drop::FragmentationNeeded, moment);

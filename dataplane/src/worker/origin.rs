@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use crate::dpdk::Mbuf;
 use crate::fib::{Neighbour, NeighbourTable, PortIndex};
 use crate::packet::ethernet::EtherType;
-use crate::packet::ipv4::Ipv4Header;
-use crate::packet::ipv6::Ipv6Header;
+use crate::packet::ipv4::{Ipv4Header, PROTOCOL_UDP};
+use crate::packet::ipv6::{self, Ipv6Header};
 use crate::packet::ipv6_extension::UpperLayer;
 use crate::pool::pooled_packet_detector::{Detection, PooledDrop, ZeroChecksum, detect, detect6};
 
@@ -95,6 +95,12 @@ pub(super) trait Header {
         port: u16,
         peer_of: impl Fn(IpAddr) -> Option<(P, ZeroChecksum)>,
     ) -> Result<Detection<'a, P>, PooledDrop>;
+
+    /// Whether what follows this header, and no other header between, is a UDP datagram.
+    fn carries_udp(&self) -> bool;
+
+    /// Takes note that the packet has this length now, from this header to its last byte.
+    fn set_length(&mut self, length: u16);
 }
 
 impl Header for Ipv4Header {
@@ -128,6 +134,16 @@ impl Header for Ipv4Header {
         peer_of: impl Fn(IpAddr) -> Option<(P, ZeroChecksum)>,
     ) -> Result<Detection<'a, P>, PooledDrop> {
         detect(self, self.upper_layer(l3), port, peer_of)
+    }
+
+    #[inline(always)]
+    fn carries_udp(&self) -> bool {
+        self.protocol == PROTOCOL_UDP
+    }
+
+    #[inline(always)]
+    fn set_length(&mut self, length: u16) {
+        self.total_len = length;
     }
 }
 
@@ -163,6 +179,16 @@ impl Header for Ipv6Header {
     ) -> Result<Detection<'a, P>, PooledDrop> {
         let Ok(upper) = UpperLayer::find(self, l3) else { return Ok(Detection::NotPooled) };
         detect6(self, &upper, upper.bytes(self, l3), port, peer_of)
+    }
+
+    #[inline(always)]
+    fn carries_udp(&self) -> bool {
+        self.next_header == PROTOCOL_UDP
+    }
+
+    #[inline(always)]
+    fn set_length(&mut self, length: u16) {
+        self.payload_len = length.saturating_sub(ipv6::HEADER_LEN as u16);
     }
 }
 

@@ -2,7 +2,6 @@
 
 use crate::dpdk::{HEADROOM, Nic};
 use crate::packet::ecn::CE;
-use crate::packet::ipv4::PROTOCOL_UDP;
 use crate::pool::packet_depooler::copy_out;
 use crate::pool::transit::{Passed, pass};
 
@@ -10,19 +9,19 @@ use super::counters::Counter;
 use super::depool_input::re_enter;
 use super::drop::Drop;
 use super::moment::Moment;
-use super::origin::Packet;
+use super::origin::{Header, Packet};
 use super::reentry::MAX_DEPTH;
 use super::stages::Stages;
 
-impl Packet {
+impl<H: Header> Packet<H> {
     /// Whether this packet, which is not for us, may be a pooled packet in transit: there are peers, and it has the
     /// port.
     #[inline(always)]
     pub(super) fn is_to_pool_port(&self, moment: &Moment<'_>) -> bool {
-        if self.header.protocol != PROTOCOL_UDP || moment.state.peers.is_empty() {
+        if !self.header.carries_udp() || moment.state.peers.is_empty() {
             return false;
         }
-        let ports = self.header.payload(self.mbuf.bytes()).and_then(|udp| udp.first_chunk::<4>());
+        let ports = self.header.upper_layer(self.mbuf.bytes()).first_chunk::<4>();
         ports.is_some_and(|&[_, _, d0, d1]| u16::from_be_bytes([d0, d1]) == moment.state.pool_port)
     }
 }
@@ -32,9 +31,9 @@ impl<N: Nic> Stages<N> {
     /// goes before what follows. Returns what goes on: the rest, or a packet that is not to be opened as it was; None
     /// where nothing is left.
     #[inline(never)]
-    pub(super) fn transit_input(&mut self, mut packet: Packet, moment: &Moment<'_>) -> Option<Packet> {
+    pub(super) fn transit_input<H: Header>(&mut self, mut packet: Packet<H>, moment: &Moment<'_>) -> Option<Packet<H>> {
         let peers = &moment.state.peers;
-        let Some(peer) = peers.find(packet.header.src.into()).and_then(|index| peers.get(index)) else {
+        let Some(peer) = peers.find(packet.header.src()).and_then(|index| peers.get(index)) else {
             return Some(packet);
         };
         if usize::from(packet.origin.depth) >= MAX_DEPTH {
@@ -61,7 +60,7 @@ impl<N: Nic> Stages<N> {
         counters.dropped(Drop::NoBuffer, no_buffer);
         if let Passed::Onward { length, .. } = passed {
             packet.mbuf.truncate(usize::from(length));
-            packet.header.total_len = length;
+            packet.header.set_length(length);
             return Some(packet);
         }
         counters.add(Counter::TransitEnded, 1);

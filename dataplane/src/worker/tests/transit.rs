@@ -1,13 +1,15 @@
 //! Pooled packets that pass a router on their way to another one: what is due gets out, the rest goes on.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::lab::*;
+use super::lab6::after_hops6;
 use crate::fib::{Adjacency, Entry, EntryId, NeighbourIndex, PathIndex, PeerIndex};
 use crate::packet::ecn::{CE, mark_congestion};
 use crate::packet::ipv4::{Ipv4Header, decrement_ttl};
+use crate::packet::ipv6::Ipv6Header;
 use crate::packet::udp::UdpHeader;
 use crate::pool::path::{MAX_HOPS, PoolPath, Trunk};
 use crate::pool::vectors::Vector;
@@ -21,16 +23,23 @@ const VIA_WEST: EntryId = EntryId(10);
 /// Whom the golden vectors come from; they go to 198.51.100.5.
 const POOLER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 
+/// The same for those with an outer IPv6 header; they go to 2001:db8:e::5.
+const POOLER6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xa, 0, 0, 0, 0, 1);
+
+fn is_v6(packet: &[u8]) -> bool {
+    packet[0] >> 4 == 6
+}
+
 /// A router that has one more peer, `peer`. What the golden vectors are addressed to is in the east, the stream
 /// packets inside them go to the west.
-fn on_the_way(peer: Ipv4Addr) -> Bench {
+fn on_the_way(peer: IpAddr) -> Bench {
     let mut bench = Bench::new();
     bench.change(|state| {
         let via_west = Adjacency::Via { port: WEST, gateway: NeighbourIndex(1) };
         state.entries = state.entries.iter().copied().chain([Entry { adjacency: via_west, path: None }]).collect();
         let other: Peer = *state.peers.iter().next().expect("one peer");
         let mut behind_us = other;
-        behind_us.path.addressee = peer.into();
+        behind_us.path.addressee = peer;
         state.peers = Arc::new(PeerTable::new(vec![other, behind_us]));
     });
     bench.run();
@@ -79,17 +88,20 @@ fn a_router_does_with_every_vector_what_it_says() {
             let of_action = vector.expected().into_iter().filter(|(words, _)| words[0] == action);
             of_action.map(|(_, bytes)| bytes.to_vec()).collect()
         };
-        let families: Vec<u8> = expected("take").iter().chain([packet]).map(|packet| packet[0] >> 4).collect();
-        if families.contains(&6) {
-            continue; // This bench has no routes of that family.
-        }
-        let mut bench = on_the_way(POOLER);
+        let mut bench = on_the_way(if is_v6(packet) { POOLER6.into() } else { POOLER.into() });
         if vector.section("at").words[1] == "addressee" {
             route(&mut bench, "198.51.100.5/32", LOCAL);
         }
+        for inner in expected("take").iter().filter(|inner| is_v6(inner)) {
+            let to = Ipv6Header::parse(inner).expect("a sound packet").dst;
+            bench.routes6.insert(to.into(), VIA_WEST).expect("room");
+        }
         bench.west_sends(packet);
         bench.run();
-        let taken: Vec<Vec<u8>> = expected("take").iter().map(|inner| after_hops(inner, 1)).collect();
+        let taken: Vec<Vec<u8>> = expected("take")
+            .iter()
+            .map(|inner| if is_v6(inner) { after_hops6(inner, 1) } else { after_hops(inner, 1) })
+            .collect();
         assert_eq!(bench.west_gets(), taken, "{}", vector.name);
         assert_eq!(bench.east_gets(), expected("forward"), "{}", vector.name);
         let counters = bench.end();
@@ -100,7 +112,7 @@ fn a_router_does_with_every_vector_what_it_says() {
 
 #[test]
 fn what_is_due_is_counted_and_so_is_a_packet_that_ends_here() {
-    let mut bench = on_the_way(POOLER);
+    let mut bench = on_the_way(POOLER.into());
     for name in ["chain_three_node1", "chain_three_node3", "chain_ended_node1"] {
         bench.west_sends(&vector(name).section("packet").bytes);
     }
@@ -143,7 +155,7 @@ fn what_may_not_be_opened_goes_on_untouched() {
             other
         }),
     ];
-    let mut bench = on_the_way(POOLER);
+    let mut bench = on_the_way(POOLER.into());
     for (what, packet) in hostile {
         bench.west_sends(&packet);
         bench.run();
@@ -156,7 +168,7 @@ fn what_may_not_be_opened_goes_on_untouched() {
 
 #[test]
 fn a_pooled_packet_is_forwarded_as_it_is_where_there_is_no_peer() {
-    let mut bench = on_the_way(POOLER);
+    let mut bench = on_the_way(POOLER.into());
     bench.change(|state| state.peers = Arc::default());
     bench.west_sends(&third_is_due());
     bench.run();
@@ -166,7 +178,7 @@ fn a_pooled_packet_is_forwarded_as_it_is_where_there_is_no_peer() {
 
 #[test]
 fn what_gets_out_goes_before_what_came_behind() {
-    let mut bench = on_the_way(POOLER);
+    let mut bench = on_the_way(POOLER.into());
     let inner = vector("chain_three_node3").expected()[0].1.to_vec();
     let behind = with_header(&inner, |header| header.id = 99);
     for packet in [&third_is_due(), &behind, &third_is_due(), &behind] {
@@ -186,7 +198,7 @@ fn a_congestion_mark_reaches_what_gets_out_and_stays_on_the_rest() {
         let marked = with_header(third, |header| header.dscp_ecn |= 2);
         third.copy_from_slice(&marked);
     });
-    let mut bench = on_the_way(POOLER);
+    let mut bench = on_the_way(POOLER.into());
     for packet in [&capable, &third_is_due()] {
         let mut marked = with_header(packet, |header| header.dscp_ecn |= 2);
         assert!(mark_congestion(&mut marked));
@@ -203,7 +215,7 @@ fn a_congestion_mark_reaches_what_gets_out_and_stays_on_the_rest() {
 
 #[test]
 fn a_pooled_packet_whose_ttl_runs_out_is_dropped_like_any_other() {
-    let mut bench = on_the_way(POOLER);
+    let mut bench = on_the_way(POOLER.into());
     bench.west_sends(&with_header(&third_is_due(), |header| header.ttl = 1));
     bench.run();
     assert!(bench.east_gets().is_empty());
@@ -213,7 +225,7 @@ fn a_pooled_packet_whose_ttl_runs_out_is_dropped_like_any_other() {
 
 #[test]
 fn a_link_needs_to_take_only_what_is_left() {
-    let mut bench = on_the_way(POOLER);
+    let mut bench = on_the_way(POOLER.into());
     bench.change(|state| {
         let mut ports = state.ports.to_vec();
         ports[EAST.index()].mtu = 700;
@@ -227,7 +239,7 @@ fn a_link_needs_to_take_only_what_is_left() {
 
 #[test]
 fn what_gets_out_can_share_a_ride_again() {
-    let mut bench = on_the_way(POOLER);
+    let mut bench = on_the_way(POOLER.into());
     route(&mut bench, "10.1.0.0/16", VIA_EAST_POOLED);
     (0..3).for_each(|_| bench.west_sends(&third_is_due()));
     bench.run();
@@ -272,7 +284,7 @@ fn pooler() -> Bench {
 
 /// A router of the chain; streams whose networks are in `here` leave to the west.
 fn chain_node(here: &[&str]) -> Bench {
-    let mut bench = on_the_way(OWN_EAST);
+    let mut bench = on_the_way(OWN_EAST.into());
     for prefix in ["203.0.113.0/24", "203.0.114.0/24", "203.0.115.0/24"] {
         route(&mut bench, prefix, if here.contains(&prefix) { VIA_WEST } else { VIA_EAST });
     }
