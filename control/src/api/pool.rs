@@ -70,6 +70,9 @@ impl PoolTotals {
                 window: get(Counter::FlushWindow),
                 full: get(Counter::FlushFull),
                 count: get(Counter::FlushCount),
+                required_count: get(Counter::FlushRequiredCount),
+                hold: get(Counter::FlushHold),
+                adaptive: get(Counter::FlushAdaptive),
                 order: get(Counter::FlushOrder),
                 no_buffer: get(Counter::FlushNoBuffer),
                 reconfigured: get(Counter::FlushReconfigured),
@@ -101,6 +104,12 @@ pub struct FlushCounts {
     pub full: u64,
     /// The rule's largest count was reached.
     pub count: u64,
+    /// Its window had ended, and it got as many packets as its rule requires.
+    pub required_count: u64,
+    /// It had waited for packets that its rule requires as long as that allows.
+    pub hold: u64,
+    /// No company was likely to come within the window.
+    pub adaptive: u64,
     /// So that a packet of one of its flows did not overtake it.
     pub order: u64,
     /// There was no memory for a pooled packet.

@@ -1,5 +1,6 @@
 //! Pooling: who shares a ride, how a pooled packet is formed, and how its passengers get out again.
 
+mod company;
 mod flow_order;
 pub mod hello;
 mod layout;
@@ -21,7 +22,7 @@ mod window;
 pub mod wire;
 
 pub use open_pools::PoolKey;
-pub use packet_pooler::{OpenPool, PacketPooler, PoolSink, PoolerLimits, Staged};
+pub use packet_pooler::{MAX_BUCKETS, OpenPool, PacketPooler, PoolSink, PoolerLimits, Staged};
 pub use pooler_counters::{DELAY_HISTOGRAM, FlushCounter, FlushReason, PoolerCounters, ROWS_HISTOGRAM, Unstaged};
 pub use representation::{Format, Index, Lone, Representation, TemplateId};
 pub use ride::{PeerPath, Ride};

@@ -69,6 +69,12 @@ impl PoolKey {
     pub fn bucket(self) -> u8 {
         self.0 as u8
     }
+
+    /// Its hash, of which the upper bits are the best (Knuth 6.4, multiplicative hashing).
+    #[inline(always)]
+    pub(super) fn hash(self) -> u64 {
+        self.0.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    }
 }
 
 impl std::fmt::Debug for PoolKey {
@@ -247,7 +253,7 @@ impl OpenPools {
 
     #[inline(always)]
     fn home(&self, key: u64) -> usize {
-        (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> self.shift) as usize
+        (PoolKey(key).hash() >> self.shift) as usize
     }
 
     #[inline(always)]

@@ -3,9 +3,10 @@
 //! The worker calls [`stage`](PacketPooler::stage) for each stream packet and [`pass`](PacketPooler::pass) or
 //! [`pass_fragment`](PacketPooler::pass_fragment) for each other packet it forwards, before it does; and
 //! [`flush_due`](PacketPooler::flush_due) once per iteration. Then no packet overtakes another of its flow, none waits
-//! longer than its window plus one iteration, and every packet that went in comes out. Nothing is allocated after
+//! longer than its window (or its rule's `hold`) plus one iteration, and every packet that went in comes out. Nothing is allocated after
 //! construction, and the work per packet does not depend on how many pools are open.
 
+use super::company::Company;
 use super::flow_order::FlowOrder;
 use super::layout::{Layout, Room};
 use super::open_pools::{OpenPools, PoolKey, Slot};
@@ -13,9 +14,12 @@ use super::pool_buffer::{Flushed, PoolBuffer, Refused};
 use super::pooler_counters::{FlushReason, PoolerCounters, Unstaged};
 use super::ride::Ride;
 use super::window::WindowQueues;
-use crate::arch::Tick;
+use crate::arch::{Tick, TickSpan};
 use crate::fib::PeerIndex;
 use crate::packet::{Buffer, BufferSource};
+
+/// The most flow buckets that a worker can have.
+pub const MAX_BUCKETS: u8 = 64;
 
 /// What the pooler's memory is sized for, at construction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +32,7 @@ pub struct PoolerLimits {
     pub flows: usize,
     /// Peers: rides name them from 0 to `peers` - 1.
     pub peers: u16,
-    /// Flow buckets per worker, at least 1.
+    /// Flow buckets per worker, 1 to [`MAX_BUCKETS`].
     pub buckets: u8,
     /// Room to leave in front of a pooled packet for the link header, in bytes.
     pub link_headroom: u16,
@@ -96,6 +100,8 @@ pub struct PacketPooler<B> {
     windows: WindowQueues,
     flows: FlowOrder,
     pairs: FlowOrder,
+    /// What adaptive rules go by.
+    company: Company,
     /// The next sequence number of each outer flow: peers by buckets.
     sequences: Box<[u32]>,
     counters: PoolerCounters,
@@ -104,7 +110,11 @@ pub struct PacketPooler<B> {
 impl<B: Buffer> PacketPooler<B> {
     /// A pooler with no pool open. All the memory it will ever need is allocated here.
     pub fn new(limits: PoolerLimits) -> PacketPooler<B> {
-        let limits = PoolerLimits { pools: limits.pools.min(u16::MAX - 1), buckets: limits.buckets.max(1), ..limits };
+        let limits = PoolerLimits {
+            pools: limits.pools.min(u16::MAX - 1),
+            buckets: limits.buckets.clamp(1, MAX_BUCKETS),
+            ..limits
+        };
         PacketPooler {
             limits,
             open: OpenPools::new(limits.pools),
@@ -112,6 +122,7 @@ impl<B: Buffer> PacketPooler<B> {
             windows: WindowQueues::new(limits.pools),
             flows: FlowOrder::new(limits.flows),
             pairs: FlowOrder::new(limits.flows),
+            company: Company::new(2 * usize::from(limits.pools)),
             sequences: vec![0; usize::from(limits.peers) * usize::from(limits.buckets)].into(),
             counters: PoolerCounters::default(),
         }
@@ -164,11 +175,26 @@ impl<B: Buffer> PacketPooler<B> {
         }
     }
 
-    /// Flushes the pools whose window has ended.
+    /// Flushes the pools whose window has ended, but for those that still lack packets their rule requires: these have the
+    /// rest of its `hold`.
     #[inline]
     pub fn flush_due<M: PoolSink<Buffer = B>>(&mut self, now: Tick, out: &mut M) {
         while let Some(slot) = self.windows.due(now) {
-            self.flush(slot, FlushReason::Window, now, out);
+            let Some(pool) = self.pools.get_mut(slot.index()) else { return };
+            let reason = if pool.is_held() { FlushReason::Hold } else { FlushReason::Window };
+            if let Some(hold) = pool.to_hold(now)
+                && let Some(ended) = self.windows.deadline(slot)
+            {
+                // All pools that are held for one rule get the same span: one more queue in order of deadline.
+                let rest = TickSpan((pool.opened() + hold).since(ended).0);
+                if self.windows.has_room(rest) {
+                    pool.hold();
+                    self.windows.remove(slot);
+                    self.windows.push(slot, rest, ended);
+                    continue;
+                }
+            }
+            self.flush(slot, reason, now, out);
         }
     }
 
@@ -233,14 +259,14 @@ impl<B: Buffer> PacketPooler<B> {
         let headroom = usize::from(self.limits.link_headroom);
         let Some(pool) = self.pools.get_mut(slot.index()) else { return Err((packet, Unstaged::BeyondLimits)) };
         if !pool.fits(packet.len()) {
-            if pool.can_share(packet.len()) {
+            if pool.can_open(packet.len()) {
                 self.flush(slot, FlushReason::Full, now, out);
                 return self.begin(packet, ride, now);
             }
             self.pass(ride.flow, now, out);
             return Err((packet, Unstaged::CannotShare));
         }
-        let ttl = pool.index_ttl(&ride.path.trunk);
+        let ttl = pool.index_ttl(ride);
         if ttl == 0 {
             self.pass(ride.flow, now, out);
             return Err((packet, Unstaged::BeyondLimits));
@@ -248,7 +274,12 @@ impl<B: Buffer> PacketPooler<B> {
         match pool.join(packet, ttl, headroom, out) {
             Ok(absorbed) => {
                 self.counters.absorbed += absorbed;
-                self.counters.created += u64::from(absorbed == 2);
+                if absorbed == 2 {
+                    self.counters.created += 1;
+                    if ride.rule.adaptive {
+                        self.company.came(ride.key);
+                    }
+                }
                 Ok(slot)
             }
             Err((packet, Refused::NoRoom)) => {
@@ -279,16 +310,24 @@ impl<B: Buffer> PacketPooler<B> {
         let first_bucket = self.limits.worker.wrapping_mul(u16::from(self.limits.buckets));
         let port_offset = first_bucket.wrapping_add(u16::from(ride.key.bucket()));
         *pool = PoolBuffer::open(packet, ride, layout, port_offset, now);
+        let window = ride.rule.window;
+        if ride.rule.adaptive && window > TickSpan(0) && !self.company.opens(ride.key, window, now) {
+            pool.leave_at_once();
+        }
         Ok(slot)
     }
 
-    /// A pool that has no room for any packet does not wait for one; any other remembers whose packets it has.
+    /// A pool that has no room for any packet, or expects none, does not wait for one; any other remembers whose packets it has.
     #[inline(always)]
     fn after_joining<M: PoolSink<Buffer = B>>(&mut self, slot: Slot, ride: &Ride<'_>, now: Tick, out: &mut M) {
         let Some(pool) = self.pools.get(slot.index()) else { return };
         match pool.room() {
             Room::NoBytes => self.flush(slot, FlushReason::Full, now, out),
             Room::NoRows => self.flush(slot, FlushReason::Count, now, out),
+            Room::Left if pool.has_enough() => {
+                let reason = if pool.is_held() { FlushReason::RequiredCount } else { FlushReason::Adaptive };
+                self.flush(slot, reason, now, out);
+            }
             Room::Left => {
                 let reference = self.open.generations().reference(slot);
                 if let Some(displaced) = self.flows.record(ride.flow, reference, self.open.generations()) {
@@ -316,6 +355,10 @@ impl<B: Buffer> PacketPooler<B> {
         let (key, peer, opened) = (pool.key(), pool.addressee(), pool.opened());
         let flow = peer.index() * usize::from(self.limits.buckets) + usize::from(key.bucket());
         let Some(sequence) = self.sequences.get_mut(flow) else { return };
+        if pool.pool_lone(usize::from(self.limits.link_headroom), out) {
+            self.counters.created += 1;
+            self.counters.absorbed += 1;
+        }
         let Some(flushed) = pool.flush(sequence) else { return };
         self.windows.remove(slot);
         self.open.close(key);

@@ -3,9 +3,10 @@
 
 use super::layout::{Layout, OuterHeader, Room};
 use super::open_pools::PoolKey;
-use super::path::Trunk;
+use super::path::{SharedHops, Trunk};
+use super::representation::Lone;
 use super::ride::Ride;
-use crate::arch::Tick;
+use crate::arch::{Tick, TickSpan};
 use crate::fib::PeerIndex;
 use crate::packet::{Buffer, BufferSource};
 
@@ -46,6 +47,15 @@ pub(super) struct PoolBuffer<B> {
     addressee: PeerIndex,
     key: PoolKey,
     opened: Tick,
+    /// With so many packets it leaves and does not wait for its deadline.
+    enough: u8,
+    /// Where it has fewer than so many when its window ends, it is held.
+    required: u8,
+    /// How long its packets wait at most.
+    hold: TickSpan,
+    /// Whether its window has ended.
+    is_held: bool,
+    lone: Lone,
     outer: OuterHeader,
 }
 
@@ -60,6 +70,11 @@ impl<B: Buffer> PoolBuffer<B> {
             addressee: PeerIndex(0),
             key: PoolKey::default(),
             opened: Tick(0),
+            enough: u8::MAX,
+            required: 1,
+            hold: TickSpan(0),
+            is_held: false,
+            lone: Lone::Itself,
             outer: OuterHeader::NONE,
         }
     }
@@ -74,6 +89,11 @@ impl<B: Buffer> PoolBuffer<B> {
             addressee: ride.addressee,
             key: ride.key,
             opened: now,
+            enough: u8::MAX,
+            required: ride.rule.required_count,
+            hold: ride.rule.hold,
+            is_held: false,
+            lone: ride.rule.lone,
             outer: OuterHeader::new(ride, port_offset),
         }
     }
@@ -90,10 +110,14 @@ impl<B: Buffer> PoolBuffer<B> {
         self.addressee
     }
 
-    /// The TTL of the row of a packet on `joining`; 0 where no equipped node is in reach.
+    /// The TTL of the row of a packet with this ride; 0 where no equipped node is in reach. What shares the whole path
+    /// goes to the addressee with the trunk, whichever way its own path would have taken there.
     #[inline(always)]
-    pub(super) fn index_ttl(&self, joining: &Trunk) -> u8 {
-        self.trunk.index_ttl(joining)
+    pub(super) fn index_ttl(&self, ride: &Ride<'_>) -> u8 {
+        match ride.rule.shared_hops {
+            SharedHops::WholePath => self.trunk.distance(),
+            SharedHops::AtLeast(_) => self.trunk.index_ttl(&ride.path.trunk),
+        }
     }
 
     /// When its first packet came.
@@ -120,16 +144,45 @@ impl<B: Buffer> PoolBuffer<B> {
         self.layout.fits(length)
     }
 
-    /// Whether a packet of `length` bytes could share another pool like this.
+    /// Whether another pool like this could begin with a packet of `length` bytes.
     #[inline]
-    pub(super) fn can_share(&self, length: usize) -> bool {
-        self.layout.can_share(length)
+    pub(super) fn can_open(&self, length: usize) -> bool {
+        self.layout.can_open(length)
     }
 
     /// Whether the pool has to wait for more at all.
     #[inline(always)]
     pub(super) fn room(&self) -> Room {
         self.layout.room()
+    }
+
+    /// Whether it does not wait any longer: it was not to wait at all, or it is held and has what it is held for.
+    #[inline(always)]
+    pub(super) fn has_enough(&self) -> bool {
+        self.layout.rows() >= self.enough
+    }
+
+    /// Has the pool leave with its first packet.
+    pub(super) fn leave_at_once(&mut self) {
+        self.enough = 1;
+    }
+
+    /// Whether it waits on beyond its window, for packets that its rule requires.
+    #[inline(always)]
+    pub(super) fn is_held(&self) -> bool {
+        self.is_held
+    }
+
+    /// How long it has to wait on when its window has ended, counted from its first packet. None: it leaves.
+    pub(super) fn to_hold(&self, now: Tick) -> Option<TickSpan> {
+        let has_to = !self.is_held && self.layout.rows() < self.required && now.since(self.opened) < self.hold;
+        has_to.then_some(self.hold)
+    }
+
+    /// Its window has ended, and it waits on until it has what is required.
+    pub(super) fn hold(&mut self) {
+        self.is_held = true;
+        self.enough = self.required;
     }
 
     /// Puts a packet behind those that are there. Its buffer goes back to `memory`, and that of a packet which was alone
@@ -190,6 +243,26 @@ impl<B: Buffer> PoolBuffer<B> {
             return None;
         }
         Some((shared, layout))
+    }
+
+    /// Where the rule says that no packet is to leave as itself, and one is alone: puts it into a pooled packet if there is
+    /// memory for one, and returns true.
+    #[inline]
+    pub(super) fn pool_lone<M>(&mut self, headroom: usize, memory: &mut M) -> bool
+    where
+        M: BufferSource<Buffer = B>,
+    {
+        if self.is_shared || self.lone == Lone::Itself {
+            return false;
+        }
+        let Some(first) = self.buffer.take() else { return false };
+        let Some((shared, layout)) = self.share(&first, headroom, memory) else {
+            self.buffer = Some(first);
+            return false;
+        };
+        memory.free(first);
+        (self.buffer, self.layout, self.is_shared) = (Some(shared), layout, true);
+        true
     }
 
     /// Ends the pool; a pooled packet takes `sequence` and moves it on by one. None where no pool is open here.

@@ -14,6 +14,12 @@ pub enum FlushReason {
     Full,
     /// The rule's largest count was reached.
     Count,
+    /// Its window had ended, and now it has as many packets as its rule requires.
+    RequiredCount,
+    /// It never got as many packets as its rule requires: it had waited as long as that allows.
+    Hold,
+    /// No company was likely to come within the window.
+    Adaptive,
     /// A packet of a flow in it was about to overtake.
     Order,
     /// There was no buffer for a pooled packet.
@@ -26,10 +32,13 @@ pub enum FlushReason {
 
 impl FlushReason {
     /// All reasons, in the order in which counters list them.
-    pub const ALL: [FlushReason; 7] = [
+    pub const ALL: [FlushReason; 10] = [
         FlushReason::Window,
         FlushReason::Full,
         FlushReason::Count,
+        FlushReason::RequiredCount,
+        FlushReason::Hold,
+        FlushReason::Adaptive,
         FlushReason::Order,
         FlushReason::NoBuffer,
         FlushReason::Reconfigured,
@@ -42,6 +51,9 @@ impl FlushReason {
             FlushReason::Window => "window",
             FlushReason::Full => "full",
             FlushReason::Count => "count",
+            FlushReason::RequiredCount => "required_count",
+            FlushReason::Hold => "hold",
+            FlushReason::Adaptive => "adaptive",
             FlushReason::Order => "order",
             FlushReason::NoBuffer => "no_buffer",
             FlushReason::Reconfigured => "reconfigured",
@@ -59,7 +71,8 @@ pub enum Unstaged {
     PoolTableFull,
     /// Memory for a pooled packet was exhausted.
     NoPoolBuffer,
-    /// Its peer or flow bucket is beyond what the pooler was made for.
+    /// Its peer or flow bucket is beyond what the pooler was made for, or there is no equipped node on what its way has in
+    /// common with that of its pool.
     BeyondLimits,
 }
 

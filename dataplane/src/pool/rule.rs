@@ -8,7 +8,7 @@ use std::ops::{BitAnd, BitOr, BitXor, RangeInclusive};
 
 use ipnet::IpNet;
 
-use super::path::SharedHops;
+use super::path::{MAX_HOPS, SharedHops};
 use super::representation::{Index, Lone, Representation};
 use super::stream_detector::{Addresses, StreamFields};
 use super::window::MAX_WINDOWS;
@@ -111,6 +111,9 @@ impl Rule {
     }
 }
 
+/// The shortest pooled packet: outer headers and two of the shortest packets with their rows.
+const SMALLEST_PATH_MTU: u16 = 88;
+
 /// The place of a rule in its set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RuleIndex(pub u16);
@@ -130,7 +133,17 @@ pub enum RuleSetError {
     MixedFamilies(String),
     #[error("rule {rule:?}: max_size {max_size}: no IP packet is shorter than 20 bytes")]
     SizeTooSmall { rule: String, max_size: u16 },
-    #[error("rule {0:?}: its window is one more than the {MAX_WINDOWS} different ones that are possible")]
+    #[error("rule {rule:?}: required_count {required_count}: from 1 to max_count, which is {max_count}")]
+    RequiredCount { rule: String, required_count: u8, max_count: u8 },
+    #[error("rule {0:?}: hold is shorter than the window")]
+    HoldTooShort(String),
+    #[error("rule {rule:?}: shared_hops {hops}: from 1 to {MAX_HOPS}, or \"path\"")]
+    SharedHops { rule: String, hops: u8 },
+    #[error("rule {rule:?}: path_mtu {path_mtu}: a pooled packet has at least {SMALLEST_PATH_MTU} bytes")]
+    PathMtuTooSmall { rule: String, path_mtu: u16 },
+    #[error(
+        "rule {0:?}: its window is one more than the {MAX_WINDOWS} different ones that are possible; what is left of hold counts as one"
+    )]
     TooManyWindows(String),
 }
 
@@ -159,8 +172,12 @@ impl RuleSet {
             if rules.iter().take(index).any(|earlier| earlier.name == rule.name) {
                 return Err(RuleSetError::DuplicateName(rule.name.clone()));
             }
-            if !windows.contains(&rule.window) {
-                windows.push(rule.window);
+            // Pools that are held wait in a queue of their own.
+            let held = (rule.required_count > 1).then(|| TickSpan(rule.hold.0.saturating_sub(rule.window.0)));
+            for span in [Some(rule.window), held].into_iter().flatten().filter(|_| rule.pool) {
+                if !windows.contains(&span) {
+                    windows.push(span);
+                }
             }
             if windows.len() > MAX_WINDOWS {
                 return Err(RuleSetError::TooManyWindows(rule.name.clone()));
@@ -211,6 +228,22 @@ fn check(rule: &Rule) -> Result<(), RuleSetError> {
         && source.addr().is_ipv4() != destination.addr().is_ipv4()
     {
         return Err(RuleSetError::MixedFamilies(rule.name.clone()));
+    }
+    let name = || rule.name.clone();
+    if !(1..=rule.max_count).contains(&rule.required_count) {
+        let (required_count, max_count) = (rule.required_count, rule.max_count);
+        return Err(RuleSetError::RequiredCount { rule: name(), required_count, max_count });
+    }
+    if rule.hold < rule.window {
+        return Err(RuleSetError::HoldTooShort(name()));
+    }
+    if let SharedHops::AtLeast(hops) = rule.shared_hops
+        && !(1..=MAX_HOPS).contains(&usize::from(hops))
+    {
+        return Err(RuleSetError::SharedHops { rule: name(), hops });
+    }
+    if let Some(path_mtu) = rule.path_mtu.filter(|path_mtu| *path_mtu < SMALLEST_PATH_MTU) {
+        return Err(RuleSetError::PathMtuTooSmall { rule: name(), path_mtu });
     }
     let ends = [("source", &rule.matcher.source_ports), ("destination", &rule.matcher.destination_ports)];
     for (end, ports) in ends {
@@ -395,6 +428,12 @@ mod tests {
         };
         assert!(with(|bad| bad.max_count = 1).contains("\"bad\": max_count 1"));
         assert!(with(|bad| bad.max_size = 19).contains("\"bad\": max_size 19"));
+        assert!(with(|bad| bad.required_count = 0).contains("\"bad\": required_count 0"));
+        assert!(with(|bad| bad.required_count = 11).contains("required_count 11: from 1 to max_count, which is 10"));
+        assert!(with(|bad| bad.hold = TickSpan(999)).contains("\"bad\": hold"));
+        assert!(with(|bad| bad.shared_hops = SharedHops::AtLeast(0)).contains("\"bad\": shared_hops 0"));
+        assert!(with(|bad| bad.shared_hops = SharedHops::AtLeast(17)).contains("\"bad\": shared_hops 17"));
+        assert!(with(|bad| bad.path_mtu = Some(87)).contains("\"bad\": path_mtu 87"));
         #[allow(clippy::reversed_empty_ranges)]
         let empty = with(|bad| bad.matcher.source_ports = Some(9..=8));
         assert!(empty.contains("\"bad\": source ports 9-8"), "{empty}");
@@ -404,6 +443,13 @@ mod tests {
             .map(|i| Rule { window: TickSpan(i as u64), ..rule(&format!("r{i}"), Match::default()) })
             .collect();
         assert_eq!(RuleSet::new(many).err(), Some(RuleSetError::TooManyWindows("r16".to_owned())));
+        let held = (0..9)
+            .map(|i| {
+                let (window, hold) = (TickSpan(100 * (i + 1)), TickSpan(101 * (i + 1) + 5000));
+                Rule { window, required_count: 2, hold, ..rule(&format!("r{i}"), Match::default()) }
+            })
+            .collect();
+        assert_eq!(RuleSet::new(held).err(), Some(RuleSetError::TooManyWindows("r8".to_owned())));
     }
 
     fn any_ports() -> impl Strategy<Value = Option<RangeInclusive<u16>>> {

@@ -62,6 +62,8 @@ pub enum Detected {
 pub enum Ordinary {
     /// No rule is for it.
     NoRule,
+    /// Its rule says that it is never pooled.
+    NeverPooled(RuleIndex),
     /// Its rule is for shorter packets.
     TooLarge(RuleIndex),
     /// Fragments are never pooled.
@@ -168,6 +170,7 @@ pub fn detect(rules: &RuleSet, fields: &StreamFields) -> Detected {
         return Detected::Ordinary(Ordinary::NoRule);
     };
     match rules.get(index) {
+        Some(rule) if !rule.pool => Detected::Ordinary(Ordinary::NeverPooled(index)),
         Some(rule) if fields.length <= rule.max_size => Detected::Stream(index),
         Some(_) => Detected::Ordinary(Ordinary::TooLarge(index)),
         None => Detected::Ordinary(Ordinary::NoRule),
@@ -277,6 +280,16 @@ mod tests {
         assert_eq!(at(301), Detected::Ordinary(Ordinary::TooLarge(RuleIndex(0))));
         let fields = StreamFields::read(&udp(60), SEED).expect("a sound packet");
         assert_eq!(detect(&RuleSet::default(), &fields), Detected::Ordinary(Ordinary::NoRule));
+    }
+
+    #[test]
+    fn a_packet_whose_rule_says_never_does_not_fall_through() {
+        let never = Rule { pool: false, ..Rule::new("never", Match { protocol: Some(17), ..Match::default() }) };
+        let rules = RuleSet::new(vec![never, Rule::new("all", Match::default())]).expect("a sound set");
+        let fields = StreamFields::read(&udp(60), SEED).expect("a sound packet");
+        assert_eq!(detect(&rules, &fields), Detected::Ordinary(Ordinary::NeverPooled(RuleIndex(0))));
+        let other = StreamFields { protocol: 6, ..fields };
+        assert_eq!(detect(&rules, &other), Detected::Stream(RuleIndex(1)));
     }
 
     #[test]

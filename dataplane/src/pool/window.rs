@@ -48,22 +48,39 @@ impl WindowQueues {
         }
     }
 
-    /// Starts the window of the pool in `slot`, which is in no queue. `now` is never before that of an earlier call.
-    /// False, and nothing changes, where `MAX_WINDOWS` other windows are in use.
-    pub(super) fn push(&mut self, slot: Slot, window: TickSpan, now: Tick) -> bool {
+    /// Starts the window of the pool in `slot`, which is in no queue, at `from`: hardly ever before that of an earlier
+    /// call, as its place is looked for from the end. False, and nothing changes, where `MAX_WINDOWS` other windows are
+    /// in use.
+    pub(super) fn push(&mut self, slot: Slot, window: TickSpan, from: Tick) -> bool {
         let Some(index) = self.queue_of(window) else { return false };
         let Some(queue) = self.queues.get_mut(index) else { return false };
-        let Some(link) = self.links.get_mut(slot.index()) else { return false };
-        let tail = queue.tail;
-        *link = Link { deadline: now + window, next: NONE, previous: tail, queue: index as u8 };
-        queue.window = window;
-        queue.tail = slot.number();
-        match self.links.get_mut(usize::from(tail)) {
-            Some(last) => last.next = slot.number(),
-            None => queue.head = slot.number(),
+        if slot.index() >= self.links.len() {
+            return false;
         }
+        let deadline = from + window;
+        let mut previous = queue.tail;
+        while let Some(later) = self.links.get(usize::from(previous)).filter(|link| link.deadline > deadline) {
+            previous = later.previous;
+        }
+        let next = match self.links.get_mut(usize::from(previous)) {
+            Some(before) => std::mem::replace(&mut before.next, slot.number()),
+            None => std::mem::replace(&mut queue.head, slot.number()),
+        };
+        match self.links.get_mut(usize::from(next)) {
+            Some(behind) => behind.previous = slot.number(),
+            None => queue.tail = slot.number(),
+        }
+        if let Some(link) = self.links.get_mut(slot.index()) {
+            *link = Link { deadline, next, previous, queue: index as u8 };
+        }
+        queue.window = window;
         self.busy |= 1 << index;
         true
+    }
+
+    /// Whether a window of this length can be started.
+    pub(super) fn has_room(&self, window: TickSpan) -> bool {
+        self.queue_of(window).is_some()
     }
 
     /// Takes the pool in `slot` out of its queue, in which it must be.

@@ -72,7 +72,7 @@ counters! {
     IcmpLimited = "icmp_errors_limited",
     /// Stream packets handed to the pooler.
     PoolStaged = "pool_staged",
-    /// Stream packets that left as themselves because no company came within the window.
+    /// Stream packets that left as themselves because no company came within the window, or none was to be expected.
     PoolLone = "pool_lone",
     /// Pooled packets sent.
     PoolSent = "pool_sent",
@@ -88,6 +88,12 @@ counters! {
     FlushFull = "flush_full",
     /// Pools flushed because the rule's largest count was reached.
     FlushCount = "flush_count",
+    /// Pools flushed because, after their window had ended, they got as many packets as their rule requires.
+    FlushRequiredCount = "flush_required_count",
+    /// Pools flushed because they had waited for packets that their rule requires as long as it allows.
+    FlushHold = "flush_hold",
+    /// Pools flushed with their first packet because no company was likely to come within the window.
+    FlushAdaptive = "flush_adaptive",
     /// Pools flushed so that a packet of one of their flows did not overtake them.
     FlushOrder = "flush_order",
     /// Pools flushed because there was no memory for a pooled packet.

@@ -86,7 +86,7 @@ impl<N: Nic> Stages<N> {
                     }
                 }
                 Detected::Ordinary(Ordinary::TooLarge(_)) => exit.out.counters.add(Counter::PoolTooLarge, 1),
-                Detected::Ordinary(Ordinary::NoRule | Ordinary::Fragment) => {}
+                Detected::Ordinary(Ordinary::NoRule | Ordinary::NeverPooled(_) | Ordinary::Fragment) => {}
             }
         }
         if fields.is_fragment {
@@ -155,6 +155,9 @@ impl<N: Nic> Stages<N> {
             (Counter::FlushWindow, flushed(FlushReason::Window)),
             (Counter::FlushFull, flushed(FlushReason::Full)),
             (Counter::FlushCount, flushed(FlushReason::Count)),
+            (Counter::FlushRequiredCount, flushed(FlushReason::RequiredCount)),
+            (Counter::FlushHold, flushed(FlushReason::Hold)),
+            (Counter::FlushAdaptive, flushed(FlushReason::Adaptive)),
             (Counter::FlushOrder, flushed(FlushReason::Order)),
             (Counter::FlushNoBuffer, flushed(FlushReason::NoBuffer)),
             (Counter::FlushReconfigured, flushed(FlushReason::Reconfigured)),

@@ -19,6 +19,9 @@ fn totals(totals: &PoolTotals) -> String {
         ("pools flushed: window", flush.window, "the window had ended"),
         ("pools flushed: full", flush.full, "no room for the next packet"),
         ("pools flushed: count", flush.count, "the rule's largest count"),
+        ("pools flushed: required_count", flush.required_count, "held, and got what the rule requires"),
+        ("pools flushed: hold", flush.hold, "held as long as the rule allows"),
+        ("pools flushed: adaptive", flush.adaptive, "no company was likely to come"),
         ("pools flushed: order", flush.order, "kept a flow in order"),
         ("pools flushed: no_buffer", flush.no_buffer, "no memory for a pooled packet"),
         ("pools flushed: reconfigured", flush.reconfigured, "routes, rules or peers changed"),
@@ -37,7 +40,7 @@ fn totals(totals: &PoolTotals) -> String {
     let mut text: String = figures
         .iter()
         .map(|(name, value, note)| {
-            let line = format!("{name:<28}  {value:>width$}  {note}");
+            let line = format!("{name:<29}  {value:>width$}  {note}");
             line.trim_end().to_owned() + "\n"
         })
         .collect();
@@ -116,6 +119,9 @@ mod tests {
                 window: 200,
                 full: 40,
                 count: 3,
+                required_count: 2,
+                hold: 3,
+                adaptive: 4,
                 order: 1,
                 no_buffer: 1,
                 reconfigured: 1,
@@ -140,28 +146,31 @@ mod tests {
         assert_eq!(
             PoolReport { totals, open: vec![open], received_from: vec![from] }.text(),
             "\
-stream packets staged           1000
-  left alone                      12  no company within the window
-  sent in pooled packets         988
-pooled packets sent              247
-bytes of stream packets       276640  sent in pooled packets
-bytes of pooled packets       291460  sent, outer IP header counted
-pools flushed: window            200  the window had ended
-pools flushed: full               40  no room for the next packet
-pools flushed: count               3  the rule's largest count
-pools flushed: order               1  kept a flow in order
-pools flushed: no_buffer           1  no memory for a pooled packet
-pools flushed: reconfigured        1  routes, rules or peers changed
-pools flushed: shutdown            1  the router stopped
-not pooled: too_large              5  larger than the rule pools
-not pooled: cannot_share           6  no room for another beside it
-not pooled: table_full             7  too many pools were open
-not pooled: no_buffer              8  no memory for a pooled packet
-pooled packets received            7
-  packets taken out               28
-pooled packets in transit          9  opened here
-  packets taken out                4
-  of which nothing was left        1
+stream packets staged            1000
+  left alone                       12  no company within the window
+  sent in pooled packets          988
+pooled packets sent               247
+bytes of stream packets        276640  sent in pooled packets
+bytes of pooled packets        291460  sent, outer IP header counted
+pools flushed: window             200  the window had ended
+pools flushed: full                40  no room for the next packet
+pools flushed: count                3  the rule's largest count
+pools flushed: required_count       2  held, and got what the rule requires
+pools flushed: hold                 3  held as long as the rule allows
+pools flushed: adaptive             4  no company was likely to come
+pools flushed: order                1  kept a flow in order
+pools flushed: no_buffer            1  no memory for a pooled packet
+pools flushed: reconfigured         1  routes, rules or peers changed
+pools flushed: shutdown             1  the router stopped
+not pooled: too_large               5  larger than the rule pools
+not pooled: cannot_share            6  no room for another beside it
+not pooled: table_full              7  too many pools were open
+not pooled: no_buffer               8  no memory for a pooled packet
+pooled packets received             7
+  packets taken out                28
+pooled packets in transit           9  opened here
+  packets taken out                 4
+  of which nothing was left         1
 ratio: 4.00 stream packets in a pooled packet sent
 longest time a pool was open: 5013us
 

@@ -49,7 +49,7 @@ impl Layout {
     pub(super) const NONE: Layout = Layout::Native(NativeRows::NONE);
 
     /// The layout of a pool that a packet of `length` bytes opens on this ride, in buffers that hold `room` bytes behind
-    /// the link header. The packet counts as the first. None where it could never share,
+    /// the link header. The packet counts as the first. None where a pool cannot begin with it,
     /// or our address and the peer's are of different families.
     #[inline]
     pub(super) fn open(ride: &Ride<'_>, length: usize, room: u16) -> Option<Layout> {
@@ -61,7 +61,8 @@ impl Layout {
             }
             // What the addressee does not take goes whole and behind an index in band, which every native peer takes.
             (Format::Native, _, _) => {
-                NativeRows::open(length, outer_length, mtu, ride.rule.max_count, room).map(Layout::Native)
+                let (max_count, lone) = (ride.rule.max_count, ride.rule.lone);
+                NativeRows::open(length, outer_length, mtu, max_count, lone, room).map(Layout::Native)
             }
         }
     }
@@ -111,11 +112,11 @@ impl Layout {
         }
     }
 
-    /// Whether a packet of `length` bytes, alone in a pool like this, leaves room for another one.
+    /// Whether a pool like this can begin with a packet of `length` bytes.
     #[inline]
-    pub(super) fn can_share(&self, length: usize) -> bool {
+    pub(super) fn can_open(&self, length: usize) -> bool {
         match self {
-            Layout::Native(rows) => rows.can_share(length),
+            Layout::Native(rows) => rows.can_open(length),
             Layout::Simplemux(entries) => entries.can_share(length),
         }
     }

@@ -8,6 +8,7 @@
     deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable)
 )]
 
+use super::super::representation::Lone;
 use super::super::wire::{self, Kind, PoolHeader, ROW_LEN, Row, RowType};
 use super::outer_header::OuterHeader;
 use super::{Room, SHORTEST};
@@ -21,6 +22,8 @@ pub(in crate::pool) struct NativeRows {
     front: u16,
     /// Longest pooled packet, in bytes of IP length.
     limit: u16,
+    /// Longest packet that a pool can begin with, in bytes.
+    longest_first: u16,
     /// Most rows, 2 to 255.
     max_rows: u8,
     rows: u8,
@@ -32,11 +35,19 @@ pub(in crate::pool) struct NativeRows {
 impl NativeRows {
     /// Of a place where no pool is open: no room.
     pub(super) const NONE: NativeRows =
-        NativeRows { front: 0, limit: 0, max_rows: 0, rows: 0, data_length: 0, sum: Sum::ZERO };
+        NativeRows { front: 0, limit: 0, longest_first: 0, max_rows: 0, rows: 0, data_length: 0, sum: Sum::ZERO };
 
     /// A pool whose packets may have `mtu` bytes, of which `outer_length` are IP and UDP headers, and `max_count` rows, in
-    /// buffers that hold `room` bytes, with one packet of `length` bytes. None where that leaves no room for another one.
-    pub(super) fn open(length: usize, outer_length: u16, mtu: u16, max_count: u8, room: u16) -> Option<NativeRows> {
+    /// buffers that hold `room` bytes, with one packet of `length` bytes. None where that leaves no room for another one,
+    /// unless it may be alone in a pooled packet, and for itself.
+    pub(super) fn open(
+        length: usize,
+        outer_length: u16,
+        mtu: u16,
+        max_count: u8,
+        lone: Lone,
+        room: u16,
+    ) -> Option<NativeRows> {
         let longest = usize::from(mtu.min(room));
         let front = outer_length + wire::HEADER_LEN as u16;
         let most_rows = longest.checked_sub(usize::from(front))? / (ROW_LEN + SHORTEST);
@@ -47,10 +58,17 @@ impl NativeRows {
         // While a pool is open its rows' room is taken in full, so a buffer holds that much less data.
         let reserved = (rows - 2) * ROW_LEN;
         let limit = longest.min(usize::from(room) - reserved);
+        let taken = usize::from(front);
+        let longest_first = match lone {
+            Lone::Itself => limit.checked_sub(taken + 2 * ROW_LEN + SHORTEST)?,
+            Lone::Pooled => {
+                limit.checked_sub(taken + ROW_LEN)?.min(usize::from(room).checked_sub(taken + ROW_LEN * rows)?)
+            }
+        };
         let data_length = u16::try_from(length).ok()?;
-        let (limit, max_rows) = (limit as u16, rows as u8);
-        let pool = NativeRows { front, limit, max_rows, rows: 1, data_length, sum: Sum::ZERO };
-        pool.can_share(length).then_some(pool)
+        let (limit, longest_first, max_rows) = (limit as u16, longest_first as u16, rows as u8);
+        let pool = NativeRows { front, limit, longest_first, max_rows, rows: 1, data_length, sum: Sum::ZERO };
+        pool.can_open(length).then_some(pool)
     }
 
     #[inline(always)]
@@ -84,8 +102,8 @@ impl NativeRows {
     }
 
     #[inline]
-    pub(super) fn can_share(&self, length: usize) -> bool {
-        length >= SHORTEST && self.front() + 2 * ROW_LEN + length + SHORTEST <= usize::from(self.limit)
+    pub(super) fn can_open(&self, length: usize) -> bool {
+        (SHORTEST..=usize::from(self.longest_first)).contains(&length)
     }
 
     #[inline(always)]
@@ -149,7 +167,7 @@ mod tests {
     use super::*;
 
     fn size(mtu: u16, max_count: u8, room: u16) -> Option<(u16, u8)> {
-        NativeRows::open(SHORTEST, 28, mtu, max_count, room).map(|pool| (pool.limit, pool.max_rows))
+        NativeRows::open(SHORTEST, 28, mtu, max_count, Lone::Itself, room).map(|pool| (pool.limit, pool.max_rows))
     }
 
     #[test]
@@ -166,11 +184,19 @@ mod tests {
 
     #[test]
     fn a_packet_that_leaves_room_for_none_cannot_share() {
-        let opens = |length| NativeRows::open(length, 28, 1500, 255, 2144).is_some();
+        let opens = |length| NativeRows::open(length, 28, 1500, 255, Lone::Itself, 2144).is_some();
         assert!(opens(1500 - 36 - 12 - 20));
         assert!(!opens(1500 - 36 - 12 - 20 + 1));
         assert!(!opens(19));
-        let over_ipv6 = |length| NativeRows::open(length, 48, 1500, 255, 2144).is_some();
+        let over_ipv6 = |length| NativeRows::open(length, 48, 1500, 255, Lone::Itself, 2144).is_some();
         assert!(over_ipv6(1500 - 56 - 12 - 20) && !over_ipv6(1500 - 56 - 12 - 20 + 1));
+    }
+
+    #[test]
+    fn a_packet_that_may_be_alone_in_a_pooled_packet_needs_room_for_itself() {
+        let opens = |length, room| NativeRows::open(length, 28, 1500, 255, Lone::Pooled, room).is_some();
+        assert!(opens(1500 - 36 - 6, 2144));
+        assert!(!opens(1500 - 36 - 6 + 1, 2144));
+        assert!(!opens(1500 - 36 - 6, 1500), "the room of the rows that do not come is taken all the same");
     }
 }

@@ -7,26 +7,26 @@ use crate::arch::Tick;
 use crate::packet::Buffer;
 use crate::pool::{FlushCounter, FlushReason, PacketPooler, PoolerLimits, Staged, Unstaged};
 
-const VOICE: Flow = Flow { source: 1, destination: 1, port: 16384, tos: 46 << 2 };
+pub(super) const VOICE: Flow = Flow { source: 1, destination: 1, port: 16384, tos: 46 << 2 };
 
-struct Bench {
-    pooler: PacketPooler<TestBuffer>,
-    memory: Memory,
+pub(super) struct Bench {
+    pub(super) pooler: PacketPooler<TestBuffer>,
+    pub(super) memory: Memory,
     next_number: u16,
 }
 
 impl Bench {
-    fn new() -> Bench {
+    pub(super) fn new() -> Bench {
         Bench::with(PoolerLimits { pools: 16, flows: 64, peers: 4, ..PoolerLimits::default() })
     }
 
-    fn with(limits: PoolerLimits) -> Bench {
+    pub(super) fn with(limits: PoolerLimits) -> Bench {
         let buffer_size = usize::from(limits.link_headroom) + usize::from(limits.buffer_room);
         Bench { pooler: PacketPooler::new(limits), memory: Memory::new(buffer_size), next_number: 0 }
     }
 
     /// Stages a packet of `flow` to peer 1 at `now`, under `rule`.
-    fn stage(&mut self, flow: Flow, length: u16, rule: &Rule, now: u64) -> Staged {
+    pub(super) fn stage(&mut self, flow: Flow, length: u16, rule: &Rule, now: u64) -> Staged {
         self.stage_to(1, flow, length, rule, now)
     }
 
@@ -38,12 +38,12 @@ impl Bench {
         self.pooler.stage(buffer, &ride(&fields(&bytes), number, &peer, 0, rule), Tick(now), &mut self.memory)
     }
 
-    fn flush_due(&mut self, now: u64) {
+    pub(super) fn flush_due(&mut self, now: u64) {
         self.pooler.flush_due(Tick(now), &mut self.memory);
     }
 
     /// What was sent since the last call: packet numbers, in brackets where they shared a packet.
-    fn sent(&mut self) -> String {
+    pub(super) fn sent(&mut self) -> String {
         let number = |bytes: &[u8]| u16::from_be_bytes([bytes[4], bytes[5]]).to_string();
         let describe = |sent: Sent| match sent {
             Sent::Lone(packet) => number(packet.bytes()),
@@ -57,7 +57,7 @@ impl Bench {
     }
 
     /// The one pooled packet that was sent since the last call.
-    fn the_pooled(&mut self) -> (TestBuffer, Pooled) {
+    pub(super) fn the_pooled(&mut self) -> (TestBuffer, Pooled) {
         let mut sent = self.memory.take_sent();
         match (sent.pop(), sent.pop()) {
             (Some(Sent::Pooled { packet, .. }), None) => {
@@ -68,7 +68,7 @@ impl Bench {
         }
     }
 
-    fn flushed(&self, reason: FlushReason) -> (u64, u64) {
+    pub(super) fn flushed(&self, reason: FlushReason) -> (u64, u64) {
         let FlushCounter { lone, pooled } = self.pooler.counters().flushed_for(reason);
         (lone, pooled)
     }

@@ -1,9 +1,13 @@
 //! The packet pooler as a whole, on memory that counts every buffer and with a reader of pooled packets of its own.
 
+mod adaptive;
 mod behaviour;
+mod buckets;
+mod criteria;
 mod memory;
 mod properties;
 mod reader;
+mod shared_hops;
 
 use std::net::Ipv4Addr;
 use std::sync::OnceLock;

@@ -10,7 +10,7 @@ use super::memory::{Memory, Sent, TestBuffer};
 use super::*;
 use crate::arch::Tick;
 use crate::packet::Buffer;
-use crate::pool::{FlushReason, PacketPooler, PoolerCounters, PoolerLimits, Staged};
+use crate::pool::{FlushReason, Lone, PacketPooler, PoolerCounters, PoolerLimits, Staged};
 
 const PEERS: u8 = 4;
 
@@ -20,8 +20,24 @@ fn peers() -> [PeerPath; PEERS as usize] {
     [peer(0, 1500), without_checksum, peer(2, 88), peer(3, 60)]
 }
 
-fn rules() -> [Rule; 4] {
-    [rule(1000, 255), rule(300, 3), rule(0, 10), rule(1000, 2)]
+fn rules() -> [Rule; 9] {
+    let held = Rule { required_count: 4, hold: TickSpan(1000), ..rule(300, 255) };
+    [
+        rule(1000, 255),
+        rule(300, 3),
+        rule(0, 10),
+        rule(1000, 2),
+        Rule { required_count: 2, hold: TickSpan(700), ..rule(0, 5) },
+        Rule { lone: Lone::Pooled, ..rule(300, 10) },
+        Rule { adaptive: true, ..rule(300, 255) },
+        Rule { path_mtu: Some(300), lone: Lone::Pooled, adaptive: true, ..held.clone() },
+        held,
+    ]
+}
+
+/// How long a packet may wait under a rule.
+fn bound(rule: &Rule) -> u64 {
+    if rule.required_count > 1 { rule.hold.0 } else { rule.window.0 }
 }
 
 #[derive(Clone, Debug)]
@@ -52,7 +68,7 @@ fn any_step() -> impl Strategy<Value = Step> {
     let length = prop_oneof![6 => 20u16..120, 3 => 120u16..400, 1 => 400u16..1501];
     let tos = prop_oneof![6 => Just(46 << 2), 1 => Just(0), 1 => Just(46 << 2 | 1), 1 => Just(46 << 2 | 3)];
     let peer = prop_oneof![6 => Just(0u8), 2 => Just(1), 1 => 2..PEERS + 1];
-    let rule = prop_oneof![6 => Just(0u8), 2 => Just(1), 1 => 2u8..4];
+    let rule = prop_oneof![6 => Just(0u8), 2 => Just(1), 3 => 2u8..9];
     prop_oneof![
         40 => (0u8..12, tos, length, peer, rule)
             .prop_map(|(flow, tos, length, peer, rule)| Step::Stage { flow, tos, length, peer, rule }),
@@ -84,7 +100,7 @@ fn any_limits() -> impl Strategy<Value = PoolerLimits> {
 struct Waiting {
     bytes: Vec<u8>,
     arrived: u64,
-    window: u64,
+    rule: usize,
 }
 
 /// The pooler, and what must be true of it.
@@ -153,7 +169,7 @@ impl Model {
         let rule = &rules[rule_index];
         let arrival = self.arrive();
         let bytes = packet(flow, arrival, length);
-        self.waiting.insert(arrival, Waiting { bytes: bytes.clone(), arrived: self.now, window: rule.window.0 });
+        self.waiting.insert(arrival, Waiting { bytes: bytes.clone(), arrived: self.now, rule: rule_index });
         let peer = &peers[usize::from(number.min(PEERS - 1))];
         let buffer = self.memory.receive(&bytes);
         let ride = ride(&fields(&bytes), number, peer, rule_index as u16, rule);
@@ -220,7 +236,14 @@ impl Model {
         let sequence = self.sequences.entry(flow).or_default();
         assert_eq!(pooled.sequence, *sequence, "sequence number");
         *sequence += 1;
+        let number = |bytes: &[u8]| u16::from_be_bytes([bytes[4], bytes[5]]);
+        let first = self.waiting.get(&number(&pooled.rows[0].1)).expect("came out twice, or was never there").rule;
+        let rule = &rules()[first];
+        assert!(packet.len() <= usize::from(rule.path_mtu.unwrap_or(u16::MAX)), "{} bytes", packet.len());
+        assert!(pooled.rows.len() <= usize::from(rule.max_count));
+        assert!(pooled.rows.len() > 1 || rule.lone == Lone::Pooled, "a lone packet leaves as itself");
         for (ttl, bytes) in &pooled.rows {
+            assert_eq!(self.waiting.get(&number(bytes)).map(|waiting| waiting.rule), Some(first), "one rule");
             assert_eq!(*ttl, distance(peer.0 as u8));
             assert_eq!(bytes[1] >> 2, pooled.tos >> 2, "class");
             assert_eq!(bytes[1] & 3 != 0, pooled.tos & 3 != 0, "ECN-capable");
@@ -235,7 +258,11 @@ impl Model {
         let number = u16::from_be_bytes([bytes[4], bytes[5]]);
         let waited = self.waiting.remove(&number).expect("came out twice, or was never there");
         assert_eq!(bytes, waited.bytes, "bytes differ");
-        assert!(self.now - waited.arrived <= waited.window, "waited {} ticks", self.now - waited.arrived);
+        assert!(
+            self.now - waited.arrived <= bound(&rules()[waited.rule]),
+            "waited {} ticks",
+            self.now - waited.arrived
+        );
         let flow = fields(bytes).flow;
         let earlier = self.waiting.range(..number).find(|(_, waiting)| fields(&waiting.bytes).flow == flow);
         assert!(earlier.is_none(), "packet {number} overtook {:?}", earlier.map(|(earlier, _)| earlier));

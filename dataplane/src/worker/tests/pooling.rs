@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::lab::*;
+use crate::arch::TickSpan;
 use crate::packet::ipv4::Ipv4Header;
-use crate::pool::RuleSet;
 use crate::pool::wire::PooledPacket;
+use crate::pool::{Dscp, Lone, Match, Rule, RuleSet};
 use crate::worker::{Counter, Event};
 
 fn stream(count: u8, length: usize) -> Vec<Vec<u8>> {
@@ -74,6 +75,68 @@ fn a_packet_too_large_for_the_rule_does_not_overtake_its_flow() {
     assert_eq!(carried(&left[0]).len(), 2, "the pool left first");
     assert_eq!(left[1..], [after_hops(&large, 1)]);
     assert_eq!(bench.end().get(Counter::FlushOrder), 1);
+}
+
+#[test]
+fn a_packet_whose_rule_says_never_does_not_overtake_its_flow() {
+    let mut bench = Bench::new();
+    let never = Match { dscp: Dscp::new(0), ..Match::default() };
+    let never = Rule { pool: false, ..Rule::new("never", never) };
+    bench.change(|state| state.rules = Arc::new(RuleSet::new(vec![never, rule()]).expect("sound")));
+    let packets = stream(3, 200);
+    let mut marked_down = Ipv4Header::parse(&packets[2]).expect("a sound packet");
+    marked_down.dscp_ecn = 0;
+    let marked_down = packet(marked_down, &packets[2][20..]);
+    [&packets[0], &packets[1], &marked_down].into_iter().for_each(|packet| bench.west_sends(packet));
+    bench.run();
+    let left = bench.east_gets();
+    assert_eq!(carried(&left[0]).len(), 2, "the pool left first");
+    assert_eq!(left[1..], [after_hops(&marked_down, 1)]);
+    assert_eq!(bench.end().get(Counter::FlushOrder), 1);
+}
+
+#[test]
+fn under_an_adaptive_rule_packets_far_apart_leave_at_once() {
+    let mut bench = Bench::new();
+    let adaptive = Rule { adaptive: true, ..rule() };
+    bench.change(|state| state.rules = Arc::new(RuleSet::new(vec![adaptive]).expect("sound")));
+    for packet in stream(5, 200) {
+        bench.west_sends(&packet);
+        bench.run();
+        assert_eq!(bench.east_gets(), [after_hops(&packet, 1)]);
+        bench.wait(Duration::from_millis(20));
+    }
+    let counters = bench.end();
+    assert_eq!((counters.get(Counter::FlushAdaptive), counters.get(Counter::PoolLone)), (5, 5));
+}
+
+#[test]
+fn a_held_pool_and_a_lone_packet_that_is_pooled_are_accounted_for() {
+    let mut bench = Bench::new();
+    let window = rule().window;
+    let hold = TickSpan(window.0 * 4);
+    let held = Rule { required_count: 3, hold, lone: Lone::Pooled, ..rule() };
+    bench.change(|state| state.rules = Arc::new(RuleSet::new(vec![held]).expect("sound")));
+    let packets = stream(4, 200);
+    packets[..2].iter().for_each(|packet| bench.west_sends(packet));
+    bench.run();
+    bench.wait(Duration::from_millis(6));
+    bench.run();
+    assert!(bench.east_gets().is_empty(), "one is missing");
+    bench.west_sends(&packets[2]);
+    bench.run();
+    assert_eq!(carried(&bench.east_gets()[0]).len(), 3);
+    bench.west_sends(&packets[3]);
+    for _ in 0..4 {
+        bench.run();
+        assert!(bench.east_gets().is_empty());
+        bench.wait(Duration::from_millis(5));
+    }
+    bench.run();
+    assert_eq!(carried(&bench.east_gets()[0]), [after_hops(&packets[3], 1)]);
+    let counters = bench.end();
+    let flushes = [Counter::FlushRequiredCount, Counter::FlushHold].map(|counter| counters.get(counter));
+    assert_eq!((flushes, counters.get(Counter::PoolSent), counters.get(Counter::PoolLone)), ([1, 1], 2, 0));
 }
 
 #[test]
