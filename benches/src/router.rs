@@ -252,6 +252,7 @@ impl Bench {
                 rate,
                 idle: Idle::Spin,
                 open_pools: 1024,
+                buckets: 1,
                 buffer_room: room as u16,
                 seed: 7,
             },

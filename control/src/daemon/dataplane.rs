@@ -23,6 +23,9 @@ use crate::config::{self, Config};
 use crate::peers::Identity;
 use crate::router::{Hardware, Parts, Router, WorkerLink};
 
+/// Flow buckets of each worker.
+const BUCKETS: u8 = 1;
+
 /// The mempool's name.
 const MEMPOOL: &str = "packets";
 
@@ -120,6 +123,7 @@ impl Dataplane {
                 rate,
                 idle,
                 open_pools: OPEN_POOLS,
+                buckets: BUCKETS,
                 buffer_room: u16::try_from(sizing.data_room).unwrap_or(u16::MAX),
                 seed: random(),
             };

@@ -41,6 +41,9 @@ pub struct WorkerOptions {
     pub idle: Idle,
     /// Pools that can be open at once.
     pub open_pools: u16,
+    /// Flow buckets: parts of one path's pools, each with a source port of its own, that receivers and equal-cost paths can
+    /// spread. 1 to [`crate::pool::MAX_BUCKETS`], the same for all workers.
+    pub buckets: u8,
     /// Bytes of packet memory in an mbuf, headroom included; at least 128.
     pub buffer_room: u16,
     /// A random number, so that nobody outside can choose flows whose hashes collide.

@@ -12,7 +12,7 @@ use super::drop::Drop;
 use super::moment::Moment;
 use super::origin::{Header, Packet};
 use super::output::Output;
-use super::stages::{BUCKETS, Stages};
+use super::stages::Stages;
 
 /// Where the pooler's memory comes from and where its packets go: the worker's mempool and its way out.
 struct PoolExit<'a, N> {
@@ -69,7 +69,7 @@ impl<N: Nic> Stages<N> {
         if let Some(index) = entry.path.filter(|_| !is_pool_traffic) {
             match detect(&moment.state.rules, &fields) {
                 Detected::Stream(rule_index) => {
-                    let rules = &moment.state.rules;
+                    let (rules, buckets) = (&moment.state.rules, self.pooler.limits().buckets);
                     // The peer is behind the same next hop: a pool that the link does not take would be lost whole.
                     let path = moment.state.path(index);
                     let addressee = path.and_then(|path| path.addressee).and_then(|addressee| {
@@ -79,7 +79,7 @@ impl<N: Nic> Stages<N> {
                         Some((addressee, &peer.path))
                     });
                     if let (Some(path), Some(addressee), Some(rule)) = (path, addressee, rules.get(rule_index)) {
-                        let key = PoolKey::of_stream(path.group(rule.shared_hops), rule_index, &fields, BUCKETS);
+                        let key = PoolKey::of_stream(path.group(rule.shared_hops), rule_index, &fields, buckets);
                         let ride = Ride::new(key, path, addressee, rule, &fields);
                         self.pooler.stage(packet.mbuf, &ride, moment.now, &mut exit);
                         return;

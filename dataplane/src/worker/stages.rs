@@ -16,8 +16,6 @@ use super::peer_traffic::PeerTraffic;
 use super::reentry::Reentry;
 use super::shared::WorkerShared;
 
-/// Flow buckets per worker: parts of one path's pools that receivers and equal-cost paths can spread.
-pub(super) const BUCKETS: u8 = 1;
 /// Peers that a router can have.
 pub const MAX_PEERS: u16 = 1024;
 /// Flows, and pairs of addresses, whose order is watched while they have packets in a pool; more only flush early.
@@ -61,7 +59,7 @@ impl<N: Nic> Stages<N> {
             pools: options.open_pools,
             flows: WATCHED_FLOWS,
             peers: MAX_PEERS,
-            buckets: BUCKETS,
+            buckets: options.buckets,
             link_headroom: HEADER_LEN as u16,
             buffer_room: options.buffer_room - HEADER_LEN as u16,
         };

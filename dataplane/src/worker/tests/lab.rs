@@ -179,6 +179,7 @@ impl Bench {
             rate: TickRate::NANOSECONDS,
             idle: Idle::Spin,
             open_pools: 64,
+            buckets: 1,
             buffer_room: 2048 + HEADROOM as u16,
             seed: 7,
         };
