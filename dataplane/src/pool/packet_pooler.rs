@@ -240,7 +240,7 @@ impl<B: Buffer> PacketPooler<B> {
             self.pass(ride.flow, now, out);
             return Err((packet, Unstaged::CannotShare));
         }
-        let ttl = pool.index_ttl(&ride.path.trunk);
+        let ttl = pool.index_ttl(ride);
         if ttl == 0 {
             self.pass(ride.flow, now, out);
             return Err((packet, Unstaged::BeyondLimits));

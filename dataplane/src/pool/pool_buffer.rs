@@ -90,10 +90,14 @@ impl<B: Buffer> PoolBuffer<B> {
         self.addressee
     }
 
-    /// The TTL of the row of a packet on `joining`; 0 where no equipped node is in reach.
+    /// The TTL of the row of a packet with this ride; 0 where nobody would take it out in time: no equipped node is in
+    /// reach, or all that is in the pool comes out at an addressee that is not the packet's.
     #[inline(always)]
-    pub(super) fn index_ttl(&self, joining: &Trunk) -> u8 {
-        self.trunk.index_ttl(joining)
+    pub(super) fn index_ttl(&self, ride: &Ride<'_>) -> u8 {
+        if !self.layout.has_ttls() && ride.addressee != self.addressee {
+            return 0;
+        }
+        self.trunk.index_ttl(&ride.path.trunk)
     }
 
     /// When its first packet came.

@@ -4,6 +4,7 @@ mod behaviour;
 mod memory;
 mod properties;
 mod reader;
+mod simplemux;
 
 use std::net::Ipv4Addr;
 use std::sync::OnceLock;
