@@ -318,14 +318,13 @@ impl Router {
             None => (Ipv4Addr::UNSPECIFIED, Ipv4Addr::UNSPECIFIED, DEFAULT_PEER_MTU),
         };
         let format = peer.map_or(Format::Native, |peer| peer.config.format.into());
-        let port = format.port().unwrap_or(self.config.pool_port);
         let path = PeerPath {
             addressee: addressee.into(),
             source: source.into(),
             mtu,
             outer_ttl: HELLO_TTL,
-            source_port_base: port,
-            destination_port: port,
+            source_port_base: self.config.pool_port,
+            destination_port: self.config.pool_port,
             checksum: true,
             format,
             // Peers whose hellos say less are not up.

@@ -6,10 +6,11 @@ use carpool_dataplane::packet::arp::Arp;
 use carpool_dataplane::packet::ethernet;
 use carpool_dataplane::packet::ipv4::Ipv4Header;
 use carpool_dataplane::pool::hello::{Capabilities, HELLO_LEN};
+use carpool_dataplane::pool::simplemux::Flavour;
 use carpool_dataplane::worker::{Bell, WorkerShared};
 
 use crate::api::neighbor::NeighborAdd;
-use crate::api::peer::{PeerShow, PeerState};
+use crate::api::peer::{PeerFormat, PeerShow, PeerState};
 use crate::api::route::{Route, RouteDel, RouteLoad, RouteShow, RouteTarget, Source};
 use crate::api::rule::{RuleDel, RuleShow};
 use crate::api::status::StatusShow;
@@ -474,4 +475,23 @@ fn a_peer_that_leaves_the_file_is_not_listened_to() {
     assert!(index.is_some());
     let path = bench.entry([203, 0, 113, 9]).0.path.and_then(|path| bench.state().path(path).copied());
     assert_eq!(path.and_then(|path| path.addressee), index);
+}
+
+#[test]
+fn a_peer_of_another_format_is_pooled_to_without_a_word_and_shown_with_its_format() {
+    let text = CONFIG.replace("[[path]]", "assume = true\nformat = \"simplemux-fast\"\n\n[[path]]");
+    let mut bench = Bench::new(&text);
+    let (entry, before) = bench.entry([203, 0, 113, 9]);
+    assert!(entry.path.is_some(), "nobody waits for a hello");
+    let format = bench.state().peers.iter().next().map(|peer| peer.path.format);
+    assert_eq!(format, Some(Format::Simplemux(Flavour::Fast)));
+    bench.pass(Duration::from_secs(1));
+    assert!(bench.injected().iter().all(|inject| inject.target != InjectTarget::Routed), "no hello is sent");
+    let shown = bench.client().peer_show(Default::default()).expect("answered").peers;
+    assert_eq!(shown.first().map(|peer| peer.format), Some(PeerFormat::SimplemuxFast));
+    bench.reload(&text.replace("-fast", "")).expect("possible");
+    let index = bench.state().peers.find(PEER.into()).expect("the same address");
+    let published = bench.state().peers.get(index).map(|peer| peer.path.format);
+    assert_eq!(published, Some(Format::Simplemux(Flavour::Normal)));
+    assert!(bench.entry([203, 0, 113, 9]).1 > before, "open pools are flushed at the change");
 }

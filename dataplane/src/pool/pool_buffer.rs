@@ -110,11 +110,19 @@ impl<B: Buffer> PoolBuffer<B> {
         self.addressee
     }
 
-    /// The TTL of the row of a packet with this ride; 0 where no equipped node is in reach. What shares the whole path
+    /// The TTL of the row of a packet with this ride; 0 where nobody would take it out in time: no equipped node is in
+    /// reach, or all that is in the pool comes out at an addressee that is not the packet's. What shares the whole path
     /// goes to the addressee with the trunk, whichever way its own path would have taken there.
     #[inline(always)]
     pub(super) fn index_ttl(&self, ride: &Ride<'_>) -> u8 {
         match ride.rule.shared_hops {
+            _ if !self.layout.has_ttls() => {
+                if ride.addressee == self.addressee {
+                    self.trunk.distance()
+                } else {
+                    0
+                }
+            }
             SharedHops::WholePath => self.trunk.distance(),
             SharedHops::AtLeast(_) => self.trunk.index_ttl(&ride.path.trunk),
         }

@@ -25,7 +25,8 @@ pub struct PeerPath {
     pub mtu: u16,
     /// The TTL of the outer packet as it is sent, usually 64.
     pub outer_ttl: u8,
-    /// The first UDP source port; workers and flow buckets count up from it.
+    /// The first UDP source port; workers and flow buckets count up from it. A format that has a port for itself uses that
+    /// one, here and as the destination.
     pub source_port_base: u16,
     /// The UDP port the peer listens on, usually 7665.
     pub destination_port: u16,

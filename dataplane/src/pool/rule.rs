@@ -109,6 +109,13 @@ impl Rule {
             index: Index::InBand,
         }
     }
+
+    /// Whether its packets can get out on the way, each where its TTL says: only whole packets behind an index in band
+    /// can. If not, all get out at the addressee.
+    #[inline(always)]
+    pub fn has_ttls(&self) -> bool {
+        self.representation == Representation::Whole && self.index == Index::InBand
+    }
 }
 
 /// The shortest pooled packet: outer headers and two of the shortest packets with their rows.

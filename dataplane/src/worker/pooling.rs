@@ -5,7 +5,8 @@ use crate::fib::{Entry, PeerIndex};
 use crate::packet::BufferSource;
 use crate::packet::ipv4::PROTOCOL_UDP;
 use crate::pool::hello::Capabilities;
-use crate::pool::{Detected, FlushReason, Ordinary, PoolKey, PoolSink, Ride, StreamFields, Unstaged, detect};
+use crate::pool::path::SharedHops;
+use crate::pool::{Detected, FlushReason, Format, Ordinary, PoolKey, PoolSink, Ride, StreamFields, Unstaged, detect};
 
 use super::counters::Counter;
 use super::drop::Drop;
@@ -79,7 +80,10 @@ impl<N: Nic> Stages<N> {
                         Some((addressee, &peer.path))
                     });
                     if let (Some(path), Some(addressee), Some(rule)) = (path, addressee, rules.get(rule_index)) {
-                        let key = PoolKey::of_stream(path.group(rule.shared_hops), rule_index, &fields, buckets);
+                        // What has no TTLs gets out at the addressee, all of it.
+                        let has_ttls = addressee.1.format == Format::Native && rule.has_ttls();
+                        let shared = if has_ttls { rule.shared_hops } else { SharedHops::WholePath };
+                        let key = PoolKey::of_stream(path.group(shared), rule_index, &fields, buckets);
                         let ride = Ride::new(key, path, addressee, rule, &fields);
                         self.pooler.stage(packet.mbuf, &ride, moment.now, &mut exit);
                         return;

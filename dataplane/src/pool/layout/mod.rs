@@ -85,6 +85,15 @@ impl Layout {
         }
     }
 
+    /// Whether packets can get out on the way, each where its TTL says; if not, all get out at the addressee.
+    #[inline(always)]
+    pub(super) fn has_ttls(&self) -> bool {
+        match self {
+            Layout::Native(_) => true,
+            Layout::Simplemux(_) => false,
+        }
+    }
+
     /// Packets in it, 1 to 255.
     #[inline(always)]
     pub(super) fn rows(&self) -> u8 {

@@ -56,18 +56,18 @@ impl OuterHeader {
     };
 
     /// Of a pool that opens on this ride; its UDP source port is `port_offset` behind the peer's first one, unless the
-    /// peer's format has a port for itself.
+    /// peer's format has a port for itself, at both ends.
     #[inline]
     pub(in crate::pool) fn new(ride: &Ride<'_>, port_offset: u16) -> OuterHeader {
-        let source_port = match ride.peer.format.port() {
-            Some(port) => port,
-            None => ride.peer.source_port_base.wrapping_add(port_offset),
+        let (source_port, destination_port) = match ride.peer.format.port() {
+            Some(port) => (port, port),
+            None => (ride.peer.source_port_base.wrapping_add(port_offset), ride.peer.destination_port),
         };
         OuterHeader {
             source: ride.peer.source,
             destination: ride.peer.addressee,
             source_port,
-            destination_port: ride.peer.destination_port,
+            destination_port,
             tos: outer_tos(ride.key),
             ttl: ride.peer.outer_ttl,
             with_checksum: ride.peer.checksum,

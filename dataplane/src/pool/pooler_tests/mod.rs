@@ -8,6 +8,7 @@ mod memory;
 mod properties;
 mod reader;
 mod shared_hops;
+mod simplemux;
 
 use std::net::Ipv4Addr;
 use std::sync::OnceLock;

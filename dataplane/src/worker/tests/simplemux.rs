@@ -16,7 +16,6 @@ fn bench_of(flavour: Flavour) -> Bench {
     bench.change(|state| {
         let mut peer = *state.peers.iter().next().expect("one peer");
         peer.path.format = Format::Simplemux(flavour);
-        (peer.path.source_port_base, peer.path.destination_port) = (flavour.port(), flavour.port());
         state.peers = Arc::new(PeerTable::new(vec![peer]));
     });
     bench

@@ -11,7 +11,7 @@ use crate::packet::ecn::{CE, mark_congestion};
 use crate::packet::ipv4::{Ipv4Header, decrement_ttl};
 use crate::packet::ipv6::Ipv6Header;
 use crate::packet::udp::UdpHeader;
-use crate::pool::path::{MAX_HOPS, PoolPath, Trunk};
+use crate::pool::path::{MAX_HOPS, PoolPath, SharedHops, Trunk};
 use crate::pool::vectors::Vector;
 use crate::pool::wire::PooledPacket;
 use crate::pool::{Rule, RuleSet};
@@ -272,7 +272,7 @@ fn pooler() -> Bench {
         let turning = [PathIndex(1), PathIndex(2)].map(|path| Entry { adjacency: via, path: Some(path) });
         state.entries = state.entries.iter().copied().chain(turning).collect();
         // Every pool begins with a packet that goes all the way, which makes that way the trunk.
-        let eight = Rule { max_count: 8, ..rule() };
+        let eight = Rule { max_count: 8, shared_hops: SharedHops::AtLeast(1), ..rule() };
         state.rules = Arc::new(RuleSet::new(vec![eight]).expect("a sound rule"));
         state.pools += 1;
     });
