@@ -1,10 +1,11 @@
-//! What follows a verb, word by word: routes, neighbours and rules as ip(8) writes them.
+//! What follows a verb, word by word: routes, neighbours, paths and rules as ip(8) writes them.
 //!
 //! Errors are one sentence that says what stood there and what was expected.
 
 use std::net::Ipv4Addr;
 
 use crate::api::neighbor::{NeighborAdd, NeighborDel};
+use crate::api::path::PathAdd;
 use crate::api::quantity::{parse_bytes, parse_microseconds};
 use crate::api::route::{Route, RouteTarget};
 use crate::api::rule::{RuleAdd, RuleMatch};
@@ -85,6 +86,27 @@ pub(super) fn neighbor_del<W: AsRef<str>>(words: &[W]) -> Result<NeighborDel, St
         }
     }
     Ok(NeighborDel { address, port })
+}
+
+/// Reads `PREFIX hops ADDRESS...`, addresses one by one or with commas between them.
+pub(super) fn path<W: AsRef<str>>(words: &[W]) -> Result<PathAdd, String> {
+    let mut words = Words { rest: words };
+    let prefix = parse_prefix(words.expect("a prefix")?)?;
+    match words.expect("hops ADDRESS...")? {
+        "hops" => {}
+        word => return Err(format!("{word:?}: expected hops ADDRESS...")),
+    }
+    let mut hops = Vec::new();
+    let mut word = words.expect("an address")?;
+    loop {
+        for text in word.split(',').filter(|text| !text.is_empty()) {
+            hops.push(address(text)?);
+        }
+        match words.next() {
+            Some(next) => word = next,
+            None => return Ok(PathAdd { prefix, hops }),
+        }
+    }
 }
 
 /// Reads `NAME [match MATCH] max-size SIZE window TIME [max-count N] [position N]`, what follows the name in any order.
@@ -188,6 +210,23 @@ mod tests {
         assert_eq!(neighbor_add(&split("192.0.2.9")), Err("expected lladdr MAC".to_owned()));
         assert_eq!(neighbor_del(&split("192.0.2.9")).map(|neighbor| neighbor.port), Ok(None));
         assert!(neighbor_del(&split("192.0.2.9 lladdr x")).is_err());
+    }
+
+    #[test]
+    fn a_path_names_its_routers_from_the_next_hop_on() {
+        let expected = json!({"prefix": "203.0.113.0/24", "hops": ["192.0.2.2", "10.0.0.2", "198.51.100.7"]});
+        for line in [
+            "203.0.113.0/24 hops 192.0.2.2 10.0.0.2 198.51.100.7",
+            "203.0.113.0/24 hops 192.0.2.2,10.0.0.2,198.51.100.7",
+            "203.0.113.0/24 hops 192.0.2.2, 10.0.0.2, 198.51.100.7",
+        ] {
+            let path = serde_json::to_value(path(&split(line)).expect("a sound path")).expect("JSON");
+            assert_eq!(path, expected, "{line}");
+        }
+        let wrong = |line| path(&split(line)).expect_err("a broken path was accepted");
+        assert_eq!(wrong("203.0.113.0/24 192.0.2.2"), "\"192.0.2.2\": expected hops ADDRESS...");
+        assert_eq!(wrong("203.0.113.0/24 hops"), "expected an address at the end");
+        assert_eq!(wrong("203.0.113.0/24 hops 192.0.2.2 east"), "\"east\": expected an IPv4 address");
     }
 
     #[test]

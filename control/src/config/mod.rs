@@ -22,6 +22,7 @@ pub use sections::{PEER_MTU, RULE_COUNT, RULE_SIZE, RULE_WINDOW, is_name};
 
 use crate::api::peer::PeerFormat;
 use crate::api::route::Route;
+use crate::paths::HopList;
 
 /// The UDP port of pooled packets unless configured otherwise.
 pub const DEFAULT_POOL_PORT: u16 = 7665;
@@ -29,8 +30,6 @@ pub const DEFAULT_POOL_PORT: u16 = 7665;
 pub const DEFAULT_PEER_MTU: u16 = 1500;
 /// What a pooled packet with one row has in front of its data, in bytes: IPv4, UDP, the header of pooled packets, a row.
 pub const POOL_OVERHEAD: u16 = 20 + 8 + 8 + 6;
-/// The most routers in a path.
-pub const MAX_HOPS: usize = 16;
 
 /// A whole configuration whose parts agree with each other.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,6 +130,8 @@ pub struct Peer {
     pub name: String,
     /// Where pooled packets to it are addressed and those from it come from.
     pub address: Ipv4Addr,
+    /// Its other addresses, as hops of paths name it.
+    pub alias: Vec<Ipv4Addr>,
     /// The address of ours that it knows us by. None: that of the port towards it.
     pub source: Option<Ipv4Addr>,
     /// The largest pooled packet on the way to it, in bytes, outer IP header included. None: [`DEFAULT_PEER_MTU`].
@@ -148,14 +149,14 @@ pub struct Peer {
 pub struct Path {
     /// The destinations; no host bits.
     pub prefix: Ipv4Net,
-    /// The routers on the way, from the next hop on. One to [`MAX_HOPS`].
-    pub hops: Vec<Ipv4Addr>,
+    /// The routers on the way.
+    pub hops: HopList,
 }
 
-impl Path {
-    /// The last hop that is one of `peers`, and its distance in hops: pooled packets of this path go there.
-    pub fn addressee(&self, is_peer: impl Fn(Ipv4Addr) -> bool) -> Option<(Ipv4Addr, u8)> {
-        (1u8..).zip(&self.hops).filter(|(_, hop)| is_peer(**hop)).last().map(|(distance, hop)| (*hop, distance))
+impl Peer {
+    /// All its addresses; the first is where pooled packets go.
+    pub fn addresses(&self) -> impl Iterator<Item = Ipv4Addr> {
+        std::iter::once(self.address).chain(self.alias.iter().copied())
     }
 }
 

@@ -10,12 +10,13 @@ use ipnet::{IpNet, Ipv4Net};
 use toml::de::{DeTable, DeValue};
 
 use super::document::{Document, Table, integer};
-use super::{Config, DEFAULT_POOL_PORT, Dataplane, Idle, MAX_HOPS, Memory, Neighbor, Path, Peer, Port, Route, Rule};
+use super::{Config, DEFAULT_POOL_PORT, Dataplane, Idle, Memory, Neighbor, Path, Peer, Port, Route, Rule};
 use crate::api::DEFAULT_SOCKET;
 use crate::api::peer::PeerFormat;
 use crate::api::quantity::{parse_bytes, parse_microseconds};
 use crate::api::route::RouteTarget;
 use crate::api::text::{CodePoint, MacAddress, PortRange, Protocol, parse_prefix};
+use crate::paths::{HopList, MAX_HOPS};
 
 /// Path MTU to a peer, in bytes.
 pub const PEER_MTU: RangeInclusive<u16> = 128..=9000;
@@ -244,6 +245,7 @@ fn route(table: &Table<'_, '_>) -> Option<Route> {
 fn peer(table: &Table<'_, '_>) -> Option<Peer> {
     let name = table.required_text("name", NAME, |text| is_name(text).then(|| text.to_owned()));
     let peer_address = table.required_text("address", ADDRESS, address);
+    let alias = table.texts("alias", ADDRESS, address);
     let source = table.text("source", ADDRESS, address);
     let mtu = table.integer("mtu", u32::from(*PEER_MTU.start())..=u32::from(*PEER_MTU.end()));
     let assume = table.optional("assume", "true or false", DeValue::as_bool).unwrap_or(false);
@@ -259,6 +261,7 @@ fn peer(table: &Table<'_, '_>) -> Option<Peer> {
     Some(Peer {
         name: name?,
         address: peer_address?,
+        alias,
         source,
         mtu: mtu.and_then(|mtu| u16::try_from(mtu).ok()),
         assume,
@@ -270,12 +273,12 @@ fn peer(table: &Table<'_, '_>) -> Option<Peer> {
 fn path(table: &Table<'_, '_>) -> Option<Path> {
     let prefix = table.required_text("prefix", PREFIX, prefix);
     let hops = table.texts("hops", ADDRESS, address);
-    if !(1..=MAX_HOPS).contains(&hops.len()) {
+    let hops = HopList::new(&hops);
+    if hops.is_none() {
         let message = format!("expected the addresses of 1 to {MAX_HOPS} routers, the next hop first");
         table.error("hops", message);
-        return None;
     }
-    Some(Path { prefix: prefix?, hops })
+    Some(Path { prefix: prefix?, hops: hops? })
 }
 
 fn rule(table: &Table<'_, '_>) -> Option<Rule> {

@@ -51,6 +51,7 @@ unreachable = true
 [[peer]]
 name = "east"
 address = "198.51.100.7"
+alias = ["198.51.100.8", "203.0.113.1"]
 source = "192.0.2.1"
 mtu = 1400
 hello_interval = "50ms"
@@ -139,6 +140,7 @@ fn every_key_is_read() {
     let east = Peer {
         name: "east".into(),
         address: address("198.51.100.7"),
+        alias: vec![address("198.51.100.8"), address("203.0.113.1")],
         source: Some(address("192.0.2.1")),
         mtu: Some(1400),
         assume: false,
@@ -148,6 +150,7 @@ fn every_key_is_read() {
     let west = Peer {
         name: "west".into(),
         address: address("10.0.0.2"),
+        alias: Vec::new(),
         source: None,
         mtu: None,
         assume: true,
@@ -156,7 +159,8 @@ fn every_key_is_read() {
     };
     assert_eq!(config.peers, [east, west]);
     assert_eq!(config.pool_port, 7666);
-    let path = Path { prefix: net("203.0.113.0/24"), hops: vec![address("192.0.2.2"), address("198.51.100.7")] };
+    let hops = HopList::new(&[address("192.0.2.2"), address("198.51.100.7")]);
+    let path = Path { prefix: net("203.0.113.0/24"), hops: hops.expect("two") };
     assert_eq!(config.paths, [path]);
     let ef = carpool_dataplane::pool::Dscp::new(46);
     let voice = Match {
@@ -426,7 +430,7 @@ fn peers_and_paths_fit_together() {
         ),
         (
             path("10.0.0.0/8", "\"192.0.2.2\""),
-            "c.toml:8:8: path.hops: expected at least one hop that is the address of a [[peer]]",
+            "c.toml:8:8: path.hops: expected at least one hop that is an address of a [[peer]]",
         ),
         (
             east.clone() + &path("10.0.0.0/8", "\"198.51.100.7\""),
@@ -434,13 +438,20 @@ fn peers_and_paths_fit_together() {
         ),
         (
             east.clone() + &path("10.0.0.0/8", "\"192.0.2.2\", \"192.0.2.2\", \"198.51.100.7\""),
-            "c.toml:12:22: path.hops = \"192.0.2.2\": this hop is there twice",
+            "c.toml:12:22: path.hops = \"192.0.2.2\": this router is there twice",
         ),
         (
-            east.clone()
-                + &path("10.0.0.0/8", "\"192.0.2.2\", \"198.51.100.7\"")
-                + &path("172.16.0.0/12", "\"192.0.2.2\", \"192.0.2.3\", \"198.51.100.7\""),
-            "c.toml:15:8: path.hops: peer 198.51.100.7 is hop 3 here, but hop 2 of the path to 10.0.0.0/8; expected the same",
+            peer("east", "198.51.100.7", "alias = [\"192.0.2.2\"]")
+                + &path("10.0.0.0/8", "\"192.0.2.2\", \"198.51.100.7\""),
+            "c.toml:12:22: path.hops = \"198.51.100.7\": this router is there twice",
+        ),
+        (
+            east.clone() + &peer("west", "192.0.2.3", "alias = [\"192.0.2.4\", \"198.51.100.7\"]"),
+            "c.toml:13:23: peer.alias = \"198.51.100.7\": a peer with this address is there twice",
+        ),
+        (
+            peer("east", "198.51.100.7", "alias = [\"192.0.2.1\"]"),
+            "c.toml:9:10: peer.alias = \"192.0.2.1\": expected the address of another router, this one is our own",
         ),
         (
             path("10.0.0.0/8", ""),
