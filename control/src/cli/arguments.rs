@@ -195,7 +195,10 @@ pub(super) enum Neighbor {
 pub(super) enum Rule {
     /// Add a pooling rule
     #[command(
-        override_usage = "carpool rule add NAME [match MATCH] max-size SIZE window TIME [max-count N] [position N]\n\n\
+        override_usage = "carpool rule add NAME [match MATCH] window TIME [max-size SIZE] [max-count N] \
+        [required-count N [hold TIME]] [adaptive true] [shared-hops N | path] [path-mtu SIZE] [lone itself | pooled] \
+        [position N]\n       \
+        carpool rule add NAME [match MATCH] pool false [position N]\n\n\
         MATCH, all of it must fit: [udp | tcp | protocol P] [port P[-P]] [source-port P[-P]] [dscp D] [from PREFIX] \
         [to PREFIX]",
         after_help = "Example:\n  carpool rule add voice match udp port 16384-32767 dscp ef max-size 300B window 2ms"

@@ -286,11 +286,18 @@ impl Check<'_, '_> {
         self.unique(rules.clone().map(|(i, r)| (format!("rule[{i}].name"), &r.name)), "a rule of this name");
         let mut windows = HashSet::new();
         for (index, rule) in rules.clone() {
-            windows.insert(rule.window);
-            if windows.len() > MAX_WINDOWS {
-                let message = format!("expected one of the windows above: there can be {MAX_WINDOWS} different ones");
-                self.error(&format!("rule[{index}].window"), message);
-                windows.remove(&rule.window);
+            let Some(criteria) = &rule.criteria else { continue };
+            for (key, window) in ["window", "hold"].into_iter().zip(criteria.windows()) {
+                windows.insert(window);
+                if windows.len() > MAX_WINDOWS {
+                    let message = if key == "window" {
+                        format!("expected one of the windows above: there can be {MAX_WINDOWS} different ones")
+                    } else {
+                        format!("what it is longer than the window is one more than {MAX_WINDOWS} different windows")
+                    };
+                    self.error(&format!("rule[{index}].{key}"), message);
+                    windows.remove(&window);
+                }
             }
         }
         let widest = self.config.ports.iter().map(|port| port.mtu).max().unwrap_or(0);
@@ -299,7 +306,8 @@ impl Check<'_, '_> {
         for (index, rule) in rules {
             let path = |key| format!("rule[{index}].{key}");
             let most = mtu.saturating_sub(POOL_OVERHEAD);
-            if rule.max_size.is_some_and(|size| size > most) {
+            let max_size = rule.criteria.as_ref().and_then(|criteria| criteria.max_size);
+            if max_size.is_some_and(|size| size > most) {
                 let message =
                     format!("expected at most \"{most}B\": a path MTU of {mtu} less {POOL_OVERHEAD} bytes of headers");
                 self.error(&path("max_size"), message);

@@ -7,18 +7,19 @@
 mod check;
 mod document;
 mod error;
+mod rule;
 mod sections;
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use carpool_dataplane::pool::Match;
 use ipnet::Ipv4Net;
 
 pub use check::has_ports;
 pub use error::{ConfigError, ConfigErrors};
-pub use sections::{PEER_MTU, RULE_COUNT, RULE_SIZE, RULE_WINDOW, is_name};
+pub use rule::{Criteria, RULE_COUNT, RULE_HOLD, RULE_SIZE, RULE_WINDOW, Rule};
+pub use sections::{PEER_MTU, is_name};
 
 use crate::api::peer::PeerFormat;
 use crate::api::route::Route;
@@ -157,33 +158,6 @@ impl Peer {
     /// All its addresses; the first is where pooled packets go.
     pub fn addresses(&self) -> impl Iterator<Item = Ipv4Addr> {
         std::iter::once(self.address).chain(self.alias.iter().copied())
-    }
-}
-
-/// `[[rule]]`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rule {
-    /// What the operator calls it.
-    pub name: String,
-    /// The packets it is for.
-    pub matcher: Match,
-    /// The longest packet it pools, in bytes of IP length. See [`Rule::max_size`].
-    pub max_size: Option<u16>,
-    /// The longest time a packet waits for company.
-    pub window: Duration,
-    /// The most packets in one pooled packet. See [`Rule::max_count`].
-    pub max_count: Option<u8>,
-}
-
-impl Rule {
-    /// The longest packet it pools: as configured, or what a pooled packet of the default path MTU has room for.
-    pub fn max_size(&self) -> u16 {
-        self.max_size.unwrap_or(DEFAULT_PEER_MTU - POOL_OVERHEAD)
-    }
-
-    /// The most packets in one pooled packet: as configured, or as many as its header can count.
-    pub fn max_count(&self) -> u8 {
-        self.max_count.unwrap_or(u8::MAX)
     }
 }
 

@@ -1,4 +1,6 @@
 use super::*;
+use carpool_dataplane::pool::path::SharedHops;
+use carpool_dataplane::pool::{Lone, Match};
 use proptest::prelude::*;
 
 /// A configuration with every table in it.
@@ -75,11 +77,23 @@ match = { protocol = "udp", ports = "16384-32767", source = "10.0.0.0/8", destin
 max_size = "300B"
 window = "2ms"
 max_count = 5
+required_count = 3
+hold = "30ms"
+shared_hops = 3
+path_mtu = 1200
+lone = "pooled"
 
 [[rule]]
 name = "rest"
 match = { protocol = 6, source_ports = "5060", dscp = 46 }
 window = "500µs"
+adaptive = true
+shared_hops = "path"
+
+[[rule]]
+name = "never"
+match = {}
+pool = false
 "#;
 
 /// The least that is a configuration, 5 lines of it.
@@ -172,21 +186,21 @@ fn every_key_is_read() {
         dscp: ef,
     };
     let rest = Match { protocol: Some(6), source_ports: Some(5060..=5060), dscp: ef, ..Match::default() };
+    let voice_criteria = Criteria {
+        max_size: Some(300),
+        max_count: Some(5),
+        required_count: Some(3),
+        hold: Some(Duration::from_millis(30)),
+        shared_hops: SharedHops::AtLeast(3),
+        path_mtu: Some(1200),
+        lone: Lone::Pooled,
+        ..Criteria::new(Duration::from_millis(2))
+    };
+    let rest_criteria = Criteria { adaptive: true, ..Criteria::new(Duration::from_micros(500)) };
     let rules = [
-        Rule {
-            name: "voice".into(),
-            matcher: voice,
-            max_size: Some(300),
-            window: Duration::from_millis(2),
-            max_count: Some(5),
-        },
-        Rule {
-            name: "rest".into(),
-            matcher: rest,
-            max_size: None,
-            window: Duration::from_micros(500),
-            max_count: None,
-        },
+        Rule { name: "voice".into(), matcher: voice, criteria: Some(voice_criteria) },
+        Rule { name: "rest".into(), matcher: rest, criteria: Some(rest_criteria) },
+        Rule { name: "never".into(), matcher: Match::default(), criteria: None },
     ];
     assert_eq!(config.rules, rules);
 }
@@ -481,6 +495,42 @@ fn rules_say_what_can_be_pooled() {
             "c.toml:10:13: rule.max_count = 1: expected a whole number from 2 to 255",
         ),
         (
+            rule("match = {}\nwindow = \"1ms\"\nmax_count = 4\nrequired_count = 5"),
+            "c.toml:11:18: rule.required_count = 5: expected at most 4, the rule's max_count",
+        ),
+        (
+            rule("match = {}\nwindow = \"2ms\"\nrequired_count = 5\nhold = \"1ms\""),
+            "c.toml:11:8: rule.hold = \"1ms\": expected at least \"2ms\", the rule's window",
+        ),
+        (
+            rule("match = {}\nwindow = \"2ms\"\nhold = \"9ms\""),
+            "c.toml:10:8: rule.hold = \"9ms\": expected required_count beside it, the packets that pools are held for",
+        ),
+        (
+            rule("match = {}\nwindow = \"2ms\"\nrequired_count = 5\nadaptive = true"),
+            "c.toml:11:12: rule.adaptive = true: expected false beside required_count: the one has packets leave early, the other holds them",
+        ),
+        (
+            rule("match = {}\nwindow = \"2ms\"\nmax_size = \"1kB\"\npath_mtu = 1000"),
+            "c.toml:10:12: rule.max_size = \"1kB\": expected at most \"958B\": path_mtu 1000 less 42 bytes of headers",
+        ),
+        (
+            rule("match = {}\nwindow = \"2ms\"\nshared_hops = 17"),
+            "c.toml:10:15: rule.shared_hops = 17: expected \"path\" or a whole number from 1 to 16",
+        ),
+        (
+            rule("match = {}\nwindow = \"2ms\"\nshared_hops = \"3\""),
+            "c.toml:10:15: rule.shared_hops = \"3\": expected \"path\" or a whole number from 1 to 16",
+        ),
+        (
+            rule("match = {}\nwindow = \"2ms\"\nlone = \"alone\""),
+            "c.toml:10:8: rule.lone = \"alone\": expected \"itself\" or \"pooled\"",
+        ),
+        (
+            rule("match = {}\npool = false\nwindow = \"2ms\""),
+            "c.toml:10:10: rule.window = \"2ms\": expected no such key beside pool = false: a rule that never pools needs none",
+        ),
+        (
             rule("match = { ports = \"5004\" }\nwindow = \"1ms\""),
             "c.toml:8:9: rule.match = { ports = \"5004\" }: expected protocol = \"udp\", \"tcp\" or another one that has ports",
         ),
@@ -597,7 +647,7 @@ fn every_key_is_documented() {
             keys += 1;
         }
     }
-    assert_eq!(keys, 43, "all tables were asked");
+    assert_eq!(keys, 50, "all tables were asked");
 }
 
 #[test]
@@ -621,4 +671,10 @@ fn there_are_at_most_so_many_different_windows() {
     let told = wrong(&format!("{sixteen}{}", rule(17, 17)));
     let expected = "rule.window = \"17ms\": expected one of the windows above: there can be 16 different ones";
     assert!(told.ends_with(expected), "{told}");
+    let holds = rule(17, 16) + "required_count = 2\nhold = \"99ms\"\n";
+    let told = wrong(&format!("{sixteen}{holds}"));
+    let expected = "rule.hold = \"99ms\": what it is longer than the window is one more than 16 different windows";
+    assert!(told.ends_with(expected), "{told}");
+    let never = "[[rule]]\nname = \"never\"\nmatch = {}\npool = false\n";
+    assert!(parse(&format!("{LEAST}{sixteen}{never}"), "c.toml").is_ok(), "it has no window");
 }

@@ -4,10 +4,10 @@ use std::net::Ipv4Addr;
 use std::time::Instant;
 
 use carpool_dataplane::fib::{FibError, PortIndex};
-use carpool_dataplane::pool::{Dscp, Match};
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::Ipv4Net;
 use log::info;
 
+use super::rule_requests::{added_rule, rule_entry};
 use super::{ChangeError, Router};
 use crate::api::command::Done;
 use crate::api::lookup::{Lookup, LookupResult};
@@ -20,12 +20,12 @@ use crate::api::route::{
     AdjacencyKind, RouteAdd, RouteChanged, RouteDel, RouteEntry, RouteList, RouteLoad, RouteLoaded, RouteShow,
     RouteTarget, Source,
 };
-use crate::api::rule::{RuleAdd, RuleDel, RuleEntry, RuleList, RuleMatch, RuleShow};
+use crate::api::rule::{RuleAdd, RuleDel, RuleList, RuleShow};
 use crate::api::stats::{Stats, StatsShow};
 use crate::api::status::{Fib, Status, StatusShow, Version, VersionShow};
-use crate::api::text::{CodePoint, MacAddress, PortRange, Protocol};
+use crate::api::text::MacAddress;
 use crate::api::{Answer, Call, Handler, Refusal};
-use crate::config::{self, Idle, RULE_COUNT, RULE_SIZE, RULE_WINDOW};
+use crate::config::{self, Idle};
 use crate::forwarding::{Change, ForwardingError, Hop, PULSE};
 use crate::neighbors::{NeighborError, Phase};
 use crate::paths::ToldPaths;
@@ -159,65 +159,6 @@ impl Router {
 
 fn milliseconds(time: std::time::Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// A prefix of a rule: they come from clients and the file, which know IPv4 ones.
-fn ipv4(net: IpNet) -> Option<Ipv4Net> {
-    match net {
-        IpNet::V4(net) => Some(net),
-        IpNet::V6(_) => None,
-    }
-}
-
-fn rule_match(matcher: &Match) -> RuleMatch {
-    let ports = |range: &Option<std::ops::RangeInclusive<u16>>| {
-        range.as_ref().and_then(|range| PortRange::new(*range.start(), *range.end()))
-    };
-    RuleMatch {
-        protocol: matcher.protocol.map(Protocol),
-        ports: ports(&matcher.destination_ports),
-        source_ports: ports(&matcher.source_ports),
-        from: matcher.source.and_then(ipv4),
-        to: matcher.destination.and_then(ipv4),
-        dscp: matcher.dscp.and_then(|dscp| CodePoint::new(dscp.value())),
-    }
-}
-
-/// A rule as a client gives it, in the same bounds as in the file.
-fn added_rule(add: RuleAdd) -> Result<config::Rule, Refusal> {
-    let window = std::time::Duration::from_micros(add.window_us);
-    let name = add.name;
-    let wrong = |what: String| Err(Refusal::conflict(format!("rule {name:?}: {what}")));
-    if !config::is_name(&name) {
-        return wrong("expected a name of 1 to 32 letters, digits, '-', '_' or '.'".into());
-    }
-    if !RULE_SIZE.contains(&add.max_size_bytes) {
-        return wrong(format!(
-            "max size {}: expected {} to {} bytes",
-            add.max_size_bytes,
-            RULE_SIZE.start(),
-            RULE_SIZE.end()
-        ));
-    }
-    if !RULE_WINDOW.contains(&window) {
-        return wrong(format!("window {} us: expected 1 us to 10 s", add.window_us));
-    }
-    if let Some(count) = add.max_count.filter(|count| !RULE_COUNT.contains(count)) {
-        return wrong(format!("max count {count}: expected {} to {}", RULE_COUNT.start(), RULE_COUNT.end()));
-    }
-    let RuleMatch { protocol, ports, source_ports, from, to, dscp } = add.matches;
-    if (ports.is_some() || source_ports.is_some()) && protocol.is_none_or(|protocol| !config::has_ports(protocol.0)) {
-        return wrong("ports: expected protocol udp, tcp or another one that has ports".into());
-    }
-    let matcher = Match {
-        protocol: protocol.map(|protocol| protocol.0),
-        source_ports: source_ports.map(PortRange::range),
-        destination_ports: ports.map(PortRange::range),
-        source: from.map(IpNet::V4),
-        destination: to.map(IpNet::V4),
-        dscp: dscp.and_then(|dscp| Dscp::new(dscp.value())),
-    };
-    Ok(config::Rule { name, matcher, max_size: Some(add.max_size_bytes), window, max_count: add.max_count })
 }
 
 impl Handler for Client<'_> {
@@ -377,15 +318,7 @@ impl Handler for Client<'_> {
     }
 
     fn rule_show(&mut self, _: RuleShow) -> Result<RuleList, Refusal> {
-        let entry = |(position, (rule, source)): (u32, (&config::Rule, Source))| RuleEntry {
-            position,
-            name: rule.name.clone(),
-            matches: rule_match(&rule.matcher),
-            max_size_bytes: rule.max_size(),
-            window_us: u64::try_from(rule.window.as_micros()).unwrap_or(u64::MAX),
-            max_count: rule.max_count(),
-            source,
-        };
+        let entry = |(position, (rule, source)): (u32, (&config::Rule, Source))| rule_entry(position, rule, source);
         Ok(RuleList { rules: (0..).zip(self.router.rules.in_force()).map(entry).collect() })
     }
 

@@ -12,6 +12,7 @@ mod path_requests;
 mod publication;
 mod refused_changes;
 mod reload;
+mod rule_requests;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;

@@ -52,6 +52,7 @@ impl Router {
         let addressee = meaning.and_then(|meaning| Some(self.pool_path(meaning)?.2));
         // Nothing is sent to those behind the addressee.
         let last = addressee.and_then(|addressee| hops.iter().rposition(|hop| peers.get(&hop) == Some(&addressee)));
+        let takes_ttls = addressee.and_then(|addressee| self.peers.get(addressee)).is_none_or(Peer::has_hellos);
         let hop = |(position, address): (usize, Ipv4Addr)| {
             let Some((index, peer)) = peers.get(&address).and_then(|index| Some((*index, self.peers.get(*index)?)))
             else {
@@ -60,6 +61,9 @@ impl Router {
             let why_not = self.why_not_reached(peer, hops.first(), now);
             let (ttl, reason) = match (why_not, last) {
                 (Err(reason), _) => (None, Some(reason)),
+                (Ok(()), Some(last)) if position < last && !takes_ttls => {
+                    (None, Some("pooled packets to the addressee do not say where packets are taken out".into()))
+                }
                 (Ok(()), None) => (None, None),
                 (Ok(()), Some(last)) if position < last && !peer.capabilities().contains(Capabilities::ON_THE_WAY) => {
                     (None, Some("it takes out only what is addressed to it".into()))

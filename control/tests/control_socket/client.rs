@@ -194,8 +194,8 @@ fn rules_and_neighbors_are_added_and_shown() {
     assert_eq!(
         done(&router, "rule show"),
         "\
-position  name   match                         max-size  window  max-count  source
-       0  voice  udp port 16384-32767 dscp ef      300B     2ms        255  socket
+position  name   match                         max-size  window  max-count  shared-hops  more  source
+       0  voice  udp port 16384-32767 dscp ef      300B     2ms        255            -  -     socket
 "
     );
     let again = carpool(&router.socket(), rule);

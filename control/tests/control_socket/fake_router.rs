@@ -209,9 +209,16 @@ impl Handler for State {
             position,
             name: rule.name.clone(),
             matches: rule.matches,
+            pool: rule.pool,
             max_size_bytes: rule.max_size_bytes,
             window_us: rule.window_us,
-            max_count: rule.max_count.unwrap_or(255),
+            max_count: rule.max_count.or(Some(255)),
+            required_count: rule.required_count,
+            hold_us: rule.hold_us,
+            adaptive: Some(rule.adaptive),
+            shared_hops: rule.shared_hops,
+            path_mtu: rule.path_mtu,
+            lone: rule.lone,
             source: Source::Socket,
         };
         Ok(RuleList { rules: (0..).zip(&self.rules).map(entry).collect() })
