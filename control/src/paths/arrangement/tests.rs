@@ -197,7 +197,11 @@ fn ten_thousand_paths() {
         .map(|i| {
             let first_hop = Ipv4Addr::from_bits(0x0a00_0000 + u32::from(i) % 4);
             let addresses = [Ipv4Addr::from_bits(0x1000_0000 + u32::from(i))].into();
-            Node { peer: PeerIndex(i), addresses, reached: Some(Reached { first_hop, on_the_way: true, takes_ttls: true }) }
+            Node {
+                peer: PeerIndex(i),
+                addresses,
+                reached: Some(Reached { first_hop, on_the_way: true, takes_ttls: true }),
+            }
         })
         .collect();
     let begin = std::time::Instant::now();
