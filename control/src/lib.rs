@@ -1,7 +1,7 @@
 //! The control side of carpool: everything that is not on a worker core.
 //!
-//! [`config`] reads the file, [`rib`] keeps the routes and `forwarding` makes forwarding entries of them, `neighbors` and
-//! `peers` watch who lives; `router` is the one thread that owns all of it and publishes it to the workers. [`api`] is
+//! [`config`] reads the file, [`rib`] keeps the routes and [`paths`] what is known of the ways, `forwarding` makes forwarding
+//! entries of them, `neighbors` and `peers` watch who lives; `router` is the one thread that owns all of it and publishes it to the workers. [`api`] is
 //! the socket through which the router is asked and changed.
 #![deny(unsafe_code)]
 
@@ -11,6 +11,7 @@ pub mod config;
 pub mod daemon;
 pub mod forwarding;
 pub mod neighbors;
+pub mod paths;
 pub mod peers;
 pub mod rib;
 pub mod router;

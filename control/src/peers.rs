@@ -6,6 +6,7 @@
 
 use std::net::Ipv4Addr;
 use std::num::NonZeroU16;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use carpool_dataplane::fib::PeerIndex;
@@ -38,8 +39,11 @@ struct Heard {
     interval: Duration,
     /// It hears us.
     hears_us: bool,
+    capabilities: Capabilities,
     /// The longest pooled packet that it takes, in bytes.
     largest: Option<NonZeroU16>,
+    /// Hops that the hello came over.
+    hops: Option<u8>,
 }
 
 /// A peer.
@@ -47,14 +51,14 @@ struct Heard {
 pub struct Peer {
     /// As configured.
     pub config: config::Peer,
-    /// Hops to it, unequipped ones counted; 1 where no path says.
-    pub hops: u8,
+    /// All its addresses.
+    pub addresses: Arc<[Ipv4Addr]>,
     heard: Option<Heard>,
     next_hello: Instant,
     sequence: u32,
     was_up: bool,
-    /// The longest pooled packet that it took when changes were last noted.
-    took: Option<NonZeroU16>,
+    /// The longest pooled packet that it took, and what it could do, when changes were last noted.
+    took: (Option<NonZeroU16>, Capabilities),
     /// Its last hello said that it cannot be pooled to, which the log says once.
     is_incapable: bool,
 }
@@ -95,13 +99,24 @@ impl Peer {
     }
 
     /// Whether it speaks our format: only then are there hellos.
-    fn has_hellos(&self) -> bool {
+    pub fn has_hellos(&self) -> bool {
         self.config.format == PeerFormat::Native
     }
 
     /// The longest pooled packet that it says it takes, in bytes of IP length; None where it does not say.
     pub fn largest_pooled_packet(&self) -> Option<NonZeroU16> {
         self.heard?.largest
+    }
+
+    /// What it takes. Of one that is assumed to live and never spoke: what any router of this version does.
+    pub fn capabilities(&self) -> Capabilities {
+        let unheard = if self.has_hellos() { Capabilities::OURS } else { Capabilities::WHOLE_IPV4 };
+        self.heard.map_or(unheard, |heard| heard.capabilities)
+    }
+
+    /// Hops from it to us, as far as its hellos tell.
+    pub fn hops(&self) -> Option<u8> {
+        self.heard?.hops
     }
 
     /// Time since its last hello.
@@ -131,13 +146,14 @@ impl Peers {
         Peers { identity, largest, rows: Vec::new() }
     }
 
-    /// Takes over a new list of peers, each with the hops to it. What is known of those that stay is kept; those that
+    /// Takes over a new list of peers. What is known of those that stay is kept; those that
     /// go leave their row empty, for others that come another time: nothing may take one for the other meanwhile.
-    pub fn configure(&mut self, peers: impl IntoIterator<Item = (config::Peer, u8)>, now: Instant) {
+    pub fn configure(&mut self, peers: impl IntoIterator<Item = config::Peer>, now: Instant) {
         let mut free: Vec<_> = (0..self.rows.len()).filter(|row| matches!(self.rows.get(*row), Some(None))).collect();
         let mut before: Vec<_> = self.rows.iter_mut().map(Option::take).collect();
         let mut new = Vec::new();
-        for (config, hops) in peers {
+        for config in peers {
+            let addresses = config.addresses().collect();
             // What was heard in one format says nothing in another.
             let same = |row: &Option<Peer>| {
                 row.as_ref()
@@ -146,15 +162,15 @@ impl Peers {
             let place = before.iter().position(same);
             let known = place.and_then(|place| before.get_mut(place)).and_then(Option::take);
             match (place.and_then(|place| self.rows.get_mut(place)), known) {
-                (Some(row), Some(known)) => *row = Some(Peer { config, hops, next_hello: now, ..known }),
+                (Some(row), Some(known)) => *row = Some(Peer { config, addresses, next_hello: now, ..known }),
                 _ => new.push(Peer {
                     config,
-                    hops,
+                    addresses,
                     heard: None,
                     next_hello: now,
                     sequence: 0,
                     was_up: false,
-                    took: None,
+                    took: (None, Capabilities::OURS),
                     is_incapable: false,
                 }),
             }
@@ -197,8 +213,8 @@ impl Peers {
         self.get(index).is_some_and(|peer| peer.state(now).is_ok())
     }
 
-    /// A hello came from this address.
-    pub fn hello(&mut self, from: Ipv4Addr, hello: &Hello, now: Instant) {
+    /// A hello came from this address, with this TTL.
+    pub fn hello(&mut self, from: Ipv4Addr, hello: &Hello, ttl: u8, now: Instant) {
         let identity = self.identity;
         let Some(peer) = self.rows.iter_mut().flatten().find(|peer| peer.config.address == from) else { return };
         if hello.instance == identity.instance && hello.router_id == identity.router_id.to_bits() {
@@ -219,7 +235,9 @@ impl Peers {
             instance: hello.instance,
             interval: Duration::from_millis(u64::from(hello.interval_ms)),
             hears_us: hello.heard_instance == identity.instance,
+            capabilities: hello.capabilities,
             largest: NonZeroU16::new(hello.largest_pooled_packet),
+            hops: hello.outer_ttl.checked_sub(ttl).map(|routers| routers.saturating_add(1)),
         };
         let before = peer.heard.replace(heard);
         if before.is_none_or(|before| (before.instance, before.router_id) != (heard.instance, heard.router_id)) {
@@ -251,7 +269,7 @@ impl Peers {
                 instance: identity.instance,
                 heard_instance: heard.map_or(0, |heard| heard.instance),
                 interval_ms: u16::try_from(peer.config.hello_interval.as_millis()).unwrap_or(u16::MAX),
-                capabilities: Capabilities::WHOLE_IPV4,
+                capabilities: Capabilities::OURS,
                 largest_pooled_packet: largest,
             };
             (index, hello)
@@ -259,11 +277,11 @@ impl Peers {
         .collect()
     }
 
-    /// Takes note of who came up, who went down and who takes longer or shorter pooled packets; whether anybody did.
+    /// Takes note of who came up, who went down and who takes other pooled packets than before; whether anybody did.
     pub fn take_changes(&mut self, now: Instant) -> bool {
         let mut changed = false;
         for peer in self.rows.iter_mut().flatten() {
-            let takes = peer.largest_pooled_packet();
+            let takes = (peer.largest_pooled_packet(), peer.capabilities());
             changed |= takes != peer.took;
             peer.took = takes;
             let state = peer.state(now);
@@ -300,20 +318,17 @@ mod tests {
     const EAST: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
     const INTERVAL: Duration = Duration::from_millis(200);
 
-    fn peer(address: Ipv4Addr, assume: bool) -> (config::Peer, u8) {
-        let name = address.to_string();
-        (
-            config::Peer {
-                name,
-                address,
-                source: None,
-                mtu: None,
-                assume,
-                format: PeerFormat::Native,
-                hello_interval: INTERVAL,
-            },
-            1,
-        )
+    fn peer(address: Ipv4Addr, assume: bool) -> config::Peer {
+        config::Peer {
+            name: address.to_string(),
+            address,
+            alias: Vec::new(),
+            source: None,
+            mtu: None,
+            assume,
+            format: PeerFormat::Native,
+            hello_interval: INTERVAL,
+        }
     }
 
     fn peers(instance: u32, now: Instant) -> Peers {
@@ -331,7 +346,7 @@ mod tests {
             instance,
             heard_instance,
             interval_ms: 100,
-            capabilities: Capabilities::WHOLE_IPV4,
+            capabilities: Capabilities::OURS,
             largest_pooled_packet: 0,
         }
     }
@@ -343,10 +358,10 @@ mod tests {
         let now = Instant::now();
         let mut peers = peers(7, now);
         assert_eq!(peers.get(ROW).expect("row").state(now), Err(Down::NeverHeard));
-        peers.hello(EAST, &hello(1, 0), now);
+        peers.hello(EAST, &hello(1, 0), 63, now);
         assert_eq!(peers.get(ROW).expect("row").state(now), Err(Down::DoesNotHearUs));
         assert!(!peers.take_changes(now));
-        peers.hello(EAST, &hello(1, 7), now);
+        peers.hello(EAST, &hello(1, 7), 63, now);
         assert!(peers.take_changes(now) && peers.is_up(ROW, now));
         let end = now + Duration::from_millis(300);
         assert!(peers.is_up(ROW, end - Duration::from_millis(1)));
@@ -369,10 +384,10 @@ mod tests {
                 .due_hellos(now + INTERVAL - Duration::from_millis(1), now + INTERVAL - Duration::from_millis(1))
                 .is_empty()
         );
-        peers.hello(EAST, &hello(1, 0), now);
+        peers.hello(EAST, &hello(1, 0), 63, now);
         let second = peers.due_hellos(now, now);
         assert_eq!(second[0].1.heard_instance, 1, "who begins to be heard is told so at once");
-        peers.hello(EAST, &hello(1, 7), now);
+        peers.hello(EAST, &hello(1, 7), 63, now);
         assert!(peers.due_hellos(now, now).is_empty(), "once");
         let late = peers.due_hellos(now + Duration::from_secs(1), now + Duration::from_secs(1));
         assert_eq!(late[0].1.heard_instance, 0, "who fell silent is not heard any more");
@@ -382,28 +397,43 @@ mod tests {
     fn a_hello_that_changes_the_largest_pooled_packet_is_a_change() {
         let now = Instant::now();
         let mut peers = peers(7, now);
-        peers.hello(EAST, &hello(1, 7), now);
+        peers.hello(EAST, &hello(1, 7), 63, now);
         peers.take_changes(now);
         assert_eq!(peers.get(ROW).expect("row").largest_pooled_packet(), None, "0 says nothing");
         let smaller = Hello { largest_pooled_packet: 1200, ..hello(1, 7) };
-        peers.hello(EAST, &smaller, now);
+        peers.hello(EAST, &smaller, 63, now);
         assert!(peers.take_changes(now));
         assert_eq!(peers.get(ROW).expect("row").largest_pooled_packet().map(u16::from), Some(1200));
-        peers.hello(EAST, &smaller, now);
+        peers.hello(EAST, &smaller, 63, now);
         assert!(!peers.take_changes(now), "it says the same");
         assert_eq!(peers.due_hellos(now, now)[0].1.largest_pooled_packet, 1500, "we say what we take");
+    }
+
+    #[test]
+    fn a_hello_tells_what_the_peer_can_do_and_how_far_it_is() {
+        let now = Instant::now();
+        let mut peers = peers(7, now);
+        let plain = Hello { capabilities: Capabilities::WHOLE_IPV4, ..hello(1, 7) };
+        peers.hello(EAST, &plain, 62, now);
+        peers.take_changes(now);
+        let of = |peers: &Peers| peers.get(ROW).map(|peer| (peer.hops(), peer.capabilities()));
+        assert_eq!(of(&peers), Some((Some(3), Capabilities::WHOLE_IPV4)));
+        let both = Capabilities(Capabilities::WHOLE_IPV4.0 | Capabilities::ON_THE_WAY.0);
+        peers.hello(EAST, &Hello { capabilities: both, ..hello(1, 7) }, 65, now);
+        assert_eq!(of(&peers), Some((None, both)), "a TTL that has grown tells nothing");
+        assert!(peers.take_changes(now), "paths over it change");
     }
 
     #[test]
     fn a_restart_of_either_side_needs_a_new_agreement() {
         let now = Instant::now();
         let mut peers = peers(7, now);
-        peers.hello(EAST, &hello(1, 7), now);
-        peers.hello(EAST, &hello(2, 0), now);
+        peers.hello(EAST, &hello(1, 7), 63, now);
+        peers.hello(EAST, &hello(2, 0), 63, now);
         assert!(!peers.is_up(ROW, now), "it has restarted and does not hear us yet");
-        peers.hello(EAST, &hello(2, 6), now);
+        peers.hello(EAST, &hello(2, 6), 63, now);
         assert!(!peers.is_up(ROW, now), "it hears the run of ours before this one");
-        peers.hello(EAST, &hello(2, 7), now);
+        peers.hello(EAST, &hello(2, 7), 63, now);
         assert!(peers.is_up(ROW, now));
     }
 
@@ -411,14 +441,14 @@ mod tests {
     fn strangers_and_echoes_of_ourselves_say_nothing() {
         let now = Instant::now();
         let mut peers = peers(7, now);
-        peers.hello(Ipv4Addr::new(10, 0, 0, 1), &hello(1, 7), now);
+        peers.hello(Ipv4Addr::new(10, 0, 0, 1), &hello(1, 7), 63, now);
         let echo = Hello { router_id: Ipv4Addr::new(192, 0, 2, 1).to_bits(), ..hello(7, 7) };
-        peers.hello(EAST, &echo, now);
+        peers.hello(EAST, &echo, 63, now);
         let incapable = Hello { capabilities: Capabilities(0), ..hello(1, 7) };
-        peers.hello(EAST, &incapable, now);
+        peers.hello(EAST, &incapable, 63, now);
         assert_eq!(peers.get(ROW).expect("row").state(now), Err(Down::NeverHeard));
         assert!(peers.get(ROW).expect("row").is_incapable);
-        peers.hello(EAST, &hello(1, 7), now);
+        peers.hello(EAST, &hello(1, 7), 63, now);
         assert!(!peers.get(ROW).expect("row").is_incapable, "it would be news again");
     }
 
@@ -435,13 +465,13 @@ mod tests {
     fn a_peer_of_another_format_gets_no_hellos_and_nothing_heard_before_counts_for_it() {
         let now = Instant::now();
         let mut peers = peers(7, now);
-        peers.hello(EAST, &hello(1, 7), now);
-        let (native, hops) = peer(EAST, true);
-        peers.configure([(config::Peer { format: PeerFormat::Simplemux, ..native }, hops)], now);
+        peers.hello(EAST, &hello(1, 7), 63, now);
+        peers.configure([config::Peer { format: PeerFormat::Simplemux, ..peer(EAST, true) }], now);
         assert!(!peers.hello_is_due(now) && peers.due_hellos(now, now).is_empty());
         assert_eq!(peers.deadline(), None);
         let (index, east) = peers.iter().next().expect("it is there");
         assert_eq!((east.last_hello(now), peers.is_up(index, now)), (None, true));
+        assert_eq!(east.capabilities(), Capabilities::WHOLE_IPV4, "the format has no other");
     }
 
     #[test]
@@ -451,7 +481,7 @@ mod tests {
         let mut peers = peers(7, now);
         peers.configure([peer(a, false), peer(b, false), peer(EAST, false)], now);
         let index = peers.index_of(b).expect("b");
-        peers.hello(b, &hello(1, 7), now);
+        peers.hello(b, &hello(1, 7), 63, now);
         peers.configure([peer(c, false), peer(b, false)], now);
         assert_eq!(peers.index_of(b), Some(index));
         assert!(peers.is_up(index, now), "what is known of it stays");

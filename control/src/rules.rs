@@ -91,11 +91,21 @@ impl Rules {
 
     /// What workers compare packets with.
     pub fn compile(&self, rate: TickRate) -> Result<RuleSet, RulesError> {
-        let compiled = self.in_force().into_iter().map(|(rule, _)| pool::Rule {
-            max_size: rule.max_size(),
-            window: rate.ticks(rule.window),
-            max_count: rule.max_count(),
-            ..pool::Rule::new(&rule.name, rule.matcher.clone())
+        let compiled = self.in_force().into_iter().map(|(rule, _)| {
+            let new = pool::Rule::new(&rule.name, rule.matcher.clone());
+            let Some(criteria) = &rule.criteria else { return pool::Rule { pool: false, ..new } };
+            pool::Rule {
+                max_size: criteria.max_size(),
+                window: rate.ticks(criteria.window),
+                max_count: criteria.max_count(),
+                required_count: criteria.required_count.unwrap_or(new.required_count),
+                hold: rate.ticks(criteria.hold()),
+                adaptive: criteria.adaptive,
+                shared_hops: criteria.shared_hops,
+                path_mtu: criteria.path_mtu,
+                lone: criteria.lone,
+                ..new
+            }
         });
         Ok(RuleSet::new(compiled.collect())?)
     }
@@ -104,12 +114,15 @@ impl Rules {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use carpool_dataplane::pool::Match;
+    use crate::config::Criteria;
+    use carpool_dataplane::arch::TickSpan;
+    use carpool_dataplane::pool::path::SharedHops;
+    use carpool_dataplane::pool::{Lone, Match};
     use std::time::Duration;
 
     fn rule(name: &str) -> Rule {
-        let window = Duration::from_millis(2);
-        Rule { name: name.into(), matcher: Match::default(), max_size: None, window, max_count: None }
+        let criteria = Some(Criteria::new(Duration::from_millis(2)));
+        Rule { name: name.into(), matcher: Match::default(), criteria }
     }
 
     fn names(rules: &Rules) -> Vec<&str> {
@@ -143,7 +156,32 @@ mod tests {
     fn workers_get_the_window_in_ticks_and_the_defaults() {
         let set = Rules::new(vec![rule("a")]).compile(TickRate::NANOSECONDS).expect("a sound rule");
         let compiled = set.rules().first().expect("one");
-        assert_eq!(compiled.window, carpool_dataplane::arch::TickSpan(2_000_000));
-        assert_eq!((compiled.max_size, compiled.max_count), (1458, 255));
+        assert_eq!((compiled.window, compiled.hold), (TickSpan(2_000_000), TickSpan(20_000_000)));
+        assert_eq!((compiled.max_size, compiled.max_count, compiled.required_count), (1458, 255, 1));
+        assert!(compiled.pool && !compiled.adaptive);
+    }
+
+    #[test]
+    fn workers_get_all_that_a_rule_asks_for() {
+        let criteria = Criteria {
+            max_size: Some(300),
+            max_count: Some(20),
+            required_count: Some(5),
+            hold: Some(Duration::from_millis(50)),
+            shared_hops: SharedHops::AtLeast(3),
+            path_mtu: Some(1200),
+            lone: Lone::Pooled,
+            ..Criteria::new(Duration::from_millis(2))
+        };
+        let bulk = Rule { criteria: Some(criteria), ..rule("bulk") };
+        let never = Rule { criteria: None, ..rule("never") };
+        let quick = Criteria { adaptive: true, ..Criteria::new(Duration::from_millis(2)) };
+        let quick = Rule { criteria: Some(quick), ..rule("quick") };
+        let set = Rules::new(vec![bulk, never, quick]).compile(TickRate::NANOSECONDS).expect("sound rules");
+        let [bulk, never, quick] = set.rules() else { panic!("three rules") };
+        assert_eq!((bulk.max_size, bulk.max_count, bulk.required_count), (300, 20, 5));
+        assert_eq!((bulk.hold, bulk.shared_hops), (TickSpan(50_000_000), SharedHops::AtLeast(3)));
+        assert_eq!((bulk.path_mtu, bulk.lone), (Some(1200), Lone::Pooled));
+        assert_eq!((never.pool, quick.pool, quick.adaptive), (false, true, true));
     }
 }

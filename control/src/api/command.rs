@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::call::{Answer, Call, Refusal, Responder};
 use super::lookup::{Lookup, LookupResult};
 use super::neighbor::{NeighborAdd, NeighborDel, NeighborList, NeighborShow};
-use super::path::{PathList, PathShow};
+use super::path::{PathAdd, PathChanged, PathDel, PathList, PathShow};
 use super::peer::{PeerList, PeerShow};
 use super::pool::{PoolReport, PoolShow};
 use super::port::{PortList, PortShow};
@@ -124,7 +124,11 @@ methods! {
         rule_del: RuleDel(RuleDel) -> Done;
         /// Lists pooling rules.
         rule_show: RuleShow(RuleShow) -> RuleList;
-        /// Lists paths.
+        /// Adds a path; one to the same prefix is replaced.
+        path_add: PathAdd(PathAdd) -> PathChanged;
+        /// Deletes the path to exactly this prefix.
+        path_del: PathDel(PathDel) -> Done;
+        /// Lists paths, a page at a time.
         path_show: PathShow(PathShow) -> PathList;
         /// Lists peers.
         peer_show: PeerShow(PeerShow) -> PeerList;

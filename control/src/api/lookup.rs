@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
+use super::path::PathHop;
 use super::route::{AdjacencyKind, Source};
 use super::text::MacAddress;
 
@@ -41,7 +42,7 @@ pub struct LookupResult {
     /// The peer that stream packets to it are pooled to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer: Option<String>,
-    /// The hops of its path, where one is known.
+    /// The routers on its path, where one is known that leaves the same way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub path: Option<Vec<Ipv4Addr>>,
+    pub path: Option<Vec<PathHop>>,
 }

@@ -52,6 +52,9 @@ pub struct PeerEntry {
     pub name: String,
     /// Where pooled packets to it are addressed.
     pub address: Ipv4Addr,
+    /// Its other addresses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alias: Vec<Ipv4Addr>,
     /// The address of ours that it knows us by; missing where no route leads to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<Ipv4Addr>,
@@ -62,8 +65,9 @@ pub struct PeerEntry {
     /// Why it is down, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Hops to it, routers that just forward counted.
-    pub hops: u8,
+    /// Hops from it to us, routers that just forward counted: what its last hello tells; missing where there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hops: Option<u8>,
     /// The largest pooled packet to it, in bytes of IP length.
     pub path_mtu: u16,
     /// Time since its last hello, in milliseconds; missing where there was none.

@@ -108,11 +108,11 @@ pub struct RouteShow {
     pub limit: u32,
 }
 
-fn default_limit() -> u32 {
+pub(super) fn default_limit() -> u32 {
     1000
 }
 
-fn deserialize_limit<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+pub(super) fn deserialize_limit<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
     u32::deserialize(deserializer).map(|limit| limit.clamp(1, ROUTE_PAGE_MAX))
 }
 

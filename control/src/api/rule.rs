@@ -4,7 +4,7 @@ use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
 use super::route::Source;
-use super::text::{CodePoint, PortRange, Protocol, deserialize_optional_prefix};
+use super::text::{CodePoint, HopsToShare, PortRange, Protocol, deserialize_optional_prefix};
 
 /// The packets a rule is for: all that is given must fit, and what is not given fits everything.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +30,16 @@ pub struct RuleMatch {
     pub dscp: Option<CodePoint>,
 }
 
+/// What becomes of a packet that no other joined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LonePacket {
+    /// It leaves as itself.
+    Itself,
+    /// It leaves in a pooled packet with one row.
+    Pooled,
+}
+
 /// `rule_add`: adds a rule; a name that is taken is refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -39,16 +49,74 @@ pub struct RuleAdd {
     /// The packets it is for.
     #[serde(default, rename = "match")]
     pub matches: RuleMatch,
+    /// False: they are never pooled, and nothing below but `position` is given.
+    #[serde(default = "yes", skip_serializing_if = "is_true")]
+    pub pool: bool,
     /// The longest packet it pools, in bytes of IP length. A longer one is not pooled, by this rule or another.
-    pub max_size_bytes: u16,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_size_bytes: Option<u16>,
     /// The longest time a packet waits for company, in microseconds.
-    pub window_us: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window_us: Option<u64>,
     /// The most packets in one pooled packet, 2 to 255; as many as fit where missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_count: Option<u8>,
+    /// A pool that holds fewer when its window ends waits on until it holds so many, 2 to 255.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub required_count: Option<u8>,
+    /// The longest time that it waits for them, from its first packet on, in microseconds; ten windows where missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold_us: Option<u64>,
+    /// A packet leaves at once where no company is to be expected within the window.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub adaptive: bool,
+    /// How much of their ways packets must share; the whole path where missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared_hops: Option<HopsToShare>,
+    /// The longest pooled packet, in bytes of IP length; what the path takes where missing, and never more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path_mtu: Option<u16>,
+    /// What becomes of a packet that no other joined; it leaves as itself where missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lone: Option<LonePacket>,
     /// Where it goes: 0 is before all others; after all others where missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub position: Option<u32>,
+}
+
+impl RuleAdd {
+    /// A rule for all packets that says nothing yet, to be filled in.
+    pub fn new(name: String) -> RuleAdd {
+        RuleAdd {
+            name,
+            matches: RuleMatch::default(),
+            pool: true,
+            max_size_bytes: None,
+            window_us: None,
+            max_count: None,
+            required_count: None,
+            hold_us: None,
+            adaptive: false,
+            shared_hops: None,
+            path_mtu: None,
+            lone: None,
+            position: None,
+        }
+    }
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
+fn is_true(value: &bool) -> bool {
+    *value
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
+fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// `rule_del`.
@@ -74,12 +142,35 @@ pub struct RuleEntry {
     /// The packets it is for.
     #[serde(rename = "match")]
     pub matches: RuleMatch,
+    /// Whether its packets are pooled at all; if not, nothing below but `source` is there.
+    pub pool: bool,
     /// The longest packet it pools, in bytes of IP length.
-    pub max_size_bytes: u16,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_size_bytes: Option<u16>,
     /// The longest time a packet waits for company, in microseconds.
-    pub window_us: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window_us: Option<u64>,
     /// The most packets in one pooled packet.
-    pub max_count: u8,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_count: Option<u8>,
+    /// A pool waits until it holds so many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub required_count: Option<u8>,
+    /// The longest time that it waits for them, from its first packet on, in microseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold_us: Option<u64>,
+    /// Whether a packet leaves at once where no company is to be expected within the window.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adaptive: Option<bool>,
+    /// How much of their ways packets must share.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared_hops: Option<HopsToShare>,
+    /// The longest pooled packet, in bytes of IP length; missing: what the path takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path_mtu: Option<u16>,
+    /// What becomes of a packet that no other joined.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lone: Option<LonePacket>,
     /// Who put it there.
     pub source: Source,
 }

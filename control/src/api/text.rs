@@ -8,6 +8,7 @@ use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
+use carpool_dataplane::pool::path::{MAX_HOPS, SharedHops};
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -250,6 +251,63 @@ impl FromStr for CodePoint {
 
 serde_as_text!(CodePoint);
 
+/// How much of their ways packets must share to share a pool: `path`, or a number of hops from 1 to 16, in JSON a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HopsToShare(pub SharedHops);
+
+impl HopsToShare {
+    /// What can stand there, in words.
+    pub const EXPECTED: &str = "\"path\" or a whole number from 1 to 16";
+
+    /// At least so many; None where that is no possible number.
+    pub fn at_least(hops: u32) -> Option<HopsToShare> {
+        let hops = u8::try_from(hops).ok().filter(|hops| (1..=MAX_HOPS).contains(&usize::from(*hops)))?;
+        Some(HopsToShare(SharedHops::AtLeast(hops)))
+    }
+}
+
+impl FromStr for HopsToShare {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<HopsToShare, String> {
+        if text == "path" {
+            return Ok(HopsToShare(SharedHops::WholePath));
+        }
+        let hops = text.parse().ok().and_then(HopsToShare::at_least);
+        hops.ok_or_else(|| format!("{text:?}: expected {}", HopsToShare::EXPECTED))
+    }
+}
+
+impl fmt::Display for HopsToShare {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            SharedHops::WholePath => f.write_str("path"),
+            SharedHops::AtLeast(hops) => hops.fmt(f),
+        }
+    }
+}
+
+impl Serialize for HopsToShare {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            SharedHops::WholePath => serializer.serialize_str("path"),
+            SharedHops::AtLeast(hops) => serializer.serialize_u8(hops),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for HopsToShare {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = serde_json::Value::deserialize(deserializer)?;
+        let hops = match value.as_str() {
+            Some("path") => Some(HopsToShare(SharedHops::WholePath)),
+            Some(_) => None,
+            None => value.as_u64().and_then(|hops| u32::try_from(hops).ok()).and_then(HopsToShare::at_least),
+        };
+        hops.ok_or_else(|| serde::de::Error::custom(format!("shared_hops {value}: expected {}", HopsToShare::EXPECTED)))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -295,6 +353,20 @@ mod tests {
         for wrong in ["", "1:2:3:4:5", "1:2:3:4:5:6:7", "1:2:3:4:5:g", "001:2:3:4:5:6", "+1:2:3:4:5:6"] {
             assert!(wrong.parse::<MacAddress>().is_err(), "{wrong:?} was accepted");
         }
+    }
+
+    #[test]
+    fn hops_to_share_are_a_number_or_the_whole_path() {
+        for (json, text) in [("1", "1"), ("16", "16"), ("\"path\"", "path")] {
+            let hops: HopsToShare = serde_json::from_str(json).expect("a sound value");
+            assert_eq!((hops.to_string().as_str(), text.parse()), (text, Ok(hops)));
+            assert_eq!(serde_json::to_string(&hops).expect("JSON"), json);
+        }
+        for wrong in ["0", "17", "\"3\"", "\"all\"", "-1", "1.5", "null", "[]"] {
+            assert!(serde_json::from_str::<HopsToShare>(wrong).is_err(), "{wrong} was accepted");
+        }
+        let error = "0".parse::<HopsToShare>().expect_err("nobody shares nothing");
+        assert_eq!(error, "\"0\": expected \"path\" or a whole number from 1 to 16");
     }
 
     proptest! {

@@ -14,6 +14,7 @@ const EXAMPLES: &str = "\
 Examples:
   carpool route add 203.0.113.0/24 via 192.0.2.2
   carpool rule add voice match udp port 16384-32767 max-size 300B window 2ms
+  carpool path add 203.0.113.0/24 hops 192.0.2.2 198.51.100.7
   carpool lookup 203.0.113.9
   carpool pool show --watch 1
   carpool stats --drops --json
@@ -128,6 +129,7 @@ impl Command {
             Command::Route { verb: Some(Route::Add { .. } | Route::Del { .. } | Route::Load { .. }) }
                 | Command::Neighbor { verb: Some(Neighbor::Add { .. } | Neighbor::Del { .. }) }
                 | Command::Rule { verb: Some(Rule::Add { .. } | Rule::Del { .. }) }
+                | Command::Path { verb: Some(Path::Add { .. } | Path::Del { .. }) }
         )
     }
 }
@@ -193,7 +195,10 @@ pub(super) enum Neighbor {
 pub(super) enum Rule {
     /// Add a pooling rule
     #[command(
-        override_usage = "carpool rule add NAME [match MATCH] max-size SIZE window TIME [max-count N] [position N]\n\n\
+        override_usage = "carpool rule add NAME [match MATCH] window TIME [max-size SIZE] [max-count N] \
+        [required-count N [hold TIME]] [adaptive true] [shared-hops N | path] [path-mtu SIZE] [lone itself | pooled] \
+        [position N]\n       \
+        carpool rule add NAME [match MATCH] pool false [position N]\n\n\
         MATCH, all of it must fit: [udp | tcp | protocol P] [port P[-P]] [source-port P[-P]] [dscp D] [from PREFIX] \
         [to PREFIX]",
         after_help = "Example:\n  carpool rule add voice match udp port 16384-32767 dscp ef max-size 300B window 2ms"
@@ -223,9 +228,28 @@ pub(super) enum Port {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Path {
-    /// List paths
+    /// Add a path, or replace the one to the same prefix
+    #[command(
+        override_usage = "carpool path add PREFIX hops ADDRESS...",
+        after_help = "Example:\n  carpool path add 203.0.113.0/24 hops 192.0.2.2 198.51.100.7"
+    )]
+    Add {
+        /// PREFIX hops ADDRESS...: the next hop first, then every router on the way, 16 at the most
+        #[arg(required = true, value_name = "PATH")]
+        words: Vec<String>,
+    },
+    /// Delete a path
+    #[command(alias = "delete")]
+    Del {
+        #[arg(value_name = "PREFIX", value_parser = parse_prefix)]
+        prefix: Ipv4Net,
+    },
+    /// List paths, all or those to PREFIX and its parts
     #[command(alias = "list", alias = "ls")]
-    Show,
+    Show {
+        #[arg(value_name = "PREFIX", value_parser = parse_prefix)]
+        prefix: Option<Ipv4Net>,
+    },
 }
 
 #[derive(Debug, Subcommand)]

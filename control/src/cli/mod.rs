@@ -21,7 +21,7 @@ use clap::Parser;
 use crate::api::Method;
 use crate::api::lookup::Lookup;
 use crate::api::neighbor::{NEIGHBOR_PAGE_MAX, NeighborList, NeighborShow};
-use crate::api::path::PathShow;
+use crate::api::path::{PATH_PAGE_MAX, PathDel, PathList, PathShow};
 use crate::api::peer::PeerShow;
 use crate::api::pool::PoolShow;
 use crate::api::port::PortShow;
@@ -138,7 +138,23 @@ fn execute_once(arguments: &Arguments, redraw: bool) -> Result<(), Failure> {
             Rule::Del { name } => session.change(&RuleDel { name: name.clone() }),
             Rule::Show => session.show(&RuleShow {}),
         },
-        Command::Path { verb: None | Some(PathVerb::Show) } => session.show(&PathShow {}),
+        Command::Path { verb } => match verb.as_ref().unwrap_or(&PathVerb::Show { prefix: None }) {
+            PathVerb::Add { words } => session.change(&words::path(words).map_err(Failure::Usage)?),
+            PathVerb::Del { prefix } => session.change(&PathDel { prefix: *prefix }),
+            PathVerb::Show { prefix } => {
+                let mut client = session.connect()?;
+                let page = |offset| PathShow { prefix: *prefix, offset, limit: PATH_PAGE_MAX };
+                let mut all: PathList = client.call(&page(0))?;
+                while (all.paths.len() as u64) < all.total {
+                    let next = client.call(&page(all.paths.len().try_into().unwrap_or(u32::MAX)))?;
+                    if next.paths.is_empty() {
+                        break;
+                    }
+                    all.paths.extend(next.paths);
+                }
+                session.print(&all)
+            }
+        },
         Command::Peer { verb: None | Some(Peer::Show) } => session.show(&PeerShow {}),
         Command::Pool { verb: None | Some(Pool::Show) } => session.show(&PoolShow {}),
         Command::Stats { drops, all } => {

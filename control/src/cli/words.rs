@@ -1,13 +1,14 @@
-//! What follows a verb, word by word: routes, neighbours and rules as ip(8) writes them.
+//! What follows a verb, word by word: routes, neighbours, paths and rules as ip(8) writes them.
 //!
 //! Errors are one sentence that says what stood there and what was expected.
 
 use std::net::Ipv4Addr;
 
 use crate::api::neighbor::{NeighborAdd, NeighborDel};
+use crate::api::path::PathAdd;
 use crate::api::quantity::{parse_bytes, parse_microseconds};
 use crate::api::route::{Route, RouteTarget};
-use crate::api::rule::{RuleAdd, RuleMatch};
+use crate::api::rule::{LonePacket, RuleAdd};
 use crate::api::text::{Protocol, parse_prefix};
 
 /// Words yet to be read.
@@ -87,13 +88,35 @@ pub(super) fn neighbor_del<W: AsRef<str>>(words: &[W]) -> Result<NeighborDel, St
     Ok(NeighborDel { address, port })
 }
 
-/// Reads `NAME [match MATCH] max-size SIZE window TIME [max-count N] [position N]`, what follows the name in any order.
+/// Reads `PREFIX hops ADDRESS...`, addresses one by one or with commas between them.
+pub(super) fn path<W: AsRef<str>>(words: &[W]) -> Result<PathAdd, String> {
+    let mut words = Words { rest: words };
+    let prefix = parse_prefix(words.expect("a prefix")?)?;
+    match words.expect("hops ADDRESS...")? {
+        "hops" => {}
+        word => return Err(format!("{word:?}: expected hops ADDRESS...")),
+    }
+    let mut hops = Vec::new();
+    let mut word = words.expect("an address")?;
+    loop {
+        for text in word.split(',').filter(|text| !text.is_empty()) {
+            hops.push(address(text)?);
+        }
+        match words.next() {
+            Some(next) => word = next,
+            None => return Ok(PathAdd { prefix, hops }),
+        }
+    }
+}
+
+/// Reads `NAME [match MATCH] window TIME`, and what else a rule may say, what follows the name in any order.
 pub(super) fn rule<W: AsRef<str>>(words: &[W]) -> Result<RuleAdd, String> {
     let mut words = Words { rest: words };
     let name = words.expect("the rule's name")?.to_owned();
-    let mut matches = RuleMatch::default();
-    let (mut max_size, mut window, mut max_count, mut position) = (None, None, None, None);
+    let mut rule = RuleAdd::new(name);
+    let (mut pool, mut adaptive) = (None, None);
     while let Some(word) = words.next() {
+        let matches = &mut rule.matches;
         match word {
             "match" => {}
             "protocol" => once(&mut matches.protocol, word, words.expect("a protocol")?.parse()?)?,
@@ -102,38 +125,62 @@ pub(super) fn rule<W: AsRef<str>>(words: &[W]) -> Result<RuleAdd, String> {
             "dscp" => once(&mut matches.dscp, word, words.expect("a DSCP")?.parse()?)?,
             "from" => once(&mut matches.from, word, parse_prefix(words.expect("a prefix")?)?)?,
             "to" => once(&mut matches.to, word, parse_prefix(words.expect("a prefix")?)?)?,
-            "max-size" => {
-                let text = words.expect("a size")?;
-                let size =
-                    parse_bytes(text)?.try_into().map_err(|_| format!("max-size {text}: at most 65535 bytes"))?;
-                once(&mut max_size, word, size)?;
+            "pool" => once(&mut pool, word, truth(word, words.expect("true or false")?)?)?,
+            "max-size" => once(&mut rule.max_size_bytes, word, bytes(word, words.expect("a size")?)?)?,
+            "window" => once(&mut rule.window_us, word, parse_microseconds(words.expect("a time")?)?)?,
+            "max-count" => once(&mut rule.max_count, word, count(word, words.expect("a number")?)?)?,
+            "required-count" => once(&mut rule.required_count, word, count(word, words.expect("a number")?)?)?,
+            "hold" => once(&mut rule.hold_us, word, parse_microseconds(words.expect("a time")?)?)?,
+            "adaptive" => once(&mut adaptive, word, truth(word, words.expect("true or false")?)?)?,
+            "shared-hops" => {
+                let hops = words.expect("path or a number")?.parse().map_err(|error| format!("shared-hops {error}"))?;
+                once(&mut rule.shared_hops, word, hops)?;
             }
-            "window" => once(&mut window, word, parse_microseconds(words.expect("a time")?)?)?,
-            "max-count" => {
-                let text = words.expect("a number")?;
-                let count = text.parse().ok().filter(|count| *count >= 2);
-                let count = count.ok_or_else(|| format!("max-count {text}: expected a number from 2 to 255"))?;
-                once(&mut max_count, word, count)?;
+            "path-mtu" => once(&mut rule.path_mtu, word, bytes(word, words.expect("a size")?)?)?,
+            "lone" => {
+                let lone = match words.expect("itself or pooled")? {
+                    "itself" => LonePacket::Itself,
+                    "pooled" => LonePacket::Pooled,
+                    text => return Err(format!("lone {text}: expected itself or pooled")),
+                };
+                once(&mut rule.lone, word, lone)?;
             }
             "position" => {
                 let text = words.expect("a number")?;
                 let place = text.parse().map_err(|_| format!("position {text}: expected a number, 0 for the first"))?;
-                once(&mut position, word, place)?;
+                once(&mut rule.position, word, place)?;
             }
             word => match word.parse::<Protocol>() {
                 Ok(protocol) if word.parse::<u8>().is_err() => once(&mut matches.protocol, "protocol", protocol)?,
                 _ => {
                     return Err(format!(
-                        "{word:?}: expected udp, tcp, protocol, port, source-port, dscp, from, to, max-size, window, \
-                         max-count or position"
+                        "{word:?}: expected udp, tcp, protocol, port, source-port, dscp, from, to, pool, max-size, window, \
+                         max-count, required-count, hold, adaptive, shared-hops, path-mtu, lone or position"
                     ));
                 }
             },
         }
     }
-    let max_size_bytes = max_size.ok_or("expected max-size, such as max-size 300B")?;
-    let window_us = window.ok_or("expected window, such as window 2ms")?;
-    Ok(RuleAdd { name, matches, max_size_bytes, window_us, max_count, position })
+    (rule.pool, rule.adaptive) = (pool.unwrap_or(true), adaptive.unwrap_or(false));
+    if rule.pool && rule.window_us.is_none() {
+        return Err("expected window, such as window 2ms, or pool false".into());
+    }
+    Ok(rule)
+}
+
+fn truth(word: &str, text: &str) -> Result<bool, String> {
+    text.parse().map_err(|_| format!("{word} {text}: expected true or false"))
+}
+
+/// A size of at most 65535 bytes.
+fn bytes(word: &str, text: &str) -> Result<u16, String> {
+    parse_bytes(text)?.try_into().map_err(|_| format!("{word} {text}: at most 65535 bytes"))
+}
+
+/// So many packets.
+fn count(word: &str, text: &str) -> Result<u8, String> {
+    let count = text.parse().ok().filter(|count| *count >= 2);
+    count.ok_or_else(|| format!("{word} {text}: expected a number from 2 to 255"))
 }
 
 fn address(text: &str) -> Result<Ipv4Addr, String> {
@@ -191,6 +238,23 @@ mod tests {
     }
 
     #[test]
+    fn a_path_names_its_routers_from_the_next_hop_on() {
+        let expected = json!({"prefix": "203.0.113.0/24", "hops": ["192.0.2.2", "10.0.0.2", "198.51.100.7"]});
+        for line in [
+            "203.0.113.0/24 hops 192.0.2.2 10.0.0.2 198.51.100.7",
+            "203.0.113.0/24 hops 192.0.2.2,10.0.0.2,198.51.100.7",
+            "203.0.113.0/24 hops 192.0.2.2, 10.0.0.2, 198.51.100.7",
+        ] {
+            let path = serde_json::to_value(path(&split(line)).expect("a sound path")).expect("JSON");
+            assert_eq!(path, expected, "{line}");
+        }
+        let wrong = |line| path(&split(line)).expect_err("a broken path was accepted");
+        assert_eq!(wrong("203.0.113.0/24 192.0.2.2"), "\"192.0.2.2\": expected hops ADDRESS...");
+        assert_eq!(wrong("203.0.113.0/24 hops"), "expected an address at the end");
+        assert_eq!(wrong("203.0.113.0/24 hops 192.0.2.2 east"), "\"east\": expected an IPv4 address");
+    }
+
+    #[test]
     fn a_rule_is_read_in_any_order() {
         let expected = json!({
             "name": "voice",
@@ -204,13 +268,31 @@ mod tests {
             let rule = serde_json::to_value(rule(&split(line)).expect("a sound rule")).expect("JSON");
             assert_eq!(rule, expected, "{line}");
         }
+        let rule = |line| serde_json::to_value(super::rule(&split(line)).expect("a sound rule")).expect("JSON");
+        assert_eq!(
+            rule("bulk window 2ms required-count 5 hold 50ms shared-hops path path-mtu 1200 lone pooled"),
+            json!({
+                "name": "bulk", "match": {}, "window_us": 2000, "required_count": 5, "hold_us": 50_000,
+                "shared_hops": "path", "path_mtu": 1200, "lone": "pooled",
+            })
+        );
+        let quick = json!({"name": "quick", "match": {}, "window_us": 2000, "shared_hops": 3, "adaptive": true});
+        assert_eq!(rule("quick shared-hops 3 adaptive true window 2ms"), quick);
+        let never = json!({"name": "never", "match": {"protocol": "tcp"}, "pool": false});
+        assert_eq!(rule("never match tcp pool false"), never);
     }
 
     #[test]
     fn what_is_no_rule_is_told_what_was_expected() {
         let wrong = |line| rule(&split(line)).expect_err("a broken rule was accepted");
-        assert_eq!(wrong("voice match udp window 2ms"), "expected max-size, such as max-size 300B");
-        assert_eq!(wrong("voice match udp max-size 300B"), "expected window, such as window 2ms");
+        assert_eq!(wrong("voice match udp max-size 300B"), "expected window, such as window 2ms, or pool false");
+        assert_eq!(wrong("voice pool never"), "pool never: expected true or false");
+        assert_eq!(wrong("voice window 2ms required-count 1"), "required-count 1: expected a number from 2 to 255");
+        assert_eq!(
+            wrong("voice window 2ms shared-hops 0"),
+            "shared-hops \"0\": expected \"path\" or a whole number from 1 to 16"
+        );
+        assert_eq!(wrong("voice window 2ms lone behold"), "lone behold: expected itself or pooled");
         assert_eq!(wrong("voice match udp tcp"), "protocol is there twice");
         assert_eq!(wrong("voice window 2"), "\"2\": a time needs its unit: us, ms or s");
         assert_eq!(wrong("voice max-size 70kB"), "max-size 70kB: at most 65535 bytes");

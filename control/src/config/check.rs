@@ -213,21 +213,25 @@ impl Check<'_, '_> {
     fn peers(&self) {
         let peers = self.config.peers.iter().enumerate();
         self.unique(peers.clone().map(|(i, p)| (format!("peer[{i}].name"), &p.name)), "a peer of this name");
-        self.unique(peers.clone().map(|(i, p)| (format!("peer[{i}].address"), p.address)), "a peer with this address");
+        let addresses = peers.clone().flat_map(|(i, peer)| {
+            let aliases = peer.alias.iter().enumerate();
+            let aliases = aliases.map(move |(at, alias)| (format!("peer[{i}].alias[{at}]"), *alias));
+            std::iter::once((format!("peer[{i}].address"), peer.address)).chain(aliases)
+        });
+        self.unique(addresses.clone(), "a peer with this address");
+        for (path, address) in addresses {
+            if !is_host(address) {
+                self.error(&path, "expected the address of a host: no loopback, multicast or reserved address");
+            } else if self.is_own(address) {
+                self.error(&path, "expected the address of another router, this one is our own");
+            }
+        }
         let widest = self.config.ports.iter().map(|port| port.mtu).max().unwrap_or(0);
         if let Some((index, _)) = peers.clone().nth(usize::from(MAX_PEERS)) {
             self.error(&format!("peer[{index}]"), format!("expected at most {MAX_PEERS} peers"));
         }
         for (index, peer) in peers {
             let path = |key| format!("peer[{index}].{key}");
-            if !is_host(peer.address) {
-                self.error(
-                    &path("address"),
-                    "expected the address of a host: no loopback, multicast or reserved address",
-                );
-            } else if self.is_own(peer.address) {
-                self.error(&path("address"), "expected the address of another router, this one is our own");
-            }
             if peer.source.is_some_and(|source| !self.is_own(source)) {
                 self.error(&path("source"), "expected one of the router's own addresses");
             }
@@ -256,33 +260,23 @@ impl Check<'_, '_> {
     fn paths(&self) {
         let paths = self.config.paths.iter().enumerate();
         self.unique(paths.clone().map(|(i, p)| (format!("path[{i}].prefix"), p.prefix)), "a path to this prefix");
-        let is_peer = |hop| self.config.peers.iter().any(|peer| peer.address == hop);
-        let mut distances: HashMap<Ipv4Addr, (u8, Ipv4Net)> = HashMap::new();
-        for (index, route) in paths {
+        let peers = self.config.peers.iter().enumerate();
+        let peers: HashMap<_, _> =
+            peers.flat_map(|(index, peer)| peer.addresses().map(move |address| (address, index))).collect();
+        for (index, path) in paths {
             let hops = format!("path[{index}].hops");
-            self.unique(route.hops.iter().enumerate().map(|(i, hop)| (format!("{hops}[{i}]"), hop)), "this hop");
-            if let Some(position) = route.hops.iter().position(|hop| self.is_own(*hop)) {
+            // By whichever of its addresses: a peer is one router.
+            let router = |hop| peers.get(&hop).map_or(Err(hop), |peer| Ok(*peer));
+            let routers = path.hops.iter().enumerate().map(|(i, hop)| (format!("{hops}[{i}]"), router(hop)));
+            self.unique(routers, "this router");
+            let first = path.hops.first();
+            if let Some(position) = path.hops.iter().position(|hop| self.is_own(hop)) {
                 self.error(&format!("{hops}[{position}]"), "expected another router, this address is our own");
-            } else if let Some(first) = route.hops.first()
-                && self.link_of(*first).is_none_or(|(_, net)| names_no_host(&net, *first))
-            {
+            } else if self.link_of(first).is_none_or(|(_, net)| names_no_host(&net, first)) {
                 self.error(&format!("{hops}[0]"), "expected the next hop: a router on the link of a port");
             }
-            let Some((peer, distance)) = route.addressee(is_peer) else {
-                self.error(&hops, "expected at least one hop that is the address of a [[peer]]");
-                continue;
-            };
-            match distances.get(&peer) {
-                Some((other, prefix)) if *other != distance => self.error(
-                    &hops,
-                    format!(
-                        "peer {peer} is hop {distance} here, but hop {other} of the path to {prefix}; expected the same"
-                    ),
-                ),
-                Some(_) => {}
-                None => {
-                    distances.insert(peer, (distance, route.prefix));
-                }
+            if !path.hops.iter().any(|hop| peers.contains_key(&hop)) {
+                self.error(&hops, "expected at least one hop that is an address of a [[peer]]");
             }
         }
     }
@@ -292,11 +286,18 @@ impl Check<'_, '_> {
         self.unique(rules.clone().map(|(i, r)| (format!("rule[{i}].name"), &r.name)), "a rule of this name");
         let mut windows = HashSet::new();
         for (index, rule) in rules.clone() {
-            windows.insert(rule.window);
-            if windows.len() > MAX_WINDOWS {
-                let message = format!("expected one of the windows above: there can be {MAX_WINDOWS} different ones");
-                self.error(&format!("rule[{index}].window"), message);
-                windows.remove(&rule.window);
+            let Some(criteria) = &rule.criteria else { continue };
+            for (key, window) in ["window", "hold"].into_iter().zip(criteria.windows()) {
+                windows.insert(window);
+                if windows.len() > MAX_WINDOWS {
+                    let message = if key == "window" {
+                        format!("expected one of the windows above: there can be {MAX_WINDOWS} different ones")
+                    } else {
+                        format!("what it is longer than the window is one more than {MAX_WINDOWS} different windows")
+                    };
+                    self.error(&format!("rule[{index}].{key}"), message);
+                    windows.remove(&window);
+                }
             }
         }
         let widest = self.config.ports.iter().map(|port| port.mtu).max().unwrap_or(0);
@@ -305,7 +306,8 @@ impl Check<'_, '_> {
         for (index, rule) in rules {
             let path = |key| format!("rule[{index}].{key}");
             let most = mtu.saturating_sub(POOL_OVERHEAD);
-            if rule.max_size.is_some_and(|size| size > most) {
+            let max_size = rule.criteria.as_ref().and_then(|criteria| criteria.max_size);
+            if max_size.is_some_and(|size| size > most) {
                 let message =
                     format!("expected at most \"{most}B\": a path MTU of {mtu} less {POOL_OVERHEAD} bytes of headers");
                 self.error(&path("max_size"), message);

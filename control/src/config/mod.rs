@@ -7,21 +7,23 @@
 mod check;
 mod document;
 mod error;
+mod rule;
 mod sections;
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use carpool_dataplane::pool::Match;
 use ipnet::Ipv4Net;
 
 pub use check::has_ports;
 pub use error::{ConfigError, ConfigErrors};
-pub use sections::{PEER_MTU, RULE_COUNT, RULE_SIZE, RULE_WINDOW, is_name};
+pub use rule::{Criteria, RULE_COUNT, RULE_HOLD, RULE_SIZE, RULE_WINDOW, Rule};
+pub use sections::{PEER_MTU, is_name};
 
 use crate::api::peer::PeerFormat;
 use crate::api::route::Route;
+use crate::paths::HopList;
 
 /// The UDP port of pooled packets unless configured otherwise.
 pub const DEFAULT_POOL_PORT: u16 = 7665;
@@ -29,8 +31,6 @@ pub const DEFAULT_POOL_PORT: u16 = 7665;
 pub const DEFAULT_PEER_MTU: u16 = 1500;
 /// What a pooled packet with one row has in front of its data, in bytes: IPv4, UDP, the header of pooled packets, a row.
 pub const POOL_OVERHEAD: u16 = 20 + 8 + 8 + 6;
-/// The most routers in a path.
-pub const MAX_HOPS: usize = 16;
 
 /// A whole configuration whose parts agree with each other.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,6 +131,8 @@ pub struct Peer {
     pub name: String,
     /// Where pooled packets to it are addressed and those from it come from.
     pub address: Ipv4Addr,
+    /// Its other addresses, as hops of paths name it.
+    pub alias: Vec<Ipv4Addr>,
     /// The address of ours that it knows us by. None: that of the port towards it.
     pub source: Option<Ipv4Addr>,
     /// The largest pooled packet on the way to it, in bytes, outer IP header included. None: [`DEFAULT_PEER_MTU`].
@@ -148,41 +150,14 @@ pub struct Peer {
 pub struct Path {
     /// The destinations; no host bits.
     pub prefix: Ipv4Net,
-    /// The routers on the way, from the next hop on. One to [`MAX_HOPS`].
-    pub hops: Vec<Ipv4Addr>,
+    /// The routers on the way.
+    pub hops: HopList,
 }
 
-impl Path {
-    /// The last hop that is one of `peers`, and its distance in hops: pooled packets of this path go there.
-    pub fn addressee(&self, is_peer: impl Fn(Ipv4Addr) -> bool) -> Option<(Ipv4Addr, u8)> {
-        (1u8..).zip(&self.hops).filter(|(_, hop)| is_peer(**hop)).last().map(|(distance, hop)| (*hop, distance))
-    }
-}
-
-/// `[[rule]]`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rule {
-    /// What the operator calls it.
-    pub name: String,
-    /// The packets it is for.
-    pub matcher: Match,
-    /// The longest packet it pools, in bytes of IP length. See [`Rule::max_size`].
-    pub max_size: Option<u16>,
-    /// The longest time a packet waits for company.
-    pub window: Duration,
-    /// The most packets in one pooled packet. See [`Rule::max_count`].
-    pub max_count: Option<u8>,
-}
-
-impl Rule {
-    /// The longest packet it pools: as configured, or what a pooled packet of the default path MTU has room for.
-    pub fn max_size(&self) -> u16 {
-        self.max_size.unwrap_or(DEFAULT_PEER_MTU - POOL_OVERHEAD)
-    }
-
-    /// The most packets in one pooled packet: as configured, or as many as its header can count.
-    pub fn max_count(&self) -> u8 {
-        self.max_count.unwrap_or(u8::MAX)
+impl Peer {
+    /// All its addresses; the first is where pooled packets go.
+    pub fn addresses(&self) -> impl Iterator<Item = Ipv4Addr> {
+        std::iter::once(self.address).chain(self.alias.iter().copied())
     }
 }
 

@@ -5,26 +5,25 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use carpool_dataplane::pool::{Dscp, Match};
+use carpool_dataplane::pool::{Dscp, Lone, Match};
 use ipnet::{IpNet, Ipv4Net};
 use toml::de::{DeTable, DeValue};
 
 use super::document::{Document, Table, integer};
-use super::{Config, DEFAULT_POOL_PORT, Dataplane, Idle, MAX_HOPS, Memory, Neighbor, Path, Peer, Port, Route, Rule};
+use super::rule::{Criteria, RULE_COUNT, RULE_HOLD, RULE_SIZE, RULE_WINDOW};
+use super::{Config, DEFAULT_POOL_PORT, Dataplane, Idle, Memory, Neighbor, Path, Peer, Port, Route, Rule};
 use crate::api::DEFAULT_SOCKET;
 use crate::api::peer::PeerFormat;
 use crate::api::quantity::{parse_bytes, parse_microseconds};
 use crate::api::route::RouteTarget;
-use crate::api::text::{CodePoint, MacAddress, PortRange, Protocol, parse_prefix};
+use crate::api::text::{CodePoint, HopsToShare, MacAddress, PortRange, Protocol, parse_prefix};
+use crate::paths::{HopList, MAX_HOPS};
 
 /// Path MTU to a peer, in bytes.
 pub const PEER_MTU: RangeInclusive<u16> = 128..=9000;
-/// Largest stream packet of a rule, in bytes.
-pub const RULE_SIZE: RangeInclusive<u16> = 20..=9000;
-/// Pooling window of a rule.
-pub const RULE_WINDOW: RangeInclusive<Duration> = Duration::from_micros(1)..=Duration::from_secs(10);
-/// Most packets of a pooled packet of a rule.
-pub const RULE_COUNT: RangeInclusive<u8> = 2..=255;
+/// The keys of a rule that say how its packets are pooled.
+const CRITERIA: [&str; 9] =
+    ["max_size", "window", "max_count", "required_count", "hold", "adaptive", "shared_hops", "path_mtu", "lone"];
 
 const PORT_MTU: RangeInclusive<u32> = 576..=9000;
 const PORT_MTU_DEFAULT: u16 = 1500;
@@ -244,6 +243,7 @@ fn route(table: &Table<'_, '_>) -> Option<Route> {
 fn peer(table: &Table<'_, '_>) -> Option<Peer> {
     let name = table.required_text("name", NAME, |text| is_name(text).then(|| text.to_owned()));
     let peer_address = table.required_text("address", ADDRESS, address);
+    let alias = table.texts("alias", ADDRESS, address);
     let source = table.text("source", ADDRESS, address);
     let mtu = table.integer("mtu", u32::from(*PEER_MTU.start())..=u32::from(*PEER_MTU.end()));
     let assume = table.optional("assume", "true or false", DeValue::as_bool).unwrap_or(false);
@@ -259,6 +259,7 @@ fn peer(table: &Table<'_, '_>) -> Option<Peer> {
     Some(Peer {
         name: name?,
         address: peer_address?,
+        alias,
         source,
         mtu: mtu.and_then(|mtu| u16::try_from(mtu).ok()),
         assume,
@@ -270,12 +271,12 @@ fn peer(table: &Table<'_, '_>) -> Option<Peer> {
 fn path(table: &Table<'_, '_>) -> Option<Path> {
     let prefix = table.required_text("prefix", PREFIX, prefix);
     let hops = table.texts("hops", ADDRESS, address);
-    if !(1..=MAX_HOPS).contains(&hops.len()) {
+    let hops = HopList::new(&hops);
+    if hops.is_none() {
         let message = format!("expected the addresses of 1 to {MAX_HOPS} routers, the next hop first");
         table.error("hops", message);
-        return None;
     }
-    Some(Path { prefix: prefix?, hops })
+    Some(Path { prefix: prefix?, hops: hops? })
 }
 
 fn rule(table: &Table<'_, '_>) -> Option<Rule> {
@@ -284,19 +285,58 @@ fn rule(table: &Table<'_, '_>) -> Option<Rule> {
         table.error("match", "missing; expected a table such as { protocol = \"udp\", ports = \"5004\" }");
     }
     let matcher = table.table("match").map(matcher);
+    let pools = table.optional("pool", "true or false", DeValue::as_bool).unwrap_or(true);
+    if !pools {
+        for key in CRITERIA {
+            if table.value(key).is_some() {
+                table.error(key, "expected no such key beside pool = false: a rule that never pools needs none");
+            }
+        }
+        return Some(Rule { name: name?, matcher: matcher?, criteria: None });
+    }
+    let criteria = criteria(table);
+    if let Some((key, message)) = criteria.as_ref().and_then(Criteria::contradiction) {
+        table.error(key, message);
+    }
+    Some(Rule { name: name?, matcher: matcher?, criteria: Some(criteria?) })
+}
+
+fn criteria(table: &Table<'_, '_>) -> Option<Criteria> {
     let max_size = table.text("max_size", "a size from \"20B\" to \"9000B\"", |text| {
         parse_bytes(text).ok().and_then(|size| u16::try_from(size).ok()).filter(|size| RULE_SIZE.contains(size))
     });
     let window = table.required_text("window", "a time from \"1us\" to \"10s\"", |text| {
         duration(text).filter(|window| RULE_WINDOW.contains(window))
     });
-    let max_count = table.integer("max_count", u32::from(*RULE_COUNT.start())..=u32::from(*RULE_COUNT.end()));
-    Some(Rule {
-        name: name?,
-        matcher: matcher?,
+    let count = |key| {
+        let count = table.integer(key, u32::from(*RULE_COUNT.start())..=u32::from(*RULE_COUNT.end()));
+        count.and_then(|count| u8::try_from(count).ok())
+    };
+    let (max_count, required_count) = (count("max_count"), count("required_count"));
+    let hold = table
+        .text("hold", "a time from \"1us\" to \"100s\"", |text| duration(text).filter(|hold| RULE_HOLD.contains(hold)));
+    let adaptive = table.optional("adaptive", "true or false", DeValue::as_bool);
+    let shared_hops = table.optional("shared_hops", HopsToShare::EXPECTED, |value| match value.as_str() {
+        Some(text) => text.parse().ok().filter(|_| text == "path"),
+        None => integer(value).and_then(HopsToShare::at_least),
+    });
+    let path_mtu = table.integer("path_mtu", u32::from(*PEER_MTU.start())..=u32::from(*PEER_MTU.end()));
+    let lone = table.text("lone", "\"itself\" or \"pooled\"", |text| match text {
+        "itself" => Some(Lone::Itself),
+        "pooled" => Some(Lone::Pooled),
+        _ => None,
+    });
+    let default = Criteria::new(window?);
+    Some(Criteria {
         max_size,
-        window: window?,
-        max_count: max_count.and_then(|count| u8::try_from(count).ok()),
+        max_count,
+        required_count,
+        hold,
+        adaptive: adaptive.unwrap_or(default.adaptive),
+        shared_hops: shared_hops.map_or(default.shared_hops, |HopsToShare(hops)| hops),
+        path_mtu: path_mtu.and_then(|path_mtu| u16::try_from(path_mtu).ok()),
+        lone: lone.unwrap_or(default.lone),
+        ..default
     })
 }
 

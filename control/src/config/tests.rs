@@ -1,4 +1,6 @@
 use super::*;
+use carpool_dataplane::pool::path::SharedHops;
+use carpool_dataplane::pool::{Lone, Match};
 use proptest::prelude::*;
 
 /// A configuration with every table in it.
@@ -51,6 +53,7 @@ unreachable = true
 [[peer]]
 name = "east"
 address = "198.51.100.7"
+alias = ["198.51.100.8", "203.0.113.1"]
 source = "192.0.2.1"
 mtu = 1400
 hello_interval = "50ms"
@@ -74,11 +77,23 @@ match = { protocol = "udp", ports = "16384-32767", source = "10.0.0.0/8", destin
 max_size = "300B"
 window = "2ms"
 max_count = 5
+required_count = 3
+hold = "30ms"
+shared_hops = 3
+path_mtu = 1200
+lone = "pooled"
 
 [[rule]]
 name = "rest"
 match = { protocol = 6, source_ports = "5060", dscp = 46 }
 window = "500µs"
+adaptive = true
+shared_hops = "path"
+
+[[rule]]
+name = "never"
+match = {}
+pool = false
 "#;
 
 /// The least that is a configuration, 5 lines of it.
@@ -139,6 +154,7 @@ fn every_key_is_read() {
     let east = Peer {
         name: "east".into(),
         address: address("198.51.100.7"),
+        alias: vec![address("198.51.100.8"), address("203.0.113.1")],
         source: Some(address("192.0.2.1")),
         mtu: Some(1400),
         assume: false,
@@ -148,6 +164,7 @@ fn every_key_is_read() {
     let west = Peer {
         name: "west".into(),
         address: address("10.0.0.2"),
+        alias: Vec::new(),
         source: None,
         mtu: None,
         assume: true,
@@ -156,7 +173,8 @@ fn every_key_is_read() {
     };
     assert_eq!(config.peers, [east, west]);
     assert_eq!(config.pool_port, 7666);
-    let path = Path { prefix: net("203.0.113.0/24"), hops: vec![address("192.0.2.2"), address("198.51.100.7")] };
+    let hops = HopList::new(&[address("192.0.2.2"), address("198.51.100.7")]);
+    let path = Path { prefix: net("203.0.113.0/24"), hops: hops.expect("two") };
     assert_eq!(config.paths, [path]);
     let ef = carpool_dataplane::pool::Dscp::new(46);
     let voice = Match {
@@ -168,21 +186,21 @@ fn every_key_is_read() {
         dscp: ef,
     };
     let rest = Match { protocol: Some(6), source_ports: Some(5060..=5060), dscp: ef, ..Match::default() };
+    let voice_criteria = Criteria {
+        max_size: Some(300),
+        max_count: Some(5),
+        required_count: Some(3),
+        hold: Some(Duration::from_millis(30)),
+        shared_hops: SharedHops::AtLeast(3),
+        path_mtu: Some(1200),
+        lone: Lone::Pooled,
+        ..Criteria::new(Duration::from_millis(2))
+    };
+    let rest_criteria = Criteria { adaptive: true, ..Criteria::new(Duration::from_micros(500)) };
     let rules = [
-        Rule {
-            name: "voice".into(),
-            matcher: voice,
-            max_size: Some(300),
-            window: Duration::from_millis(2),
-            max_count: Some(5),
-        },
-        Rule {
-            name: "rest".into(),
-            matcher: rest,
-            max_size: None,
-            window: Duration::from_micros(500),
-            max_count: None,
-        },
+        Rule { name: "voice".into(), matcher: voice, criteria: Some(voice_criteria) },
+        Rule { name: "rest".into(), matcher: rest, criteria: Some(rest_criteria) },
+        Rule { name: "never".into(), matcher: Match::default(), criteria: None },
     ];
     assert_eq!(config.rules, rules);
 }
@@ -426,7 +444,7 @@ fn peers_and_paths_fit_together() {
         ),
         (
             path("10.0.0.0/8", "\"192.0.2.2\""),
-            "c.toml:8:8: path.hops: expected at least one hop that is the address of a [[peer]]",
+            "c.toml:8:8: path.hops: expected at least one hop that is an address of a [[peer]]",
         ),
         (
             east.clone() + &path("10.0.0.0/8", "\"198.51.100.7\""),
@@ -434,13 +452,20 @@ fn peers_and_paths_fit_together() {
         ),
         (
             east.clone() + &path("10.0.0.0/8", "\"192.0.2.2\", \"192.0.2.2\", \"198.51.100.7\""),
-            "c.toml:12:22: path.hops = \"192.0.2.2\": this hop is there twice",
+            "c.toml:12:22: path.hops = \"192.0.2.2\": this router is there twice",
         ),
         (
-            east.clone()
-                + &path("10.0.0.0/8", "\"192.0.2.2\", \"198.51.100.7\"")
-                + &path("172.16.0.0/12", "\"192.0.2.2\", \"192.0.2.3\", \"198.51.100.7\""),
-            "c.toml:15:8: path.hops: peer 198.51.100.7 is hop 3 here, but hop 2 of the path to 10.0.0.0/8; expected the same",
+            peer("east", "198.51.100.7", "alias = [\"192.0.2.2\"]")
+                + &path("10.0.0.0/8", "\"192.0.2.2\", \"198.51.100.7\""),
+            "c.toml:12:22: path.hops = \"198.51.100.7\": this router is there twice",
+        ),
+        (
+            east.clone() + &peer("west", "192.0.2.3", "alias = [\"192.0.2.4\", \"198.51.100.7\"]"),
+            "c.toml:13:23: peer.alias = \"198.51.100.7\": a peer with this address is there twice",
+        ),
+        (
+            peer("east", "198.51.100.7", "alias = [\"192.0.2.1\"]"),
+            "c.toml:9:10: peer.alias = \"192.0.2.1\": expected the address of another router, this one is our own",
         ),
         (
             path("10.0.0.0/8", ""),
@@ -468,6 +493,42 @@ fn rules_say_what_can_be_pooled() {
         (
             rule("match = {}\nwindow = \"1ms\"\nmax_count = 1"),
             "c.toml:10:13: rule.max_count = 1: expected a whole number from 2 to 255",
+        ),
+        (
+            rule("match = {}\nwindow = \"1ms\"\nmax_count = 4\nrequired_count = 5"),
+            "c.toml:11:18: rule.required_count = 5: expected at most 4, the rule's max_count",
+        ),
+        (
+            rule("match = {}\nwindow = \"2ms\"\nrequired_count = 5\nhold = \"1ms\""),
+            "c.toml:11:8: rule.hold = \"1ms\": expected at least \"2ms\", the rule's window",
+        ),
+        (
+            rule("match = {}\nwindow = \"2ms\"\nhold = \"9ms\""),
+            "c.toml:10:8: rule.hold = \"9ms\": expected required_count beside it, the packets that pools are held for",
+        ),
+        (
+            rule("match = {}\nwindow = \"2ms\"\nrequired_count = 5\nadaptive = true"),
+            "c.toml:11:12: rule.adaptive = true: expected false beside required_count: the one has packets leave early, the other holds them",
+        ),
+        (
+            rule("match = {}\nwindow = \"2ms\"\nmax_size = \"1kB\"\npath_mtu = 1000"),
+            "c.toml:10:12: rule.max_size = \"1kB\": expected at most \"958B\": path_mtu 1000 less 42 bytes of headers",
+        ),
+        (
+            rule("match = {}\nwindow = \"2ms\"\nshared_hops = 17"),
+            "c.toml:10:15: rule.shared_hops = 17: expected \"path\" or a whole number from 1 to 16",
+        ),
+        (
+            rule("match = {}\nwindow = \"2ms\"\nshared_hops = \"3\""),
+            "c.toml:10:15: rule.shared_hops = \"3\": expected \"path\" or a whole number from 1 to 16",
+        ),
+        (
+            rule("match = {}\nwindow = \"2ms\"\nlone = \"alone\""),
+            "c.toml:10:8: rule.lone = \"alone\": expected \"itself\" or \"pooled\"",
+        ),
+        (
+            rule("match = {}\npool = false\nwindow = \"2ms\""),
+            "c.toml:10:10: rule.window = \"2ms\": expected no such key beside pool = false: a rule that never pools needs none",
         ),
         (
             rule("match = { ports = \"5004\" }\nwindow = \"1ms\""),
@@ -586,7 +647,7 @@ fn every_key_is_documented() {
             keys += 1;
         }
     }
-    assert_eq!(keys, 43, "all tables were asked");
+    assert_eq!(keys, 51, "all tables were asked");
 }
 
 #[test]
@@ -610,4 +671,10 @@ fn there_are_at_most_so_many_different_windows() {
     let told = wrong(&format!("{sixteen}{}", rule(17, 17)));
     let expected = "rule.window = \"17ms\": expected one of the windows above: there can be 16 different ones";
     assert!(told.ends_with(expected), "{told}");
+    let holds = rule(17, 16) + "required_count = 2\nhold = \"99ms\"\n";
+    let told = wrong(&format!("{sixteen}{holds}"));
+    let expected = "rule.hold = \"99ms\": what it is longer than the window is one more than 16 different windows";
+    assert!(told.ends_with(expected), "{told}");
+    let never = "[[rule]]\nname = \"never\"\nmatch = {}\npool = false\n";
+    assert!(parse(&format!("{LEAST}{sixteen}{never}"), "c.toml").is_ok(), "it has no window");
 }

@@ -5,10 +5,11 @@
 
 use std::net::Ipv4Addr;
 
-use carpool_dataplane::fib::{Adjacency, Domain, Entry, EntryId, NeighbourIndex, PathIndex, PeerIndex, PortIndex};
+use carpool_dataplane::fib::{Adjacency, Domain, Entry, EntryId, NeighbourIndex, PathIndex, PortIndex};
 use hashbrown::HashMap;
 
 use crate::neighbors::Neighbors;
+use crate::paths::PathTable;
 
 /// What is done with packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -32,8 +33,8 @@ pub enum Hop {
 pub struct Meaning {
     /// What is done with packets.
     pub hop: Hop,
-    /// Whom stream packets are pooled to, when that peer lives and is reached the same way.
-    pub peer: Option<PeerIndex>,
+    /// The path that stream packets are pooled on, when somebody on it lives who takes them out.
+    pub path: Option<PathIndex>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -76,7 +77,7 @@ impl Entries {
 
     /// Whether packets of an entry may be pooled.
     pub fn pools(&self, id: EntryId) -> bool {
-        self.slot(id).is_some_and(|slot| slot.meaning.peer.is_some())
+        self.slot(id).is_some_and(|slot| slot.meaning.path.is_some())
     }
 
     /// Entries in use.
@@ -86,7 +87,12 @@ impl Entries {
 
     /// The entry with a meaning, held until [`Entries::release`]; whether workers may not know it yet. None where all
     /// numbers are taken.
-    pub fn hold(&mut self, meaning: Meaning, neighbors: &mut Neighbors) -> Option<(EntryId, bool)> {
+    pub fn hold(
+        &mut self,
+        meaning: Meaning,
+        neighbors: &mut Neighbors,
+        paths: &mut PathTable,
+    ) -> Option<(EntryId, bool)> {
         if let Some(id) = self.by_meaning.get(&meaning).copied() {
             let slot = self.slot_mut(id)?;
             slot.users += 1;
@@ -105,6 +111,9 @@ impl Entries {
             Hop::Via(port, address) => Some(neighbors.hold_gateway((port, address))),
             _ => None,
         };
+        if let Some(path) = meaning.path {
+            paths.hold(path);
+        }
         *self.slots.get_mut(usize::from(id.0).checked_sub(1)?)? =
             Some(Slot { meaning, gateway, users: 1, known: false, retired: None });
         self.by_meaning.insert(meaning, id);
@@ -156,7 +165,7 @@ impl Entries {
     }
 
     /// Frees the entries that every worker has passed by. Returns how many still wait.
-    pub fn reclaim(&mut self, domain: &Domain, neighbors: &mut Neighbors) -> usize {
+    pub fn reclaim(&mut self, domain: &Domain, neighbors: &mut Neighbors, paths: &mut PathTable) -> usize {
         for id in std::mem::take(&mut self.retired) {
             let Some(slot) = self.slot(id).copied() else { continue };
             match slot.retired {
@@ -166,6 +175,9 @@ impl Entries {
                 Some(_) => {
                     if let Some(gateway) = slot.gateway {
                         neighbors.release_gateway(gateway);
+                    }
+                    if let Some(path) = slot.meaning.path {
+                        paths.release(path);
                     }
                     self.by_meaning.remove(&slot.meaning);
                     if let Some(slot) = self.slots.get_mut(usize::from(id.0).saturating_sub(1)) {
@@ -178,8 +190,8 @@ impl Entries {
         self.retired.len()
     }
 
-    /// The entries for workers.
-    pub fn published(&self, mut pools: impl FnMut(PeerIndex, PortIndex, Ipv4Addr) -> bool) -> Vec<Entry> {
+    /// The entries for workers. `pools` says on which paths packets are pooled now.
+    pub fn published(&self, mut pools: impl FnMut(PathIndex) -> bool) -> Vec<Entry> {
         const NO_ROUTE: Entry = Entry { adjacency: Adjacency::NoRoute, path: None };
         let entry = |slot: &Option<Slot>| {
             let Some(slot) = slot else { return NO_ROUTE };
@@ -192,12 +204,7 @@ impl Entries {
                 (Hop::Unreachable, _) => Adjacency::Unreachable,
                 (Hop::Blackhole, _) => Adjacency::Blackhole,
             };
-            let peer = match slot.meaning.hop {
-                Hop::Via(port, gateway) => slot.meaning.peer.filter(|peer| pools(*peer, port, gateway)),
-                _ => None,
-            };
-            // One path for each peer, with the peer's index.
-            Entry { adjacency, path: peer.map(|peer| PathIndex(peer.0)) }
+            Entry { adjacency, path: slot.meaning.path.filter(|path| pools(*path)) }
         };
         std::iter::once(NO_ROUTE).chain(self.slots.iter().map(entry)).collect()
     }

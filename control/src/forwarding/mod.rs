@@ -1,8 +1,8 @@
 //! From routes and paths to the forwarding table: which prefixes have a leaf, and what each leaf means.
 //!
 //! A prefix has a leaf where a usable route or a path names it. The leaf of a path that is more specific than the route
-//! to its destinations has the next hop of that route. What a leaf *means* is the next hop and the peer its stream
-//! packets could be pooled to; whether that peer lives is not part of it, so that a peer that comes or goes
+//! to its destinations has the next hop of that route. What a leaf *means* is the next hop and the path its stream
+//! packets could be pooled on; whether peers on it live is not part of it, so that a peer that comes or goes
 //! changes forwarding entries in place and no leaf.
 //!
 //! Changes are transactions. [`Forwarding::prepare`] works out all of one and changes only what workers do not see;
@@ -10,20 +10,19 @@
 //! leaves, or undoes what it wrote. An entry that no leaf names is used again only when every worker has passed on.
 
 mod entries;
-mod paths;
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use carpool_dataplane::fib::{Domain, Entry, EntryId, FibError, FibMemory, Lpm4Writer, PeerIndex, PortIndex};
+use carpool_dataplane::fib::{Domain, Entry, EntryId, FibError, FibMemory, Lpm4Writer, PathIndex, PortIndex};
 use hashbrown::{HashMap, HashSet};
 use ipnet::Ipv4Net;
 
 use crate::neighbors::Neighbors;
+use crate::paths::{PathTable, PathsError, ToldPaths};
 use crate::rib::{OwnRoute, Rib, RouteTarget, Routes, Source, Target};
 use entries::Entries;
 pub use entries::{Hop, Meaning};
-pub use paths::{PathTable, Way};
 
 /// So many prefixes are dealt with between two pulses: well below a hello interval.
 pub const PULSE: usize = 4096;
@@ -38,6 +37,8 @@ pub enum ForwardingError {
     #[error("more than 65503 different next hops and paths are in use")]
     Entries,
     #[error(transparent)]
+    Paths(#[from] PathsError),
+    #[error(transparent)]
     Table(#[from] FibError),
 }
 
@@ -46,19 +47,22 @@ pub enum ForwardingError {
 pub struct Change {
     /// All that is told of these prefixes from now on.
     pub routes: Vec<(Ipv4Net, Routes)>,
-    /// The paths from now on; None: they stay.
-    pub paths: Option<PathTable>,
+    /// All that is told of the paths to these prefixes from now on.
+    pub paths: Vec<(Ipv4Net, ToldPaths)>,
     /// Whether a route that comes over the socket must have a gateway that can be reached.
     pub needs_gateways: bool,
 }
 
 /// A change that is worked out and not in force yet. Goes to [`Forwarding::commit`] or [`Forwarding::abort`].
 #[must_use]
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Prepared {
     /// What was told of the changed prefixes before.
     routes_before: Vec<(Ipv4Net, Routes)>,
-    paths_before: Option<PathTable>,
+    /// What was told of the changed paths before.
+    paths_before: Vec<(Ipv4Net, ToldPaths)>,
+    /// The paths that held there: their numbers stay theirs until it is sure that they are not needed again.
+    held_paths: Vec<PathIndex>,
     /// The leaves to write, each prefix once.
     leaves: Vec<(Ipv4Net, Option<EntryId>)>,
     /// Whether there are entries that workers do not know yet.
@@ -142,8 +146,8 @@ impl Forwarding {
         routes.by_preference().find_map(|(target, source)| Some((source, self.usable(target)?)))
     }
 
-    /// The entries for workers. `pools` says whether packets that leave by a gateway are pooled to a peer now.
-    pub fn entries(&self, pools: impl FnMut(PeerIndex, PortIndex, Ipv4Addr) -> bool) -> Vec<Entry> {
+    /// The entries for workers. `pools` says on which paths packets are pooled now.
+    pub fn entries(&self, pools: impl FnMut(PathIndex) -> bool) -> Vec<Entry> {
         self.entries.published(pools)
     }
 
@@ -177,19 +181,29 @@ impl Forwarding {
         neighbors: &mut Neighbors,
         pulse: &mut dyn FnMut(),
     ) -> Result<Prepared, ForwardingError> {
-        self.entries.reclaim(&self.domain, neighbors);
+        self.entries.reclaim(&self.domain, neighbors, &mut self.paths);
         let mut dirty = Vec::new();
         let told: Vec<_> = change.routes.iter().map(|(prefix, _)| *prefix).collect();
         let routes_before = self.put_all(change.routes, pulse);
-        let paths_before = change.paths.map(|paths| {
-            let before = std::mem::replace(&mut self.paths, paths);
-            for prefix in before.differences(&self.paths) {
-                dirty.push(prefix);
-                dirty.extend(self.rib.within(prefix).map(|(prefix, _)| prefix));
+        let mut prepared = Prepared { routes_before, ..Prepared::default() };
+        for (count, (prefix, told)) in change.paths.into_iter().enumerate() {
+            if count % PULSE == 0 {
+                pulse();
             }
-            before
-        });
-        let mut prepared = Prepared { routes_before, paths_before, leaves: Vec::new(), new_entries: false };
+            if let Some(way) = self.paths.exact(prefix) {
+                self.paths.hold(way.path);
+                prepared.held_paths.push(way.path);
+            }
+            match self.paths.put(prefix, told) {
+                Ok(before) => prepared.paths_before.push((prefix, before)),
+                Err(error) => {
+                    self.abort(prepared, neighbors);
+                    return Err(error.into());
+                }
+            }
+            dirty.push(prefix);
+            dirty.extend(self.rib.within(prefix).map(|(prefix, _)| prefix));
+        }
         self.mark_dirty(&told, &mut dirty);
         let moved = self.resolve_gateways();
         if !moved.is_empty() {
@@ -213,7 +227,7 @@ impl Forwarding {
             }
             let id = match self.meaning(prefix) {
                 None => None,
-                Some(meaning) => match self.entries.hold(meaning, neighbors) {
+                Some(meaning) => match self.entries.hold(meaning, neighbors, &mut self.paths) {
                     Some((id, new)) => {
                         prepared.new_entries |= new;
                         Some(id)
@@ -268,6 +282,7 @@ impl Forwarding {
             }
         }
         self.let_go(&prepared);
+        self.paths.release_all(&prepared.held_paths);
         Ok(committed)
     }
 
@@ -277,18 +292,21 @@ impl Forwarding {
         // In reverse: a prefix that was named twice gets back what was told of it first.
         let undo: Vec<_> = prepared.routes_before.into_iter().rev().collect();
         self.put_all(undo, &mut || ());
-        if let Some(paths) = prepared.paths_before {
-            self.paths = paths;
+        for (prefix, told) in prepared.paths_before.into_iter().rev() {
+            // It needs no room: its number was kept for it.
+            let restored = self.paths.put(prefix, told);
+            debug_assert!(restored.is_ok(), "{restored:?}");
         }
+        self.paths.release_all(&prepared.held_paths);
         self.resolve_gateways();
-        self.entries.reclaim(&self.domain, neighbors);
+        self.entries.reclaim(&self.domain, neighbors, &mut self.paths);
     }
 
     /// Makes entries and memory of the table usable again that every worker has passed by. Returns whether any still wait
     /// for that.
     pub fn reclaim(&mut self, neighbors: &mut Neighbors) -> bool {
         self.fib.reclaim();
-        self.entries.reclaim(&self.domain, neighbors) > 0 || self.fib.memory().retired > 0
+        self.entries.reclaim(&self.domain, neighbors, &mut self.paths) > 0 || self.fib.memory().retired > 0
     }
 
     /// The hold that `prepare` had on its entries ends: those that no leaf names wait for the workers.
@@ -342,7 +360,7 @@ impl Forwarding {
         dirty.extend_from_slice(prefixes);
         if !self.paths.is_empty() {
             for prefix in prefixes {
-                dirty.extend(self.paths.within(*prefix));
+                dirty.extend(self.paths.within(*prefix).map(|(prefix, _)| prefix));
             }
         }
     }
@@ -401,14 +419,14 @@ impl Forwarding {
     /// What the leaf of a prefix has to mean; None where it has none.
     fn meaning(&self, prefix: Ipv4Net) -> Option<Meaning> {
         let (covering, _, hop) = self.route(prefix)?;
-        if covering != prefix && !self.paths.contains(prefix) {
+        if covering != prefix && self.paths.exact(prefix).is_none() {
             return None;
         }
-        let peer = match hop {
-            Hop::Via(_, gateway) => self.paths.way(prefix).filter(|way| way.next_hop == gateway).map(|way| way.peer),
+        let path = match hop {
+            Hop::Via(_, gateway) => self.paths.way(prefix).filter(|way| way.next_hop == gateway).map(|way| way.path),
             _ => None,
         };
-        Some(Meaning { hop, peer })
+        Some(Meaning { hop, path })
     }
 }
 

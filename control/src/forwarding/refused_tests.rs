@@ -5,12 +5,13 @@ use super::*;
 use carpool_dataplane::fib::{Adjacency, FibOptions, NeighbourIndex};
 
 use crate::neighbors::Key;
+use crate::paths::Way;
 
 /// All that a change can touch.
 #[derive(Debug, PartialEq)]
 struct Everything {
     routes: Vec<(Ipv4Net, Routes)>,
-    ways: Vec<Ipv4Net>,
+    ways: Vec<(Ipv4Net, Way)>,
     gateways: Vec<(Ipv4Addr, Option<(PortIndex, Ipv4Addr)>)>,
     entries: Vec<Entry>,
     neighbors: Vec<Option<Key>>,
@@ -26,7 +27,7 @@ fn everything(bench: &mut Bench, prefixes: &[Ipv4Net]) -> Everything {
 
 fn everything_now(bench: &Bench, prefixes: &[Ipv4Net]) -> Everything {
     let Forwarding { rib, paths, gateways, fib, .. } = &bench.forwarding;
-    let mut entries = bench.forwarding.entries(|_, _, _| true);
+    let mut entries = bench.forwarding.entries(|_| true);
     // Numbers that were used for a while stay there without meaning.
     let used = entries.iter().rposition(|entry| entry.adjacency != Adjacency::NoRoute).map_or(0, |last| last + 1);
     entries.truncate(used);
@@ -46,15 +47,15 @@ fn everything_now(bench: &Bench, prefixes: &[Ipv4Net]) -> Everything {
 fn a_change_that_the_table_has_no_room_for_changes_nothing() {
     let mut bench = Bench::with(FibOptions { leaves: 2048, ..FibOptions::default() });
     bench.tell(&[("203.0.113.0/24", via("192.0.2.2")), ("198.51.100.0/24", via("192.0.2.3"))]).expect("room");
-    bench.change(Vec::new(), Some(PathTable::new([path("203.0.113.0/24", "192.0.2.2")]))).expect("room");
+    bench.change(Vec::new(), vec![path("203.0.113.0/24", "192.0.2.2")]).expect("room");
     let told = |gateway| Routes { socket: via(gateway), ..Routes::default() };
     // One moves to a new gateway, one goes, and a thousand come: each takes more than a byte or two.
     let mut routes = vec![(net("203.0.113.0/24"), told("10.0.0.2")), (net("198.51.100.0/24"), Routes::default())];
     routes.extend((0..1000).map(|i| (Ipv4Net::from(Ipv4Addr::from_bits(0x1401_0203 + (i << 16))), told("10.0.0.3"))));
     let prefixes: Vec<_> = routes.iter().map(|(prefix, _)| *prefix).collect();
     let before = everything(&mut bench, &prefixes);
-    let paths = PathTable::new([path("20.0.0.0/8", "10.0.0.3")]);
-    let error = bench.change(routes.clone(), Some(paths)).expect_err("there is no room");
+    let paths = vec![path("20.0.0.0/8", "10.0.0.3"), path("203.0.113.0/24", "10.0.0.2")];
+    let error = bench.change(routes.clone(), paths).expect_err("there is no room");
     assert_eq!(error, ForwardingError::Table(FibError::Full));
     assert_eq!(error.to_string(), "the forwarding table is full; nothing was changed");
     assert_eq!(everything(&mut bench, &prefixes), before);
@@ -65,7 +66,7 @@ fn a_change_that_the_table_has_no_room_for_changes_nothing() {
     assert_eq!(bench.looks_up("203.0.113.9"), Some(Hop::Via(PORT, address("192.0.2.2"))));
     assert_eq!(bench.looks_up("198.51.100.9"), Some(Hop::Via(PORT, address("192.0.2.3"))));
     routes.truncate(12);
-    bench.change(routes, None).expect("ten of them fit");
+    bench.change(routes, Vec::new()).expect("ten of them fit");
     assert_eq!(bench.looks_up("20.10.2.3"), Some(Hop::Via(OTHER, address("10.0.0.3"))));
     assert_eq!(bench.looks_up("203.0.113.9"), Some(Hop::Via(OTHER, address("10.0.0.2"))));
 }
@@ -103,5 +104,5 @@ fn changes_are_refused_once_too_much_waits_for_a_worker_that_stands_still_and_go
     bench.reader.enter();
     assert!(!bench.forwarding.reclaim(&mut bench.neighbors), "nothing waits any more");
     assert_eq!(bench.forwarding.fib_memory().retired, 0);
-    bench.change(routes(round), None).expect("the same change");
+    bench.change(routes(round), Vec::new()).expect("the same change");
 }

@@ -3,10 +3,10 @@ use carpool_dataplane::fib::{Adjacency, FibOptions, Lpm4, PathIndex, Reader, lpm
 use proptest::prelude::*;
 
 use crate::neighbors::Link;
+use crate::paths::{HopList, PathSource};
 
 pub(super) const PORT: PortIndex = PortIndex(0);
 pub(super) const OTHER: PortIndex = PortIndex(1);
-pub(super) const EAST: PeerIndex = PeerIndex(0);
 
 pub(super) fn net(text: &str) -> Ipv4Net {
     text.parse().expect("a prefix")
@@ -42,14 +42,14 @@ impl Bench {
             (net("192.0.2.1/32"), own(OwnRoute::Local)),
             (net("10.0.0.0/24"), own(OwnRoute::Connected(OTHER))),
         ];
-        bench.change(routes.to_vec(), None).expect("own routes");
+        bench.change(routes.to_vec(), Vec::new()).expect("own routes");
         bench
     }
 
     pub fn change(
         &mut self,
         routes: Vec<(Ipv4Net, Routes)>,
-        paths: Option<PathTable>,
+        paths: Vec<(Ipv4Net, ToldPaths)>,
     ) -> Result<Committed, ForwardingError> {
         let change = Change { routes, paths, needs_gateways: true };
         let prepared = self.forwarding.prepare(change, &mut self.neighbors, &mut || ())?;
@@ -66,13 +66,13 @@ impl Bench {
             (net(prefix), Routes { socket: *socket, ..before })
         });
         let routes = routes.collect();
-        self.change(routes, None)
+        self.change(routes, Vec::new())
     }
 
     /// What a worker would do, by the table and the entries.
     pub fn looks_up(&mut self, text: &str) -> Option<Hop> {
         let id = self.table.lookup(self.reader.enter(), address(text));
-        let entries = self.forwarding.entries(|_, _, _| true);
+        let entries = self.forwarding.entries(|_| true);
         let entry = entries.get(usize::from(id.0)).copied().expect("every leaf names an entry");
         match entry.adjacency {
             Adjacency::NoRoute => None,
@@ -94,8 +94,20 @@ pub(super) fn via(gateway: &str) -> Option<RouteTarget> {
     Some(RouteTarget::Via(address(gateway)))
 }
 
-pub(super) fn path(prefix: &str, next_hop: &str) -> (Ipv4Net, Way) {
-    (net(prefix), Way { next_hop: address(next_hop), peer: EAST })
+/// The router that all paths end at.
+const EAST: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
+
+pub(super) fn told_path(next_hop: Option<Ipv4Addr>) -> ToldPaths {
+    let hops = next_hop.and_then(|next_hop| HopList::new(&[next_hop, EAST]));
+    ToldPaths::default().with(PathSource::Config, hops)
+}
+
+pub(super) fn path(prefix: &str, next_hop: &str) -> (Ipv4Net, ToldPaths) {
+    (net(prefix), told_path(Some(address(next_hop))))
+}
+
+fn no_path(prefix: &str) -> (Ipv4Net, ToldPaths) {
+    (net(prefix), ToldPaths::default())
 }
 
 #[test]
@@ -212,7 +224,7 @@ fn where_the_best_source_cannot_be_used_the_next_one_takes_over() {
     let mut bench = Bench::new();
     bench.tell(&[("172.16.0.0/12", via("10.0.0.2"))]).expect("a way to the gateway");
     let routes = Routes { socket: via("172.16.0.1"), config: via("192.0.2.3"), ..Routes::default() };
-    bench.change(vec![(net("203.0.113.0/24"), routes)], None).expect("both can be used");
+    bench.change(vec![(net("203.0.113.0/24"), routes)], Vec::new()).expect("both can be used");
     assert_eq!(bench.looks_up("203.0.113.9"), Some(Hop::Via(OTHER, address("10.0.0.2"))));
     let committed = bench.tell(&[("172.16.0.0/12", None)]).expect("the way goes");
     assert_eq!(committed.leaves, 2, "one taken out, and one replaced");
@@ -220,34 +232,33 @@ fn where_the_best_source_cannot_be_used_the_next_one_takes_over() {
 }
 
 #[test]
-fn a_path_gives_its_destinations_a_peer_where_it_leaves_by_the_same_gateway() {
+fn a_path_is_that_of_its_destinations_where_it_leaves_by_the_same_gateway() {
     let mut bench = Bench::new();
     bench.tell(&[("203.0.113.0/24", via("192.0.2.2")), ("198.51.100.0/24", via("192.0.2.3"))]).expect("routes");
-    let paths = PathTable::new([path("203.0.113.0/24", "192.0.2.2"), path("198.51.100.0/24", "192.0.2.2")]);
-    let committed = bench.change(Vec::new(), Some(paths)).expect("paths");
+    let paths = vec![path("203.0.113.0/24", "192.0.2.2"), path("198.51.100.0/24", "192.0.2.2")];
+    let committed = bench.change(Vec::new(), paths).expect("paths");
     assert!(committed.pooled);
-    let peer = |bench: &Bench, prefix| bench.forwarding.leaf(net(prefix)).expect("a leaf").peer;
-    assert_eq!(peer(&bench, "203.0.113.0/24"), Some(EAST));
-    assert_eq!(peer(&bench, "198.51.100.0/24"), None, "its route leaves by another gateway");
+    let number = |bench: &Bench, prefix| bench.forwarding.leaf(net(prefix)).expect("a leaf").path;
+    assert_eq!(number(&bench, "203.0.113.0/24"), Some(PathIndex(0)));
+    assert_eq!(number(&bench, "198.51.100.0/24"), None, "its route leaves by another gateway");
     bench.tell(&[("198.51.100.0/24", via("192.0.2.2"))]).expect("now by the same");
-    assert_eq!(peer(&bench, "198.51.100.0/24"), Some(EAST));
+    assert_eq!(number(&bench, "198.51.100.0/24"), Some(PathIndex(0)), "the hops are the same");
     let unpooled = bench.tell(&[("10.9.0.0/16", via("192.0.2.2"))]).expect("no path leads there");
     assert!(!unpooled.pooled, "open pools do not depend on it");
-    bench.change(Vec::new(), Some(PathTable::default())).expect("no paths");
-    assert_eq!(peer(&bench, "203.0.113.0/24"), None);
+    bench.change(Vec::new(), vec![no_path("203.0.113.0/24")]).expect("one path less");
+    assert_eq!(number(&bench, "203.0.113.0/24"), None);
 }
 
 #[test]
 fn a_path_more_specific_than_its_route_has_a_leaf_with_the_routes_next_hop() {
     let mut bench = Bench::new();
     bench.tell(&[("203.0.112.0/20", via("192.0.2.2"))]).expect("a route");
-    let paths = PathTable::new([path("203.0.113.0/24", "192.0.2.2")]);
-    bench.change(Vec::new(), Some(paths)).expect("a path");
-    let meaning = Meaning { hop: Hop::Via(PORT, address("192.0.2.2")), peer: Some(EAST) };
+    bench.change(Vec::new(), vec![path("203.0.113.0/24", "192.0.2.2")]).expect("a path");
+    let meaning = Meaning { hop: Hop::Via(PORT, address("192.0.2.2")), path: Some(PathIndex(0)) };
     assert_eq!(bench.forwarding.leaf(net("203.0.113.0/24")), Some(meaning));
-    assert_eq!(bench.forwarding.leaf(net("203.0.112.0/20")).expect("a leaf").peer, None);
+    assert_eq!(bench.forwarding.leaf(net("203.0.112.0/20")).expect("a leaf").path, None);
     bench.tell(&[("203.0.112.0/20", via("10.0.0.2"))]).expect("the route moves");
-    let meaning = Meaning { hop: Hop::Via(OTHER, address("10.0.0.2")), peer: None };
+    let meaning = Meaning { hop: Hop::Via(OTHER, address("10.0.0.2")), path: None };
     assert_eq!(bench.forwarding.leaf(net("203.0.113.0/24")), Some(meaning), "and the path's leaf with it");
     bench.tell(&[("203.0.112.0/20", None)]).expect("the route goes");
     assert_eq!(bench.forwarding.leaf(net("203.0.113.0/24")), None);
@@ -257,14 +268,31 @@ fn a_path_more_specific_than_its_route_has_a_leaf_with_the_routes_next_hop() {
 fn a_peer_that_dies_changes_entries_and_no_leaf() {
     let mut bench = Bench::new();
     bench.tell(&[("203.0.113.0/24", via("192.0.2.2"))]).expect("a route");
-    bench.change(Vec::new(), Some(PathTable::new([path("203.0.113.0/24", "192.0.2.2")]))).expect("a path");
-    let pooled = |entries: Vec<Entry>| entries.iter().filter(|entry| entry.path == Some(PathIndex(EAST.0))).count();
-    let alive = bench.forwarding.entries(|peer, port, gateway| {
-        assert_eq!((peer, port, gateway), (EAST, PORT, address("192.0.2.2")));
-        true
-    });
-    assert_eq!(pooled(alive), 1);
-    assert_eq!(pooled(bench.forwarding.entries(|_, _, _| false)), 0);
+    bench.change(Vec::new(), vec![path("203.0.113.0/24", "192.0.2.2")]).expect("a path");
+    let pooled = |entries: Vec<Entry>| entries.iter().filter(|entry| entry.path == Some(PathIndex(0))).count();
+    assert_eq!(pooled(bench.forwarding.entries(|path| path == PathIndex(0))), 1);
+    assert_eq!(pooled(bench.forwarding.entries(|_| false)), 0);
+}
+
+#[test]
+fn the_number_of_a_path_is_given_to_another_only_when_every_worker_has_passed() {
+    let mut bench = Bench::new();
+    bench.tell(&[("203.0.113.0/24", via("192.0.2.2"))]).expect("a route");
+    bench.change(Vec::new(), vec![path("203.0.113.0/24", "192.0.2.2")]).expect("a path");
+    let hops = |bench: &Bench, path| bench.forwarding.paths().hops(PathIndex(path)).map(HopList::first);
+    // The worker stays where it is from here on: it may hold an entry that names path 0.
+    let steps = [no_path("203.0.113.0/24"), path("203.0.113.0/24", "192.0.2.3"), path("10.0.0.0/8", "192.0.2.9")];
+    for paths in steps {
+        let change = Change { paths: vec![paths], ..Change::default() };
+        let prepared = bench.forwarding.prepare(change, &mut bench.neighbors, &mut || ()).expect("worked out");
+        bench.forwarding.commit(prepared, &mut bench.neighbors, &mut || ()).expect("room");
+        assert_eq!(hops(&bench, 0), Some(address("192.0.2.2")));
+    }
+    bench.reader.enter();
+    bench.forwarding.reclaim(&mut bench.neighbors);
+    assert_eq!(hops(&bench, 0), None);
+    bench.change(Vec::new(), vec![path("10.1.0.0/16", "192.0.2.8")]).expect("room");
+    assert_eq!(hops(&bench, 0), Some(address("192.0.2.8")));
 }
 
 #[test]
@@ -278,13 +306,13 @@ fn an_entry_is_not_used_again_before_every_worker_has_passed() {
         let change = Change { routes: change(target), ..Change::default() };
         let prepared = bench.forwarding.prepare(change, &mut bench.neighbors, &mut || ()).expect("worked out");
         bench.forwarding.commit(prepared, &mut bench.neighbors, &mut || ()).expect("written");
-        let entries = bench.forwarding.entries(|_, _, _| true);
+        let entries = bench.forwarding.entries(|_| true);
         let entry = entries.get(usize::from(id.0)).expect("still there");
         assert!(matches!(entry.adjacency, Adjacency::Via { .. }), "step {step}: a worker may still hold it");
     }
     bench.reader.enter();
     assert!(!bench.forwarding.reclaim(&mut bench.neighbors), "nothing waits any more");
-    let entries = bench.forwarding.entries(|_, _, _| true);
+    let entries = bench.forwarding.entries(|_| true);
     assert_eq!(entries.get(usize::from(id.0)).expect("its place").adjacency, Adjacency::NoRoute);
 }
 
@@ -341,14 +369,14 @@ proptest! {
         let mut routes = std::collections::BTreeMap::new();
         for (prefix, socket, config, next_hop) in steps {
             match next_hop {
-                Some(next_hop) => paths.insert(prefix, Way { next_hop, peer: EAST }),
-                None => paths.remove(&prefix),
+                Some(next_hop) => paths.insert(prefix, told_path(Some(next_hop))),
+                None => paths.insert(prefix, ToldPaths::default()),
             };
             let told = Routes { socket, config, ..Routes::default() };
             routes.insert(prefix, told);
             let change = Change {
                 routes: vec![(prefix, told)],
-                paths: Some(PathTable::new(paths.clone())),
+                paths: vec![(prefix, told_path(next_hop))],
                 needs_gateways: false,
             };
             let prepared = bench.forwarding.prepare(change, &mut bench.neighbors, &mut || ()).expect("worked out");
@@ -359,15 +387,18 @@ proptest! {
         let mut once = Bench::new();
         let change = Change {
             routes: routes.into_iter().collect(),
-            paths: Some(PathTable::new(paths)),
+            paths: paths.into_iter().collect(),
             needs_gateways: false,
         };
         let prepared = once.forwarding.prepare(change, &mut once.neighbors, &mut || ()).expect("worked out");
         once.forwarding.commit(prepared, &mut once.neighbors, &mut || ()).expect("room");
         for probe in ["1.1.1.1", "172.16.0.1", "172.16.1.1", "172.17.0.0", "203.0.112.1", "203.0.113.1", "192.0.2.9"] {
             prop_assert_eq!(bench.looks_up(probe), once.looks_up(probe), "{}", probe);
-            let peer = |bench: &Bench| bench.forwarding.lookup(address(probe)).and_then(|(_, meaning)| meaning.peer);
-            prop_assert_eq!(peer(&bench), peer(&once), "{}", probe);
+            let hops = |bench: &Bench| {
+                let (_, meaning) = bench.forwarding.lookup(address(probe))?;
+                bench.forwarding.paths().hops(meaning.path?).cloned()
+            };
+            prop_assert_eq!(hops(&bench), hops(&once), "{}", probe);
         }
         bench.forwarding.reclaim(&mut bench.neighbors);
         prop_assert_eq!(bench.forwarding.entry_count(), once.forwarding.entry_count(), "unused entries are given back");

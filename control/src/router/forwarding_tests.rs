@@ -68,7 +68,7 @@ fn an_entry_is_known_to_every_worker_before_the_first_leaf_that_names_it() {
     });
     assert!(routed > 0, "it saw routes at all");
     bench.router.reclaim();
-    let entries = bench.router.forwarding.entries(|_, _, _| true).len();
+    let entries = bench.router.forwarding.entries(|_| true).len();
     assert!(entries < 20, "numbers are given to others: {entries} were enough for 60 gateways");
 }
 

@@ -4,15 +4,15 @@ use std::net::Ipv4Addr;
 use std::time::Instant;
 
 use carpool_dataplane::fib::{FibError, PortIndex};
-use carpool_dataplane::pool::{Dscp, Match};
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::Ipv4Net;
 use log::info;
 
+use super::rule_requests::{added_rule, rule_entry};
 use super::{ChangeError, Router};
 use crate::api::command::Done;
 use crate::api::lookup::{Lookup, LookupResult};
 use crate::api::neighbor::{NeighborAdd, NeighborDel, NeighborEntry, NeighborList, NeighborShow, NeighborState};
-use crate::api::path::{PathEntry, PathHop, PathList, PathShow};
+use crate::api::path::{PathAdd, PathChanged, PathDel, PathList, PathShow};
 use crate::api::peer::{PeerEntry, PeerList, PeerShow, PeerState};
 use crate::api::pool::{PoolReport, PoolShow};
 use crate::api::port::{PortList, PortShow};
@@ -20,14 +20,15 @@ use crate::api::route::{
     AdjacencyKind, RouteAdd, RouteChanged, RouteDel, RouteEntry, RouteList, RouteLoad, RouteLoaded, RouteShow,
     RouteTarget, Source,
 };
-use crate::api::rule::{RuleAdd, RuleDel, RuleEntry, RuleList, RuleMatch, RuleShow};
+use crate::api::rule::{RuleAdd, RuleDel, RuleList, RuleShow};
 use crate::api::stats::{Stats, StatsShow};
 use crate::api::status::{Fib, Status, StatusShow, Version, VersionShow};
-use crate::api::text::{CodePoint, MacAddress, PortRange, Protocol};
+use crate::api::text::MacAddress;
 use crate::api::{Answer, Call, Handler, Refusal};
-use crate::config::{self, Idle, RULE_COUNT, RULE_SIZE, RULE_WINDOW};
-use crate::forwarding::{Change, ForwardingError, Hop, Meaning, PULSE};
+use crate::config::{self, Idle};
+use crate::forwarding::{Change, ForwardingError, Hop, PULSE};
 use crate::neighbors::{NeighborError, Phase};
+use crate::paths::ToldPaths;
 use crate::rib::{Routes, Target};
 use crate::rules::{Rules, RulesError};
 
@@ -69,7 +70,13 @@ pub(super) struct Client<'r> {
 impl Client<'_> {
     /// Changes what the socket says of prefixes.
     fn change_routes(&mut self, routes: Vec<(Ipv4Net, Routes)>) -> Result<(), Refusal> {
-        self.router.change(Change { routes, paths: None, needs_gateways: true }, self.now)?;
+        self.router.change(Change { routes, paths: Vec::new(), needs_gateways: true }, self.now)?;
+        Ok(())
+    }
+
+    /// Changes what is told of the path to a prefix.
+    fn change_path(&mut self, prefix: Ipv4Net, told: ToldPaths) -> Result<(), Refusal> {
+        self.router.change(Change { paths: vec![(prefix, told)], ..Change::default() }, self.now)?;
         Ok(())
     }
 
@@ -113,15 +120,7 @@ fn adjacency(hop: Hop) -> (AdjacencyKind, Option<Ipv4Addr>, Option<PortIndex>) {
 }
 
 impl Router {
-    /// The name of the peer that packets of a leaf are pooled to now.
-    fn pooled_to(&self, meaning: Option<Meaning>, now: Instant) -> Option<String> {
-        let meaning = meaning?;
-        let peer = self.peers.get(meaning.peer?)?;
-        let reached = self.forwarding.next_hop(peer.config.address).map(|(port, gateway)| Hop::Via(port, gateway));
-        (peer.state(now).is_ok() && reached == Some(meaning.hop)).then(|| peer.config.name.clone())
-    }
-
-    fn route_entry(&self, prefix: Ipv4Net, routes: &Routes, now: Instant) -> Option<RouteEntry> {
+    fn route_entry(&self, prefix: Ipv4Net, routes: &Routes) -> Option<RouteEntry> {
         let Some((source, hop)) = self.forwarding.best(routes) else {
             // Told, and not usable: its gateway cannot be reached.
             let (target, source) = routes.best()?;
@@ -130,47 +129,8 @@ impl Router {
             return Some(RouteEntry { prefix, adjacency: AdjacencyKind::Via, via, port: None, peer: None, source });
         };
         let (adjacency, via, port) = adjacency(hop);
-        let peer = self.pooled_to(self.forwarding.leaf(prefix), now);
+        let peer = self.pooled_to(self.forwarding.leaf(prefix));
         Some(RouteEntry { prefix, adjacency, via, port: port.map(|port| self.port_name(port)), peer, source })
-    }
-
-    /// Why packets of a path are not pooled, if they are not.
-    fn why_unpooled(&self, path: &config::Path, now: Instant) -> Result<String, String> {
-        let first = path.hops.first().copied().unwrap_or(Ipv4Addr::UNSPECIFIED);
-        let Some(meaning) = self.forwarding.leaf(path.prefix) else {
-            return Err(format!("no usable route leads to {}", path.prefix));
-        };
-        match meaning.hop {
-            Hop::Via(_, gateway) if gateway == first => {}
-            Hop::Via(_, gateway) => {
-                return Err(format!("the route leaves by {gateway}, not by the path's first hop {first}"));
-            }
-            _ => return Err(format!("no route leads by the path's first hop {first}")),
-        }
-        let peer = meaning.peer.and_then(|peer| self.peers.get(peer)).ok_or("none of its hops is a peer")?;
-        if let Err(down) = peer.state(now) {
-            return Err(format!("peer {} is down: {down}", peer.config.name));
-        }
-        match self.forwarding.next_hop(peer.config.address) {
-            Some((_, gateway)) if gateway == first => Ok(peer.config.name.clone()),
-            Some((_, gateway)) => {
-                Err(format!("packets to peer {} leave by {gateway}, not by {first}", peer.config.name))
-            }
-            None => Err(format!("no usable route leads to peer {}", peer.config.name)),
-        }
-    }
-
-    fn path_entry(&self, path: &config::Path, now: Instant) -> PathEntry {
-        let hop = |address: &Ipv4Addr| {
-            let peer = self.config.peers.iter().find(|peer| peer.address == *address);
-            PathHop { address: *address, peer: peer.map(|peer| peer.name.clone()) }
-        };
-        let (peer, reason) = match self.why_unpooled(path, now) {
-            Ok(peer) => (Some(peer), None),
-            Err(reason) => (None, Some(reason)),
-        };
-        let hops = path.hops.iter().map(hop).collect();
-        PathEntry { prefix: path.prefix, hops, peer, reason, source: Source::Config }
     }
 
     fn peer_entry(&self, peer: &crate::peers::Peer, now: Instant) -> PeerEntry {
@@ -185,11 +145,12 @@ impl Router {
         PeerEntry {
             name: peer.config.name.clone(),
             address: peer.config.address,
+            alias: peer.config.alias.clone(),
             source: reachable.then_some(source).or(peer.config.source),
             format: peer.config.format,
             state,
             reason,
-            hops: peer.hops,
+            hops: peer.hops(),
             path_mtu,
             last_hello_ms: peer.last_hello(now).map(milliseconds),
         }
@@ -198,65 +159,6 @@ impl Router {
 
 fn milliseconds(time: std::time::Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// A prefix of a rule: they come from clients and the file, which know IPv4 ones.
-fn ipv4(net: IpNet) -> Option<Ipv4Net> {
-    match net {
-        IpNet::V4(net) => Some(net),
-        IpNet::V6(_) => None,
-    }
-}
-
-fn rule_match(matcher: &Match) -> RuleMatch {
-    let ports = |range: &Option<std::ops::RangeInclusive<u16>>| {
-        range.as_ref().and_then(|range| PortRange::new(*range.start(), *range.end()))
-    };
-    RuleMatch {
-        protocol: matcher.protocol.map(Protocol),
-        ports: ports(&matcher.destination_ports),
-        source_ports: ports(&matcher.source_ports),
-        from: matcher.source.and_then(ipv4),
-        to: matcher.destination.and_then(ipv4),
-        dscp: matcher.dscp.and_then(|dscp| CodePoint::new(dscp.value())),
-    }
-}
-
-/// A rule as a client gives it, in the same bounds as in the file.
-fn added_rule(add: RuleAdd) -> Result<config::Rule, Refusal> {
-    let window = std::time::Duration::from_micros(add.window_us);
-    let name = add.name;
-    let wrong = |what: String| Err(Refusal::conflict(format!("rule {name:?}: {what}")));
-    if !config::is_name(&name) {
-        return wrong("expected a name of 1 to 32 letters, digits, '-', '_' or '.'".into());
-    }
-    if !RULE_SIZE.contains(&add.max_size_bytes) {
-        return wrong(format!(
-            "max size {}: expected {} to {} bytes",
-            add.max_size_bytes,
-            RULE_SIZE.start(),
-            RULE_SIZE.end()
-        ));
-    }
-    if !RULE_WINDOW.contains(&window) {
-        return wrong(format!("window {} us: expected 1 us to 10 s", add.window_us));
-    }
-    if let Some(count) = add.max_count.filter(|count| !RULE_COUNT.contains(count)) {
-        return wrong(format!("max count {count}: expected {} to {}", RULE_COUNT.start(), RULE_COUNT.end()));
-    }
-    let RuleMatch { protocol, ports, source_ports, from, to, dscp } = add.matches;
-    if (ports.is_some() || source_ports.is_some()) && protocol.is_none_or(|protocol| !config::has_ports(protocol.0)) {
-        return wrong("ports: expected protocol udp, tcp or another one that has ports".into());
-    }
-    let matcher = Match {
-        protocol: protocol.map(|protocol| protocol.0),
-        source_ports: source_ports.map(PortRange::range),
-        destination_ports: ports.map(PortRange::range),
-        source: from.map(IpNet::V4),
-        destination: to.map(IpNet::V4),
-        dscp: dscp.and_then(|dscp| Dscp::new(dscp.value())),
-    };
-    Ok(config::Rule { name, matcher, max_size: Some(add.max_size_bytes), window, max_count: add.max_count })
 }
 
 impl Handler for Client<'_> {
@@ -321,7 +223,7 @@ impl Handler for Client<'_> {
         let within = show.prefix.unwrap_or_default();
         let rib = router.forwarding.rib();
         let page = rib.page(within, show.offset as usize).take(show.limit as usize);
-        let routes = page.filter_map(|(prefix, routes)| router.route_entry(prefix, &routes, self.now)).collect();
+        let routes = page.filter_map(|(prefix, routes)| router.route_entry(prefix, &routes)).collect();
         Ok(RouteList { total: rib.count_within(within) as u64, offset: show.offset, routes })
     }
 
@@ -342,8 +244,6 @@ impl Handler for Client<'_> {
         let Some((prefix, meaning)) = router.forwarding.lookup(address) else { return Ok(nothing) };
         let (adjacency, via, port) = adjacency(meaning.hop);
         let next_hop = port.map(|port| (port, via.unwrap_or(address)));
-        let on_path = router.forwarding.paths().prefix_of(address).filter(|_| meaning.peer.is_some());
-        let path = router.config.paths.iter().find(|path| Some(path.prefix) == on_path);
         Ok(LookupResult {
             adjacency,
             prefix: Some(prefix),
@@ -351,8 +251,8 @@ impl Handler for Client<'_> {
             via,
             port: port.map(|port| router.port_name(port)),
             mac: next_hop.and_then(|key| router.neighbors.mac(key)).map(MacAddress),
-            peer: router.pooled_to(Some(meaning), self.now),
-            path: path.map(|path| path.hops.clone()),
+            peer: router.pooled_to(Some(meaning)),
+            path: router.hops_of(meaning, self.now),
             ..nothing
         })
     }
@@ -418,23 +318,29 @@ impl Handler for Client<'_> {
     }
 
     fn rule_show(&mut self, _: RuleShow) -> Result<RuleList, Refusal> {
-        let entry = |(position, (rule, source)): (u32, (&config::Rule, Source))| RuleEntry {
-            position,
-            name: rule.name.clone(),
-            matches: rule_match(&rule.matcher),
-            max_size_bytes: rule.max_size(),
-            window_us: u64::try_from(rule.window.as_micros()).unwrap_or(u64::MAX),
-            max_count: rule.max_count(),
-            source,
-        };
+        let entry = |(position, (rule, source)): (u32, (&config::Rule, Source))| rule_entry(position, rule, source);
         Ok(RuleList { rules: (0..).zip(self.router.rules.in_force()).map(entry).collect() })
     }
 
-    fn path_show(&mut self, _: PathShow) -> Result<PathList, Refusal> {
-        let router = &self.router;
-        let mut paths: Vec<_> = router.config.paths.iter().map(|path| router.path_entry(path, self.now)).collect();
-        paths.sort_by_key(|path| path.prefix);
-        Ok(PathList { paths })
+    fn path_add(&mut self, add: PathAdd) -> Result<PathChanged, Refusal> {
+        let told = self.router.told_with(&add)?;
+        let replaced = self.router.forwarding.paths().exact(add.prefix).is_some();
+        self.change_path(add.prefix, told)?;
+        Ok(PathChanged { replaced })
+    }
+
+    fn path_del(&mut self, del: PathDel) -> Result<Done, Refusal> {
+        let paths = self.router.forwarding.paths();
+        if paths.exact(del.prefix).is_none() {
+            return Err(Refusal::not_found(format!("there is no path to exactly {}", del.prefix)));
+        }
+        let told = paths.told(del.prefix).deleted();
+        self.change_path(del.prefix, told)?;
+        Ok(Done {})
+    }
+
+    fn path_show(&mut self, show: PathShow) -> Result<PathList, Refusal> {
+        Ok(self.router.path_list(&show, self.now))
     }
 
     fn peer_show(&mut self, _: PeerShow) -> Result<PeerList, Refusal> {

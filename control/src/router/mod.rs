@@ -8,9 +8,11 @@ mod change;
 mod handler;
 mod hello_packet;
 mod open_pools;
+mod path_requests;
 mod publication;
 mod refused_changes;
 mod reload;
+mod rule_requests;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
@@ -19,10 +21,9 @@ use std::time::{Duration, Instant};
 
 use arrayvec::ArrayVec;
 use carpool_dataplane::arch::TickRate;
-use carpool_dataplane::fib::{Domain, Lpm4Writer, PeerIndex, PortIndex, Published};
+use carpool_dataplane::fib::{Domain, Lpm4Writer, PathIndex, PeerIndex, PortIndex, Published};
 use carpool_dataplane::packet::ethernet::MacAddr;
 use carpool_dataplane::pool::hello::{Capabilities, Hello};
-use carpool_dataplane::pool::path::{MAX_HOPS, PoolPath, Trunk};
 use carpool_dataplane::pool::pooled_packet_detector::ZeroChecksum;
 use carpool_dataplane::pool::{Format, PeerPath, RuleSet};
 use carpool_dataplane::worker::{
@@ -35,8 +36,9 @@ use log::{debug, error, warn};
 use crate::api::port::PortEntry;
 use crate::api::stats::Mempool;
 use crate::config::{self, Config, DEFAULT_PEER_MTU, PEER_MTU};
-use crate::forwarding::{Change, Forwarding, PathTable, Way};
+use crate::forwarding::{Change, Forwarding};
 use crate::neighbors::{ASKED, Key, Link, NEIGHBOR_LIMIT, Neighbors, RETRY};
+use crate::paths::{Arrangement, Node, PathSource, Reached, keeps_pools};
 use crate::peers::{HELLO_TTL, Identity, Peers};
 use crate::rib::{OwnRoute, Routes};
 use crate::rules::Rules;
@@ -98,6 +100,8 @@ pub struct Router {
     /// Neighbours that clients added or deleted: what the file says of them does not count.
     socket_neighbors: HashSet<Key>,
     peers: Peers,
+    /// The paths as workers have them.
+    arrangement: Arrangement,
     rules: Rules,
     publication: Publication,
     published_at: Instant,
@@ -154,6 +158,7 @@ impl Router {
             neighbors: Neighbors::new(links, NEIGHBOR_LIMIT),
             socket_neighbors: HashSet::new(),
             peers: Peers::new(identity, largest),
+            arrangement: Arrangement::default(),
             rules,
             publication,
             published_at: now,
@@ -162,10 +167,11 @@ impl Router {
             refused_changes: RefusedChanges::default(),
             config,
         };
-        router.peers.configure(peers_with_hops(&router.config), now);
+        router.peers.configure(router.config.peers.iter().cloned(), now);
         let routes = configured_routes(&router.config);
-        let paths = path_table(&router.config, &router.peers);
-        router.change(Change { routes, paths: Some(paths), needs_gateways: false }, now)?;
+        let paths = router.config.paths.iter().map(|path| (path.prefix, path.hops.clone()));
+        let paths = router.forwarding.paths().replacement(PathSource::Config, paths);
+        router.change(Change { routes, paths, needs_gateways: false }, now)?;
         for neighbor in router.config.neighbors.clone() {
             router.set_configured_neighbor(neighbor, now);
         }
@@ -202,8 +208,8 @@ impl Router {
             Event::NeighbourWanted { port, address: IpAddr::V4(address) } => {
                 self.neighbors.wanted((port, address), now);
             }
-            Event::Hello { from: IpAddr::V4(from), payload } => match Hello::parse(&payload) {
-                Ok(hello) => self.peers.hello(from, &hello, now),
+            Event::Hello { from: IpAddr::V4(from), ttl, payload } => match Hello::parse(&payload) {
+                Ok(hello) => self.peers.hello(from, &hello, ttl, now),
                 Err(error) => debug!("a hello from {from}: {error}"),
             },
             // Peers and neighbours have IPv4 addresses here: there is nobody to tell this of.
@@ -257,13 +263,9 @@ impl Router {
 
     fn publish_with(&mut self, rules: Arc<RuleSet>, pools_depend: bool, now: Instant) -> u64 {
         let mut state = RouterState { rules, ..self.publication.current().clone() };
-        let reached: HashMap<PeerIndex, (PortIndex, Ipv4Addr)> = self
-            .peers
-            .iter()
-            .filter(|(_, peer)| peer.state(now).is_ok())
-            .filter_map(|(index, peer)| Some((index, self.forwarding.next_hop(peer.config.address)?)))
-            .collect();
-        let pools = |peer, port, gateway| reached.get(&peer) == Some(&(port, gateway));
+        let nodes = self.nodes(now);
+        let paths = Arc::clone(self.arrangement.of(self.forwarding.paths(), nodes));
+        let pools = |path: PathIndex| paths.get(path.index()).is_some_and(|path| path.addressee.is_some());
         let entries = self.forwarding.entries(pools);
         let mut pools_depend = pools_depend;
         if entries[..] != state.entries[..] {
@@ -278,11 +280,9 @@ impl Router {
             state.peers = Arc::new(PeerTable::new(peers));
             pools_depend = true;
         }
-        let paths: Vec<_> =
-            (0u16..).zip(self.peers.rows()).map(|(index, row)| pool_path(index, row.as_ref())).collect();
-        if paths[..] != state.paths[..] {
-            state.paths = paths.into();
-            pools_depend = true;
+        if !Arc::ptr_eq(&paths, &state.paths) {
+            pools_depend |= !keeps_pools(&state.paths, &paths);
+            state.paths = paths;
         }
         if state.pool_port != self.config.pool_port {
             state.pool_port = self.config.pool_port;
@@ -327,8 +327,7 @@ impl Router {
             destination_port: self.config.pool_port,
             checksum: true,
             format,
-            // Peers whose hellos say less are not up.
-            capabilities: Capabilities::WHOLE_IPV4,
+            capabilities: peer.map_or(Capabilities::WHOLE_IPV4, crate::peers::Peer::capabilities),
         };
         PublishedPeer { path, zero_checksum: ZeroChecksum::Refused }
     }
@@ -346,6 +345,22 @@ impl Router {
         let takes = peer.largest_pooled_packet().map_or(u16::MAX, |takes| takes.get().max(*PEER_MTU.start()));
         let mtu = mtu.min(takes);
         (peer.config.source.unwrap_or(source), config.map_or(mtu, |config| mtu.min(config.mtu)))
+    }
+
+    /// The peers as nodes of paths.
+    fn nodes(&self, now: Instant) -> Vec<Node> {
+        let reached = |peer: &crate::peers::Peer| {
+            peer.state(now).ok()?;
+            let (_, first_hop) = self.forwarding.next_hop(peer.config.address)?;
+            let on_the_way = peer.capabilities().contains(Capabilities::ON_THE_WAY);
+            Some(Reached { first_hop, on_the_way, takes_ttls: peer.has_hellos() })
+        };
+        let node = |(index, peer): (PeerIndex, &crate::peers::Peer)| Node {
+            peer: index,
+            addresses: Arc::clone(&peer.addresses),
+            reached: reached(peer),
+        };
+        self.peers.iter().map(node).collect()
     }
 
     /// The way of hellos to the peers as it is now, for as long as no event is read.
@@ -431,33 +446,6 @@ fn compiled(rules: &Rules, rate: TickRate) -> RuleSet {
     })
 }
 
-/// The peers of a configuration with the hops to each.
-fn peers_with_hops(config: &Config) -> Vec<(config::Peer, u8)> {
-    let is_peer = |hop| config.peers.iter().any(|peer| peer.address == hop);
-    let addressees: HashMap<_, _> = config.paths.iter().filter_map(|path| path.addressee(is_peer)).collect();
-    config.peers.iter().map(|peer| (peer.clone(), addressees.get(&peer.address).copied().unwrap_or(1))).collect()
-}
-
-/// The path to a peer: over as many nodes as it is hops away, none of which it shares with another peer's.
-fn pool_path(index: u16, peer: Option<&crate::peers::Peer>) -> PoolPath {
-    let hops = peer.map_or(0, |peer| usize::from(peer.hops).min(MAX_HOPS));
-    let first = usize::from(index) * MAX_HOPS + 1;
-    let nodes: ArrayVec<_, MAX_HOPS> = (first..first + hops).filter_map(|node| u16::try_from(node).ok()).collect();
-    let equipped = if hops == 0 { 0 } else { 1 << (hops - 1) };
-    let addressee = (hops > 0).then_some(PeerIndex(index));
-    PoolPath { trunk: Trunk::new(&nodes, equipped), addressee, groups: [index; MAX_HOPS + 1] }
-}
-
-/// The paths of a configuration, for peers that have their index.
-fn path_table(config: &Config, peers: &Peers) -> PathTable {
-    let way = |path: &config::Path| {
-        let (addressee, _) = path.addressee(|hop| peers.index_of(hop).is_some())?;
-        let (next_hop, peer) = (*path.hops.first()?, peers.index_of(addressee)?);
-        Some((path.prefix, Way { next_hop, peer }))
-    };
-    PathTable::new(config.paths.iter().filter_map(way))
-}
-
 /// The routes that a configuration and the addresses in it make.
 fn configured_routes(config: &Config) -> Vec<(Ipv4Net, Routes)> {
     let mut routes: HashMap<Ipv4Net, Routes> = HashMap::new();
@@ -485,5 +473,7 @@ fn configured_routes(config: &Config) -> Vec<(Ipv4Net, Routes)> {
 
 #[cfg(test)]
 mod forwarding_tests;
+#[cfg(test)]
+mod path_tests;
 #[cfg(test)]
 mod tests;

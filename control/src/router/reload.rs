@@ -11,9 +11,10 @@ use hashbrown::HashMap;
 use ipnet::Ipv4Net;
 use log::info;
 
-use super::{ChangeError, Router, path_table, peers_with_hops};
+use super::{ChangeError, Router};
 use crate::config::{self, Config, ConfigErrors};
 use crate::forwarding::Change;
+use crate::paths::PathSource;
 use crate::rib::Routes;
 use crate::rules::RulesError;
 
@@ -58,8 +59,9 @@ impl Router {
 
         let peers_before = self.peers.clone();
         let config_before = std::mem::replace(&mut self.config, config);
-        self.peers.configure(peers_with_hops(&self.config), now);
-        let paths = Some(path_table(&self.config, &self.peers));
+        self.peers.configure(self.config.peers.iter().cloned(), now);
+        let paths = self.config.paths.iter().map(|path| (path.prefix, path.hops.clone()));
+        let paths = self.forwarding.paths().replacement(PathSource::Config, paths);
         if let Err(error) = self.change(Change { routes, paths, needs_gateways: false }, now) {
             self.peers = peers_before;
             self.config = config_before;

@@ -10,6 +10,7 @@ use carpool_dataplane::pool::simplemux::Flavour;
 use carpool_dataplane::worker::{Bell, WorkerShared};
 
 use crate::api::neighbor::NeighborAdd;
+use crate::api::path::PathShow;
 use crate::api::peer::{PeerFormat, PeerShow, PeerState};
 use crate::api::route::{Route, RouteDel, RouteLoad, RouteShow, RouteTarget, Source};
 use crate::api::rule::{RuleDel, RuleShow};
@@ -54,9 +55,20 @@ max_size = "300B"
 window = "2ms"
 "#;
 
-const PEER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
+pub(super) const PEER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
 const GATEWAY: Key = (PortIndex(0), Ipv4Addr::new(192, 0, 2, 2));
-const INSTANCE: u32 = 77;
+pub(super) const INSTANCE: u32 = 77;
+/// What peers say.
+pub(super) const HELLO: Hello = Hello {
+    sequence: 1,
+    outer_ttl: 64,
+    router_id: 5,
+    instance: 6,
+    heard_instance: INSTANCE,
+    interval_ms: 200,
+    capabilities: Capabilities(Capabilities::WHOLE_IPV4.0 | Capabilities::ON_THE_WAY.0),
+    largest_pooled_packet: 1500,
+};
 const MAC: [u8; 6] = [2, 0, 0, 0, 0, 9];
 
 struct NoHardware;
@@ -131,26 +143,20 @@ impl Bench {
     }
 
     /// A hello from the peer that says whose it hears.
-    fn hello(&mut self, heard_instance: u32) {
+    pub fn hello(&mut self, heard_instance: u32) {
         self.hello_of_one_that_takes(1500, heard_instance);
     }
 
     fn hello_of_one_that_takes(&mut self, largest_pooled_packet: u16, heard_instance: u32) {
-        let hello = Hello {
-            sequence: 1,
-            outer_ttl: 64,
-            router_id: 5,
-            instance: 6,
-            heard_instance,
-            interval_ms: 200,
-            capabilities: Capabilities::WHOLE_IPV4,
-            largest_pooled_packet,
-        };
+        self.hello_from(PEER, Hello { largest_pooled_packet, heard_instance, ..HELLO });
+    }
+
+    pub fn hello_from(&mut self, from: impl Into<IpAddr>, hello: Hello) {
         let mut bytes = [0; HELLO_LEN];
         hello.write(&mut bytes);
         let mut payload = ArrayVec::new();
         payload.try_extend_from_slice(&bytes).expect("room");
-        self.tell(Event::Hello { from: PEER.into(), payload });
+        self.tell(Event::Hello { from: from.into(), ttl: 62, payload });
     }
 
     /// The entry and the generation of pools that a worker would use for an address.
@@ -183,7 +189,7 @@ impl Bench {
         packets.map(hello).collect()
     }
 
-    fn reload(&mut self, text: &str) -> Result<(), ReloadError> {
+    pub fn reload(&mut self, text: &str) -> Result<(), ReloadError> {
         let config = parse(text, "c.toml").expect("a sound configuration");
         self.router.apply(config, self.now)
     }
@@ -211,7 +217,7 @@ fn the_configuration_is_in_force_before_the_first_worker_looks() {
     let path = state.peers.get(PeerIndex(0)).expect("the peer").path;
     assert_eq!((path.addressee, path.source), (PEER.into(), IpAddr::from([192, 0, 2, 1])));
     assert_eq!(path.mtu, 1500);
-    assert_eq!(state.path(PathIndex(0)).map(|path| path.trunk.distance()), Some(2));
+    assert_eq!(state.path(PathIndex(0)).map(|path| path.addressee), Some(None), "it is not known to live");
 }
 
 #[test]
@@ -255,7 +261,8 @@ fn packets_are_not_pooled_while_the_peer_is_reached_another_way() {
     bench.hello(INSTANCE);
     bench.client().route_add(route("198.51.100.7/32", [10, 0, 0, 2])).expect("possible");
     assert_eq!(bench.entry([203, 0, 113, 9]).0.path, None);
-    let paths = bench.client().path_show(Default::default()).expect("answered").paths;
+    let show = PathShow { prefix: None, offset: 0, limit: 10 };
+    let paths = bench.client().path_show(show).expect("answered").paths;
     let reason = "packets to peer far leave by 10.0.0.2, not by 192.0.2.2";
     assert_eq!(paths.first().and_then(|path| path.reason.as_deref()), Some(reason));
     let peers = bench.client().peer_show(PeerShow {}).expect("answered").peers;

@@ -170,6 +170,23 @@ fn of_a_table_with_a_wrong_line_nothing_is_sent() {
 }
 
 #[test]
+fn paths_are_added_replaced_and_shown() {
+    let router = FakeRouter::start(Limits::default());
+    let path = "path add 203.0.113.0/24 hops 192.0.2.2 198.51.100.7";
+    assert_eq!(done(&router, path), "");
+    assert_eq!(done(&router, &format!("{path} --json")), "{\"replaced\":true}\n");
+    assert_eq!(
+        done(&router, "path show"),
+        "\
+prefix          hops                      pooled to  source  why not
+203.0.113.0/24  192.0.2.2 > 198.51.100.7  -          socket  none of its hops is a peer
+"
+    );
+    assert_eq!(done(&router, "path del 203.0.113.0/24"), "");
+    assert_eq!(router.stop().paths, []);
+}
+
+#[test]
 fn rules_and_neighbors_are_added_and_shown() {
     let router = FakeRouter::start(Limits::default());
     let rule = "rule add voice match udp port 16384-32767 dscp ef max-size 300B window 2ms";
@@ -177,8 +194,8 @@ fn rules_and_neighbors_are_added_and_shown() {
     assert_eq!(
         done(&router, "rule show"),
         "\
-position  name   match                         max-size  window  max-count  source
-       0  voice  udp port 16384-32767 dscp ef      300B     2ms        255  socket
+position  name   match                         max-size  window  max-count  shared-hops  more  source
+       0  voice  udp port 16384-32767 dscp ef      300B     2ms        255            -  -     socket
 "
     );
     let again = carpool(&router.socket(), rule);

@@ -5,7 +5,7 @@ use carpool_control::api::command::{Command, Method};
 use carpool_control::api::json_rpc::{Code, parse_line};
 use carpool_control::api::lookup::Lookup;
 use carpool_control::api::neighbor::{NeighborAdd, NeighborDel, NeighborShow};
-use carpool_control::api::path::PathShow;
+use carpool_control::api::path::{PathAdd, PathDel, PathShow};
 use carpool_control::api::peer::PeerShow;
 use carpool_control::api::pool::PoolShow;
 use carpool_control::api::port::PortShow;
@@ -72,6 +72,8 @@ fn every_reply_in_the_document_is_one_that_the_router_gives() {
     check_replies::<RuleAdd>();
     check_replies::<RuleDel>();
     check_replies::<RuleShow>();
+    check_replies::<PathAdd>();
+    check_replies::<PathDel>();
     check_replies::<PathShow>();
     check_replies::<PeerShow>();
     check_replies::<PoolShow>();

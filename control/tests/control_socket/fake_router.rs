@@ -10,7 +10,7 @@ use carpool_control::api::lookup::{Lookup, LookupResult};
 use carpool_control::api::neighbor::{
     NeighborAdd, NeighborDel, NeighborEntry, NeighborList, NeighborShow, NeighborState,
 };
-use carpool_control::api::path::{PathList, PathShow};
+use carpool_control::api::path::{PathAdd, PathChanged, PathDel, PathEntry, PathHop, PathList, PathShow};
 use carpool_control::api::peer::{PeerList, PeerShow};
 use carpool_control::api::pool::{PoolReport, PoolShow, PoolTotals};
 use carpool_control::api::port::{PortList, PortShow};
@@ -102,6 +102,7 @@ pub struct State {
     pub routes: Vec<Route>,
     pub loads: Vec<(usize, bool)>,
     pub rules: Vec<RuleAdd>,
+    pub paths: Vec<PathAdd>,
     pub neighbors: Vec<NeighborAdd>,
 }
 
@@ -208,16 +209,48 @@ impl Handler for State {
             position,
             name: rule.name.clone(),
             matches: rule.matches,
+            pool: rule.pool,
             max_size_bytes: rule.max_size_bytes,
             window_us: rule.window_us,
-            max_count: rule.max_count.unwrap_or(255),
+            max_count: rule.max_count.or(Some(255)),
+            required_count: rule.required_count,
+            hold_us: rule.hold_us,
+            adaptive: Some(rule.adaptive),
+            shared_hops: rule.shared_hops,
+            path_mtu: rule.path_mtu,
+            lone: rule.lone,
             source: Source::Socket,
         };
         Ok(RuleList { rules: (0..).zip(&self.rules).map(entry).collect() })
     }
 
-    fn path_show(&mut self, _: PathShow) -> Result<PathList, Refusal> {
-        Ok(PathList { paths: vec![] })
+    fn path_add(&mut self, path: PathAdd) -> Result<PathChanged, Refusal> {
+        let before = self.paths.len();
+        self.paths.retain(|known| known.prefix != path.prefix);
+        let replaced = self.paths.len() < before;
+        self.paths.push(path);
+        Ok(PathChanged { replaced })
+    }
+
+    fn path_del(&mut self, path: PathDel) -> Result<Done, Refusal> {
+        self.paths.retain(|known| known.prefix != path.prefix);
+        Ok(Done {})
+    }
+
+    fn path_show(&mut self, show: PathShow) -> Result<PathList, Refusal> {
+        let entry = |path: &PathAdd| PathEntry {
+            prefix: path.prefix,
+            hops: path
+                .hops
+                .iter()
+                .map(|address| PathHop { address: *address, peer: None, ttl: None, reason: None })
+                .collect(),
+            peer: None,
+            reason: Some("none of its hops is a peer".to_owned()),
+            source: Source::Socket,
+        };
+        let page = self.paths.iter().skip(show.offset as usize).take(show.limit as usize);
+        Ok(PathList { total: self.paths.len() as u64, offset: show.offset, paths: page.map(entry).collect() })
     }
 
     fn peer_show(&mut self, _: PeerShow) -> Result<PeerList, Refusal> {

@@ -45,6 +45,10 @@ impl Capabilities {
     pub const WHOLE_IPV4: Capabilities = Capabilities(1);
     /// Bit 1: pooled packets of kind 0 with whole IPv6 packets.
     pub const WHOLE_IPV6: Capabilities = Capabilities(1 << 1);
+    /// Bit 6: opens pooled packets of its peers that are addressed to others, and takes out what is due.
+    pub const ON_THE_WAY: Capabilities = Capabilities(1 << 6);
+    /// What this router takes.
+    pub const OURS: Capabilities = Capabilities(Capabilities::WHOLE_IPV4.0 | Capabilities::ON_THE_WAY.0);
 
     /// Whether all of `flags` are set.
     pub const fn contains(self, flags: Capabilities) -> bool {

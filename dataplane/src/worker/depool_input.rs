@@ -60,7 +60,7 @@ impl<N: Nic> Stages<N> {
         let mut payload = ArrayVec::new();
         let udp = packet.header.upper_layer(packet.mbuf.bytes());
         payload.extend(udp.iter().copied().skip(crate::packet::udp::HEADER_LEN).take(HELLO_BYTES));
-        if self.out.tell(Event::Hello { from: packet.header.src(), payload }) {
+        if self.out.tell(Event::Hello { from: packet.header.src(), ttl: packet.header.hop_limit(), payload }) {
             self.out.counters.add(Counter::AbsorbedControl, 1);
             self.mempool.free(packet.mbuf);
         } else {

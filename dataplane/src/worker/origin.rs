@@ -82,6 +82,9 @@ pub(super) trait Header {
     /// Who sent it.
     fn src(&self) -> IpAddr;
 
+    /// Its TTL or hop limit, as it was received.
+    fn hop_limit(&self) -> u8;
+
     /// Whether it is ECN-capable, and what it met (RFC 3168).
     fn ecn(&self) -> u8;
 
@@ -114,6 +117,11 @@ impl Header for Ipv4Header {
     #[inline(always)]
     fn src(&self) -> IpAddr {
         self.src.into()
+    }
+
+    #[inline(always)]
+    fn hop_limit(&self) -> u8 {
+        self.ttl
     }
 
     #[inline(always)]
@@ -158,6 +166,11 @@ impl Header for Ipv6Header {
     #[inline(always)]
     fn src(&self) -> IpAddr {
         self.src.into()
+    }
+
+    #[inline(always)]
+    fn hop_limit(&self) -> u8 {
+        self.hop_limit
     }
 
     #[inline(always)]

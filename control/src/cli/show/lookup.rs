@@ -1,7 +1,5 @@
 //! What becomes of packets to an address, in the order a packet meets it.
 
-use std::net::Ipv4Addr;
-
 use super::{show, word};
 use crate::api::lookup::LookupResult;
 use crate::api::route::AdjacencyKind;
@@ -33,8 +31,7 @@ fn text(found: &LookupResult) -> String {
         }
     }
     if let Some(path) = &found.path {
-        let hops: Vec<String> = path.iter().map(Ipv4Addr::to_string).collect();
-        text.push_str(&format!("  path      {}\n", hops.join(" > ")));
+        text.push_str(&format!("  path      {}\n", super::path::hops(path)));
     }
     if let Some(peer) = &found.peer {
         text.push_str(&format!("  pooled to {peer}\n"));
@@ -45,6 +42,7 @@ fn text(found: &LookupResult) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::path::PathHop;
     use crate::api::route::Source;
     use crate::api::text::MacAddress;
     use crate::cli::show::Show;
@@ -73,7 +71,15 @@ mod tests {
             port: Some("p0".to_owned()),
             mac: Some(MacAddress([2, 0, 0, 0, 0, 2])),
             peer: Some("east".to_owned()),
-            path: Some(vec![[192, 0, 2, 2].into(), [198, 51, 100, 7].into()]),
+            path: Some(vec![
+                PathHop { address: [192, 0, 2, 2].into(), peer: None, ttl: None, reason: None },
+                PathHop {
+                    address: [198, 51, 100, 7].into(),
+                    peer: Some("east".to_owned()),
+                    ttl: Some(2),
+                    reason: None,
+                },
+            ]),
             ..nothing_known()
         };
         assert_eq!(
@@ -82,7 +88,7 @@ mod tests {
 203.0.113.9: via 192.0.2.2 on p0
   route     203.0.113.0/24 (config)
   neighbor  02:00:00:00:00:02
-  path      192.0.2.2 > 198.51.100.7
+  path      192.0.2.2 > 198.51.100.7 (east: 2)
   pooled to east
 "
         );

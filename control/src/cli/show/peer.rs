@@ -1,7 +1,9 @@
 //! Peers.
 
+use std::net::Ipv4Addr;
+
 use super::{short_time, show, word};
-use crate::api::peer::PeerList;
+use crate::api::peer::{PeerEntry, PeerList};
 use crate::cli::table::{Align, Table, cell};
 
 show!(PeerList, text);
@@ -21,11 +23,11 @@ fn text(list: &PeerList) -> String {
     for peer in &list.peers {
         table.row([
             peer.name.clone(),
-            peer.address.to_string(),
+            addresses(peer),
             cell(peer.source),
             word(&peer.format),
             word(&peer.state),
-            peer.hops.to_string(),
+            cell(peer.hops),
             format!("{} B", peer.path_mtu),
             peer.last_hello_ms.map_or_else(|| "never".to_owned(), |age| format!("{} ago", short_time(age))),
             cell(peer.reason.as_ref()),
@@ -34,10 +36,15 @@ fn text(list: &PeerList) -> String {
     table.text()
 }
 
+fn addresses(peer: &PeerEntry) -> String {
+    let all: Vec<_> = std::iter::once(&peer.address).chain(&peer.alias).map(Ipv4Addr::to_string).collect();
+    all.join(",")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::peer::{PeerEntry, PeerFormat, PeerState};
+    use crate::api::peer::{PeerFormat, PeerState};
     use crate::cli::show::Show;
 
     #[test]
@@ -45,29 +52,32 @@ mod tests {
         let up = PeerEntry {
             name: "east".to_owned(),
             address: [198, 51, 100, 7].into(),
+            alias: vec![[192, 0, 2, 2].into()],
             source: Some([192, 0, 2, 1].into()),
             format: PeerFormat::Native,
             state: PeerState::Up,
             reason: None,
-            hops: 2,
+            hops: Some(2),
             path_mtu: 1500,
             last_hello_ms: Some(120),
         };
         let down = PeerEntry {
             name: "west".to_owned(),
+            alias: vec![],
             source: None,
             format: PeerFormat::SimplemuxFast,
             state: PeerState::Down,
             reason: Some("no route to it".to_owned()),
+            hops: None,
             last_hello_ms: None,
             ..up.clone()
         };
         assert_eq!(
             PeerList { peers: vec![up, down] }.text(),
             "\
-name  address       from       format          state  hops  path mtu  last hello  why
-east  198.51.100.7  192.0.2.1  native          up        2    1500 B  120 ms ago  -
-west  198.51.100.7  -          simplemux-fast  down      2    1500 B       never  no route to it
+name  address                 from       format          state  hops  path mtu  last hello  why
+east  198.51.100.7,192.0.2.2  192.0.2.1  native          up        2    1500 B  120 ms ago  -
+west  198.51.100.7            -          simplemux-fast  down      -    1500 B       never  no route to it
 "
         );
     }

@@ -2,33 +2,53 @@
 
 use super::{show, word};
 use crate::api::quantity::format_microseconds;
-use crate::api::rule::{RuleList, RuleMatch};
-use crate::cli::table::{Align, Table};
+use crate::api::rule::{LonePacket, RuleEntry, RuleList, RuleMatch};
+use crate::cli::table::{Align, Table, cell};
 
 show!(RuleList, text);
 
 fn text(list: &RuleList) -> String {
+    let (left, right) = (|heading| (heading, Align::Left), |heading| (heading, Align::Right));
     let mut table = Table::new(&[
-        ("position", Align::Right),
-        ("name", Align::Left),
-        ("match", Align::Left),
-        ("max-size", Align::Right),
-        ("window", Align::Right),
-        ("max-count", Align::Right),
-        ("source", Align::Left),
+        right("position"),
+        left("name"),
+        left("match"),
+        right("max-size"),
+        right("window"),
+        right("max-count"),
+        right("shared-hops"),
+        left("more"),
+        left("source"),
     ]);
     for rule in &list.rules {
         table.row([
             rule.position.to_string(),
             rule.name.clone(),
             words(&rule.matches),
-            format!("{}B", rule.max_size_bytes),
-            format_microseconds(rule.window_us),
-            rule.max_count.to_string(),
+            cell(rule.max_size_bytes.map(|size| format!("{size}B"))),
+            cell(rule.window_us.map(format_microseconds)),
+            cell(rule.max_count),
+            cell(rule.shared_hops),
+            cell(more(rule)),
             word(&rule.source),
         ]);
     }
     table.text()
+}
+
+/// What most rules do not say.
+fn more(rule: &RuleEntry) -> Option<String> {
+    let named = |name: &str, value: Option<String>| value.map(|value| format!("{name} {value}"));
+    let words = [
+        (!rule.pool).then(|| "pool false".to_owned()),
+        named("required-count", rule.required_count.map(|count| count.to_string())),
+        named("hold", rule.hold_us.map(format_microseconds)),
+        rule.adaptive.filter(|adaptive| *adaptive).map(|_| "adaptive true".to_owned()),
+        named("path-mtu", rule.path_mtu.map(|path_mtu| format!("{path_mtu}B"))),
+        rule.lone.filter(|lone| *lone == LonePacket::Pooled).map(|_| "lone pooled".to_owned()),
+    ];
+    let words: Vec<String> = words.into_iter().flatten().collect();
+    (!words.is_empty()).then(|| words.join(" "))
 }
 
 fn words(matches: &RuleMatch) -> String {
@@ -55,7 +75,6 @@ fn words(matches: &RuleMatch) -> String {
 mod tests {
     use super::*;
     use crate::api::route::Source;
-    use crate::api::rule::RuleEntry;
     use crate::cli::show::Show;
     use crate::cli::words;
 
@@ -68,21 +87,55 @@ mod tests {
             position: 0,
             name: added.name,
             matches: added.matches,
+            pool: true,
             max_size_bytes: added.max_size_bytes,
             window_us: added.window_us,
-            max_count: 255,
+            max_count: Some(255),
+            required_count: None,
+            hold_us: None,
+            adaptive: Some(false),
+            shared_hops: "path".parse().ok(),
+            path_mtu: None,
+            lone: Some(LonePacket::Itself),
             source: Source::Config,
         };
         assert_eq!(super::words(&rule.matches), line);
         let all = RuleEntry { position: 1, name: "rest".to_owned(), matches: RuleMatch::default(), ..rule.clone() };
         let number = RuleMatch { protocol: Some("99".parse().expect("a protocol")), ..RuleMatch::default() };
-        let odd = RuleEntry { position: 2, name: "odd".to_owned(), matches: number, window_us: 1500, ..rule };
+        let odd =
+            RuleEntry { position: 2, name: "odd".to_owned(), matches: number, window_us: Some(1500), ..rule.clone() };
+        let bulk = RuleEntry {
+            position: 3,
+            name: "bulk".to_owned(),
+            matches: RuleMatch::default(),
+            required_count: Some(5),
+            hold_us: Some(20_000),
+            shared_hops: "3".parse().ok(),
+            path_mtu: Some(1200),
+            lone: Some(LonePacket::Pooled),
+            ..rule.clone()
+        };
+        let never = RuleEntry {
+            position: 4,
+            name: "never".to_owned(),
+            matches: RuleMatch::default(),
+            pool: false,
+            max_size_bytes: None,
+            window_us: None,
+            max_count: None,
+            adaptive: None,
+            shared_hops: None,
+            lone: None,
+            ..rule
+        };
         assert_eq!(
-            RuleList { rules: vec![all, odd] }.text(),
+            RuleList { rules: vec![all, odd, bulk, never] }.text(),
             "\
-position  name  match        max-size  window  max-count  source
-       1  rest  everything       300B     2ms        255  config
-       2  odd   protocol 99      300B  1500us        255  config
+position  name   match        max-size  window  max-count  shared-hops  more                                                   source
+       1  rest   everything       300B     2ms        255         path  -                                                      config
+       2  odd    protocol 99      300B  1500us        255         path  -                                                      config
+       3  bulk   everything       300B     2ms        255            3  required-count 5 hold 20ms path-mtu 1200B lone pooled  config
+       4  never  everything          -       -          -            -  pool false                                             config
 "
         );
     }

@@ -265,7 +265,7 @@ fn a_hello_over_ipv6_goes_to_the_control_thread() {
     bench.west_sends(&udp6_with(OWN_EAST6, PEER6, (POOL_PORT, POOL_PORT), &payload));
     bench.run();
     let events = bench.events();
-    let [Event::Hello { from, payload }] = &events[..] else { panic!("{events:?}") };
+    let [Event::Hello { from, payload, .. }] = &events[..] else { panic!("{events:?}") };
     assert_eq!((*from, Hello::parse(payload)), (OWN_EAST6.into(), Ok(hello)));
     bench.end();
 }
