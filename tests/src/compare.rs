@@ -124,6 +124,8 @@ impl fmt::Display for Comparison {
 pub enum Routers<'a> {
     /// All packets the same number.
     All(u8),
+    /// Each packet its own, known by what no router changes ([`Observation::invariant`]); one that is not known 0.
+    Each(&'a HashMap<Vec<u8>, u8>),
     /// Packets that crossed transit inside pooled packets one less than the others, which crossed this many.
     LessWhenPooled(u8, &'a Riders),
 }
@@ -132,6 +134,7 @@ impl Routers<'_> {
     fn crossed_by(self, observation: &Observation) -> u8 {
         match self {
             Self::All(routers) => routers,
+            Self::Each(routers) => routers.get(&observation.invariant()).copied().unwrap_or(0),
             Self::LessWhenPooled(routers, riders) => routers - u8::from(riders.contains(observation)),
         }
     }

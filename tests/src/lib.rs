@@ -7,6 +7,7 @@
 
 pub mod capture;
 pub mod carpoold;
+pub mod chain;
 pub mod compare;
 pub mod control;
 pub mod delay;

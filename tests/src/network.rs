@@ -67,6 +67,8 @@ pub enum Middle {
         idle: Idle,
         /// Each router has a worker on the first two cores, instead of one on a core of its own.
         both_cores: bool,
+        /// Further keys of the rule, a line each.
+        further: &'static [&'static str],
     },
 }
 
@@ -131,8 +133,8 @@ impl Network {
                 lab.route("B", "default", TRANSIT_AT_B)?;
                 None
             }
-            Middle::Carpool { window, idle, both_cores } => {
-                let (a, b) = configurations(window, idle, both_cores)?;
+            Middle::Carpool { window, idle, both_cores, further } => {
+                let (a, b) = configurations(window, idle, both_cores, further)?;
                 Some(Pair { a: Carpoold::start(&lab, "A", &a)?, b: Carpoold::start(&lab, "B", &b)? })
             }
         };
@@ -199,7 +201,7 @@ impl Network {
 }
 
 /// What A and B are told.
-fn configurations(window: Duration, idle: Idle, both_cores: bool) -> Result<(Config, Config)> {
+fn configurations(window: Duration, idle: Idle, both_cores: bool, further: &[&str]) -> Result<(Config, Config)> {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let all: Vec<_> = (0..cores.min(2)).collect();
     let rule = Rule {
@@ -207,7 +209,7 @@ fn configurations(window: Duration, idle: Idle, both_cores: bool) -> Result<(Con
         matching: format!("protocol = \"udp\", ports = \"{}-{}\", dscp = \"ef\"", VOICE_PORTS.0, VOICE_PORTS.1),
         max_size: 300,
         window,
-        further: Vec::new(),
+        further: further.iter().map(|line| (*line).to_owned()).collect(),
     };
     let (west, east) = (net(WEST)?, net(EAST)?);
     let a = Config {

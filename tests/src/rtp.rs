@@ -1,4 +1,5 @@
-//! Voice as it is: the G.711 call that Debian's sip-tester package records, replayed as many streams.
+//! Voice as it is: the G.711 call that Debian's sip-tester package records, replayed as many streams; and packets of the
+//! size and pace of G.729.
 //!
 //! Each stream keeps the recording's own timing (about 30 ms a packet) and payload, starts at its own phase and is
 //! continued when the recording ends, with its own SSRC and running sequence numbers and timestamps (RFC 3550), so no
@@ -51,10 +52,52 @@ pub struct Recording {
     packets: Vec<(Duration, Vec<u8>)>,
     /// From the first packet to where its repetition starts.
     length: Duration,
+    /// Ticks of the RTP clock for each byte of payload.
+    ticks_per_byte: usize,
+}
+
+/// What is spoken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Codec {
+    /// The recorded call: 280 bytes of IP packet every 30 ms.
+    #[default]
+    G711,
+    /// Packets as G.729 makes them: 20 bytes of payload, 60 of IP packet, every 20 ms (RFC 3551, 4.5.6).
+    G729,
 }
 
 impl Recording {
-    pub fn load(path: &Path) -> Result<Self> {
+    /// What a codec has to say.
+    pub fn of(codec: Codec) -> Result<Self> {
+        match codec {
+            Codec::G711 => Self::load(Path::new(G711)),
+            Codec::G729 => Ok(Self::g729()),
+        }
+    }
+
+    /// Ten seconds of packets with the sizes and the timing of G.729 (no recording of one can be had): compressed speech
+    /// looks like noise, so noise is what they carry.
+    fn g729() -> Self {
+        let gap = Duration::from_millis(20);
+        let mut noise = 0x6361_7270_6f6f_6c21_u64;
+        let mut packet = |nth: u32| {
+            let mut packet = vec![0x80, 18];
+            packet.extend((nth as u16).to_be_bytes());
+            packet.extend((160 * nth).to_be_bytes());
+            packet.extend([0; 4]);
+            while packet.len() < RTP_HEADER + 20 {
+                // Marsaglia's xorshift with shifts 13, 7 and 17.
+                noise ^= noise << 13;
+                noise ^= noise >> 7;
+                noise ^= noise << 17;
+                packet.push(noise as u8);
+            }
+            (gap * nth, packet)
+        };
+        Self { packets: (0..500).map(&mut packet).collect(), length: gap * 500, ticks_per_byte: 8 }
+    }
+
+    fn load(path: &Path) -> Result<Self> {
         let malformed = |why: String| Error::Malformed { what: path.display().to_string(), why };
         let file = File::open(path).map_err(|_| Error::Missing {
             what: "the recorded call".to_owned(),
@@ -79,7 +122,7 @@ impl Recording {
         };
         // The repetition follows after one mean gap.
         let length = *last + last.checked_div(gaps).unwrap_or(Duration::from_millis(30));
-        Ok(Self { packets, length })
+        Ok(Self { packets, length, ticks_per_byte: 1 })
     }
 
     /// The nth packet of a stream (from 0), and when it is due since the stream began.
@@ -90,10 +133,10 @@ impl Recording {
         let number =
             |at: usize| u32::from_be_bytes([recorded[at], recorded[at + 1], recorded[at + 2], recorded[at + 3]]);
         let sequence = u16::from_be_bytes([recorded[2], recorded[3]]);
-        // Both wrap by their nature (RFC 3550, section 5.1); G.711 counts one tick per payload byte.
+        // Both wrap by their nature (RFC 3550, section 5.1).
         let rounds_sequence = (round * self.packets.len()) as u16;
         let ticks: usize = self.packets.iter().map(|(_, packet)| packet.len() - RTP_HEADER).sum();
-        let rounds_ticks = (round * ticks) as u32;
+        let rounds_ticks = (round * ticks * self.ticks_per_byte) as u32;
         packet[2..4].copy_from_slice(&sequence.wrapping_add(rounds_sequence).to_be_bytes());
         packet[4..8].copy_from_slice(&number(4).wrapping_add(rounds_ticks).to_be_bytes());
         packet[8..12].copy_from_slice(&ssrc.to_be_bytes());
@@ -231,6 +274,15 @@ fn send(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn g729_is_sixty_bytes_every_twenty_milliseconds_and_runs_on_when_it_repeats() {
+        let recording = Recording::of(Codec::G729).expect("it needs no file");
+        let [(last, before), (first, after)] = [499, 500].map(|nth| recording.packet(nth, 7));
+        assert_eq!((before.len(), first - last), (32, Duration::from_millis(20)), "60 bytes of IP packet");
+        let timestamp = |packet: &[u8]| u32::from_be_bytes([packet[4], packet[5], packet[6], packet[7]]);
+        assert_eq!(timestamp(&after), timestamp(&before).wrapping_add(160));
+    }
 
     #[test]
     fn the_recorded_call_is_g711_at_thirty_milliseconds_and_goes_on_seamlessly_when_it_repeats() {

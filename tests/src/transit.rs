@@ -13,8 +13,9 @@ use crate::{
 /// The UDP destination port of pooled packets.
 pub const POOL_PORT: u16 = 7665;
 const VERSION: u8 = 1;
-/// Kind 0: the index is in the packet.
+/// Kind 0: the index is in the packet. Kind 5: so it is, in short rows.
 const IN_BAND: u8 = 0;
+const SHORT_ROWS: u8 = 5;
 /// Bytes of the pool header and of a row of the index.
 const HEADER: usize = 8;
 const ROW: usize = 6;
@@ -58,9 +59,11 @@ impl Crossing {
 pub struct Riders(HashSet<Vec<u8>>);
 
 impl Riders {
-    /// Takes note of the packets inside a pooled packet; of any other packet, nothing.
+    /// Takes note of the whole packets inside a pooled packet; of any other packet, nothing.
     pub fn add(&mut self, observation: &Observation) {
-        let Some(count) = rows(observation) else { return };
+        let Some(count) = rows(observation).filter(|_| observation.payload().first() == Some(&(VERSION << 4))) else {
+            return;
+        };
         let (index, data) = match observation.payload().get(HEADER..) {
             Some(behind) if behind.len() >= count * ROW => behind.split_at(count * ROW),
             _ => return,
@@ -90,7 +93,8 @@ pub fn rows(observation: &Observation) -> Option<usize> {
         return None;
     }
     let (&first, &count) = (observation.payload().first()?, observation.payload().get(1)?);
-    (first >> 4 == VERSION && first & 0x0f & !AUTHENTICATED == IN_BAND).then_some(usize::from(count))
+    let kind = first & 0x0f & !AUTHENTICATED;
+    (first >> 4 == VERSION && matches!(kind, IN_BAND | SHORT_ROWS)).then_some(usize::from(count))
 }
 
 #[cfg(test)]

@@ -7,7 +7,6 @@
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     net::{Ipv4Addr, SocketAddrV4, UdpSocket},
-    path::Path,
     time::{Duration, Instant},
 };
 
@@ -19,8 +18,8 @@ use crate::{
     frame::{Flow, Observation, observe},
     model::{Pooler, Prediction},
     network::{CLIENTS, MTU, Network, ROUTERS, SERVERS, VOICE_PORTS},
-    rtp::{self, Recording, Stream, Talk},
-    transit::{Crossing, Riders},
+    rtp::{self, Codec, Recording, Stream, Talk},
+    transit::Crossing,
 };
 
 /// How long after the last packet was sent one is still waited for, beyond the window.
@@ -55,6 +54,7 @@ pub struct Plan {
     /// Streams from server1 to server2, which cross A and never B.
     pub local: u16,
     pub duration: Duration,
+    pub codec: Codec,
 }
 
 /// What a stream is there for.
@@ -100,6 +100,10 @@ pub struct Findings {
     pub prediction: Prediction,
     /// Every frame that came into transit.
     pub transit: Vec<Frame>,
+    /// The voice streams.
+    pub flows: HashSet<Flow>,
+    /// The lengths of their packets as sent, in bytes of IP packet.
+    pub lengths: Vec<usize>,
 }
 
 #[derive(Debug)]
@@ -119,7 +123,7 @@ pub struct Run {
 impl Run {
     /// Starts to record, then to talk.
     pub fn start(network: &Network, plan: &Plan) -> Result<Self> {
-        let recording = Recording::load(Path::new(rtp::G711))?;
+        let recording = Recording::of(plan.codec)?;
         let calls = calls(plan, recording.mean_gap());
         let lab = &network.lab;
         let mut ends = BTreeMap::new();
@@ -208,18 +212,26 @@ fn judge(
         seen.sort_by_key(|observation| observation.at);
         seen
     };
-    let mut riders = Riders::default();
+    // What did not cross transit as itself crossed it inside a pooled packet, however that carries it.
+    let mut alone = HashSet::new();
     for frame in east.iter().chain(&west).filter(|frame| frame.direction == Direction::In) {
-        if let Some(observation) = Observation::of(frame) {
-            riders.add(&observation);
-        }
+        alone.extend(Observation::of(frame).map(|observation| observation.invariant()));
     }
-    let compared = |role, routers| compare(&collect(role, Direction::Out), &collect(role, Direction::In), routers);
+    let both = |role| (collect(role, Direction::Out), collect(role, Direction::In));
+    let compared = |role, routers| {
+        let (sent, received) = both(role);
+        compare(&sent, &received, Routers::All(routers))
+    };
+    let mut lengths = Vec::new();
     let pooler = Pooler { window, mtu: usize::from(MTU) };
     let (mut voice, mut crossing, mut prediction) = (Comparison::default(), Crossing::default(), Prediction::default());
     for (role, frames) in [(Role::Eastward, &east), (Role::Westward, &west)] {
-        voice.merge(compared(role, Routers::LessWhenPooled(ROUTERS, &riders)));
-        let sent = collect(role, Direction::Out);
+        let (sent, received) = both(role);
+        let known = sent.iter().map(Observation::invariant);
+        let routers = known.map(|packet| (alone.contains(&packet), packet));
+        let routers = routers.map(|(alone, packet)| (packet, ROUTERS - u8::from(!alone))).collect();
+        voice.merge(compare(&sent, &received, Routers::Each(&routers)));
+        lengths.extend(sent.iter().map(|packet| packet.packet().len()));
         prediction = prediction + pooler.predict(sent.iter().map(|packet| (packet.at, packet.packet().len())));
         let flows: HashSet<_> = calls.iter().filter(|call| call.role == role).map(|call| call.flow).collect();
         for observation in frames.iter().filter(|frame| frame.direction == Direction::In).filter_map(Observation::of) {
@@ -233,11 +245,13 @@ fn judge(
     Findings {
         streams: calls.iter().filter(|call| is_voice(call.role)).count(),
         voice,
-        reference: compared(Role::Reference, Routers::All(ROUTERS)),
-        local: compared(Role::Local, Routers::All(1)),
+        reference: compared(Role::Reference, ROUTERS),
+        local: compared(Role::Local, 1),
         crossing,
         prediction,
         transit,
+        flows: calls.iter().filter(|call| is_voice(call.role)).map(|call| call.flow).collect(),
+        lengths,
     }
 }
 

@@ -7,6 +7,7 @@ use carpool_tests::{
     lab::{Alone, Lab},
     network::{Middle, Network},
     report::Report,
+    rtp::Codec,
     voice::{Heading, Plan, Run},
 };
 
@@ -14,7 +15,8 @@ use carpool_tests::{
 fn the_lab_loses_nothing_with_plain_linux_routers() {
     let _alone = Alone::wait().expect("the lab runs as root");
     let network = Network::build(Lab::new().expect("a lab"), Middle::Linux).expect("the network comes up");
-    let plan = Plan { heading: Heading::Both, streams: 20, local: 2, duration: Duration::from_secs(2) };
+    let plan =
+        Plan { heading: Heading::Both, streams: 20, local: 2, duration: Duration::from_secs(2), codec: Codec::G711 };
     let run = Run::start(&network, &plan).expect("streams start");
     while !run.wait(Duration::from_secs(1)) {}
     let findings = run.finish().expect("the recordings are whole");

@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use carpool_tests::{
     carpoold::Idle,
+    rtp::Codec,
     voice::{Heading, Plan, Run},
 };
 
@@ -20,7 +21,8 @@ fn now() -> Duration {
 #[test]
 fn streams_are_back_within_two_seconds_when_b_is_killed_and_restarted_and_others_lose_nothing() {
     let (_alone, mut network) = network(WINDOW, Idle::Adaptive);
-    let plan = Plan { heading: Heading::East, streams: 20, local: 4, duration: Duration::from_secs(10) };
+    let plan =
+        Plan { heading: Heading::East, streams: 20, local: 4, duration: Duration::from_secs(10), codec: Codec::G711 };
     let run = Run::start(&network, &plan).expect("streams start");
     assert!(!run.wait(Duration::from_secs(3)), "the streams flow for ten seconds");
     let killed = now();
@@ -54,7 +56,8 @@ fn a_router_that_is_asked_to_end_flushes_its_pools_first() {
     // A window so long that only the end of the router can end it.
     let window = Duration::from_secs(10);
     let (_alone, mut network) = network(window, Idle::Adaptive);
-    let plan = Plan { heading: Heading::East, streams: 3, local: 0, duration: Duration::from_millis(10) };
+    let plan =
+        Plan { heading: Heading::East, streams: 3, local: 0, duration: Duration::from_millis(10), codec: Codec::G711 };
     let run = Run::start(&network, &plan).expect("streams start");
     while !run.wait(Duration::from_secs(1)) {}
     let pair = network.pair().expect("carpools");

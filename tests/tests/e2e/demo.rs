@@ -58,5 +58,5 @@ fn an_unknown_scenario_is_refused_in_one_sentence_that_names_those_there_are() {
     let output = demo(&["video"]);
     assert_eq!(output.status.code(), Some(2));
     let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(said.trim(), "carpool-demo: there is no scenario \"video\"; there are: voice, plain");
+    assert_eq!(said.trim(), "carpool-demo: there is no scenario \"video\"; there are: voice, plain, branch");
 }

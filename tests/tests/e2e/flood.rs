@@ -9,6 +9,7 @@ use std::{
 use carpool_tests::{
     carpoold::Idle,
     network::SERVERS,
+    rtp::Codec,
     voice::{Heading, Plan, Run},
 };
 
@@ -49,7 +50,8 @@ fn a_flood_for_a_neighbour_that_never_answers_costs_other_flows_nothing() {
         .enter(|| UdpSocket::bind(SocketAddrV4::new(address, 0)))
         .expect("server2 can be entered")
         .expect("a socket");
-    let plan = Plan { heading: Heading::East, streams: 20, local: 2, duration: Duration::from_secs(5) };
+    let plan =
+        Plan { heading: Heading::East, streams: 20, local: 2, duration: Duration::from_secs(5), codec: Codec::G711 };
     let run = Run::start(&network, &plan).expect("streams start");
     let flooded = flood(&socket, Duration::from_secs(3));
     while !run.wait(Duration::from_secs(1)) {}

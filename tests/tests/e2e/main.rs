@@ -4,6 +4,7 @@
 //! Every test closes its network by [`carpool_tests::network::Network::close`]: both routers' accounts must balance
 //! (in + created = out + held + dropped + absorbed), both must exit with 0 on SIGTERM, with every mbuf back.
 
+mod branch;
 mod crash;
 mod demo;
 mod flood;
@@ -32,7 +33,7 @@ const STALL: Duration = Duration::from_millis(200);
 
 /// A network with carpool routers in the places of A and B, alone on this machine as long as the guard is held.
 fn network(window: Duration, idle: Idle) -> (Alone, Network) {
-    network_of(Middle::Carpool { window, idle, both_cores: false })
+    network_of(Middle::Carpool { window, idle, both_cores: false, further: &[] })
 }
 
 /// The same with this in the places of A and B.

@@ -7,6 +7,7 @@ use carpool_tests::{
     delay::Delays,
     network::Middle,
     report::Report,
+    rtp::Codec,
     voice::{Findings, Heading, Plan, Run},
 };
 
@@ -17,7 +18,7 @@ const WINDOW: Duration = Duration::from_millis(5);
 /// Lets 20 streams (each way) flow and checks what holds whatever the heading.
 fn voice(heading: Heading, idle: Idle) -> Findings {
     let (_alone, mut network) = network(WINDOW, idle);
-    let plan = Plan { heading, streams: 20, local: 2, duration: Duration::from_secs(5) };
+    let plan = Plan { heading, streams: 20, local: 2, duration: Duration::from_secs(5), codec: Codec::G711 };
     let run = Run::start(&network, &plan).expect("streams start");
     while !run.wait(Duration::from_secs(1)) {}
     let findings = run.finish().expect("the recordings are whole");
@@ -55,8 +56,10 @@ fn voice_both_ways_at_once_is_pooled_by_both_and_arrives_unchanged() {
 
 #[test]
 fn voice_across_routers_with_two_workers_each_arrives_unchanged() {
-    let (_alone, network) = network_of(Middle::Carpool { window: WINDOW, idle: Idle::Adaptive, both_cores: true });
-    let plan = Plan { heading: Heading::Both, streams: 20, local: 2, duration: Duration::from_secs(5) };
+    let (_alone, network) =
+        network_of(Middle::Carpool { window: WINDOW, idle: Idle::Adaptive, both_cores: true, further: &[] });
+    let plan =
+        Plan { heading: Heading::Both, streams: 20, local: 2, duration: Duration::from_secs(5), codec: Codec::G711 };
     let run = Run::start(&network, &plan).expect("streams start");
     while !run.wait(Duration::from_secs(1)) {}
     let findings = run.finish().expect("the recordings are whole");

@@ -8,6 +8,7 @@ use carpool_tests::{
     network::{Middle, Network},
     pcap,
     report::Report,
+    rtp::Codec,
     transit::POOL_PORT,
     voice::{Heading, Plan, Progress, Run},
 };
@@ -21,9 +22,9 @@ pub const VOICE: Scenario = Scenario {
     name: "voice",
     what: "20 recorded G.711 calls across two carpool routers and an ordinary one between (the default)",
     show: |arguments, screen| {
-        let window = Duration::from_micros(arguments.window);
+        let window = arguments.window(5000);
         screen.say("Building the lab: servers, clients, A and B (carpoold), transit (an ordinary Linux router).");
-        show(Middle::Carpool { window, idle: arguments.idle(), both_cores: false }, arguments, screen)
+        show(Middle::Carpool { window, idle: arguments.idle(), both_cores: false, further: &[] }, arguments, screen)
     },
 };
 
@@ -57,6 +58,7 @@ fn show(middle: Middle, arguments: &Arguments, screen: &mut Screen) -> Result<bo
         streams: STREAMS,
         local: 0,
         duration: Duration::from_secs(arguments.duration),
+        codec: Codec::G711,
     };
     let mut run = Run::start(&network, &plan)?;
     while !run.wait(screen.period()) {
@@ -85,7 +87,7 @@ fn show(middle: Middle, arguments: &Arguments, screen: &mut Screen) -> Result<bo
     Ok(report.succeeded())
 }
 
-fn rows(progress: &Progress) -> Rows {
+pub fn rows(progress: &Progress) -> Rows {
     let carried = progress.crossing.carried();
     let packets = progress.crossing.packets();
     let ratio = if packets == 0 { "-".to_owned() } else { format!("{:.2}", carried as f64 / packets as f64) };
@@ -129,7 +131,7 @@ fn verdict(comparison: &str, report: &Report) -> String {
     text
 }
 
-fn how_to_play(network: &Network) -> String {
+pub fn how_to_play(network: &Network) -> String {
     let mut text = String::from("\nThe lab stays up. Its machines are network namespaces:\n");
     for (name, namespace) in network.lab.namespaces() {
         text += &format!("  {name:<8} ip netns exec {} bash\n", namespace.full_name());
