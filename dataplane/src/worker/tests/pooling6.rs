@@ -173,6 +173,36 @@ fn pooled(inner: &[Vec<u8>]) -> Vec<u8> {
     udp_with(OWN_EAST, PEER, (POOL_PORT, POOL_PORT), &payload)
 }
 
+#[test]
+fn a_pooled_packet_over_ipv6_that_passes_is_opened_and_what_is_due_gets_out() {
+    let due = udp6(POOLED_HOST6, WEST_HOST6, (1, 2), 100, 1);
+    let (onward, start) = (stream6(3..4).remove(0), due.len() as u16);
+    let rows = [
+        Row { start: 0, length: start, ttl: 1, row_type: RowType::WholeIpv6 },
+        Row { start, length: onward.len() as u16, ttl: 3, row_type: RowType::WholeIpv6 },
+    ];
+    let mut payload = vec![0; 8 + 2 * 6];
+    write_header_and_rows(64, 7, &rows, &mut payload).expect("room for the index");
+    payload.extend([due.clone(), onward.clone()].concat());
+    let sent = udp6_with(WEST_HOST6, FAR_HOST6, (POOL_PORT, POOL_PORT), &payload);
+
+    let mut bench = Bench::new();
+    bench.west_sends(&sent);
+    bench.run();
+    assert_eq!(bench.east_gets(), [after_hops6(&sent, 1)], "from one who is no peer it is like any other");
+    change_peer(&mut bench, |peer| peer.path.addressee = WEST_HOST6.into());
+    bench.west_sends(&sent);
+    bench.run();
+    assert_eq!(bench.west_gets(), [after_hops6(&due, 1)]);
+    let rest = Row { start: 0, ttl: 2, ..rows[1] };
+    let mut payload = vec![0; 8 + 6];
+    write_header_and_rows(63, 7, &[rest], &mut payload).expect("room for the index");
+    payload.extend(onward);
+    let expected = udp6_with(WEST_HOST6, FAR_HOST6, (POOL_PORT, POOL_PORT), &payload);
+    assert_eq!(bench.east_gets(), [after_hops6(&expected, 1)]);
+    assert_eq!(bench.end().get(Counter::TransitOpened), 1);
+}
+
 /// A pooled packet over IPv6, as a sender makes it, of ECN-capable packets or others.
 fn pooled_over6(ecn: u8) -> Vec<u8> {
     let mut sender = sender(true);
