@@ -138,6 +138,7 @@ impl Router {
             neighbours: Arc::default(),
             peers: Arc::default(),
             paths: Arc::default(),
+            legs: Arc::default(),
             rules: Arc::new(compiled(&rules, rate)),
             pool_port: config.pool_port,
             neighbour_timeout: rate.ticks(RETRY * u32::from(ASKED)),

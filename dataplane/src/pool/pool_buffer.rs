@@ -1,11 +1,11 @@
 //! One open pool: its first packet alone, then a buffer that packets are copied into, each where the pool's layout has
 //! it.
 
-use super::layout::{Layout, OuterHeader, Room};
+use super::layout::{self, Layout, OuterHeader, Room};
 use super::open_pools::PoolKey;
 use super::path::{SharedHops, Trunk};
 use super::representation::Lone;
-use super::ride::Ride;
+use super::ride::{LoneRide, Ride};
 use crate::arch::{Tick, TickSpan};
 use crate::fib::PeerIndex;
 use crate::packet::{Buffer, BufferSource};
@@ -95,6 +95,18 @@ impl<B: Buffer> PoolBuffer<B> {
             is_held: false,
             lone: ride.rule.lone,
             outer: OuterHeader::new(ride, port_offset),
+        }
+    }
+
+    /// A pool of a single packet that nothing joins, to be flushed at once.
+    pub(super) fn alone(packet: B, ride: &LoneRide<'_>, port_offset: u16) -> PoolBuffer<B> {
+        PoolBuffer {
+            buffer: Some(packet),
+            trunk: ride.path.trunk,
+            addressee: ride.addressee,
+            key: ride.key,
+            outer: OuterHeader::of_class(ride.peer, ride.key, port_offset),
+            ..PoolBuffer::vacant()
         }
     }
 
@@ -276,11 +288,19 @@ impl<B: Buffer> PoolBuffer<B> {
     /// Ends the pool; a pooled packet takes `sequence` and moves it on by one. None where no pool is open here.
     pub(super) fn flush(&mut self, sequence: &mut u32) -> Option<Flushed<B>> {
         let mut packet = self.buffer.take()?;
-        if !self.is_shared {
+        if !self.is_shared && !self.trunk.is_overlay() {
             return Some(Flushed::Lone(packet));
         }
         let number = *sequence;
         *sequence = number.wrapping_add(1);
+        if !self.is_shared {
+            // Between overlay nodes nothing goes by itself.
+            let bytes_in = packet.len() as u16;
+            return match layout::wrap(&mut packet, &self.outer, self.trunk.distance(), number) {
+                Some(()) => Some(Flushed::Pooled { packet, rows: 1, bytes_in }),
+                None => Some(Flushed::Broken(packet)),
+            };
+        }
         match self.layout.complete(&mut packet, &self.outer, number) {
             Some(()) => Some(Flushed::Pooled { packet, rows: self.layout.rows(), bytes_in: self.layout.bytes_in() }),
             None => Some(Flushed::Broken(packet)),
