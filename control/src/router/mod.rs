@@ -7,6 +7,7 @@
 mod change;
 mod handler;
 mod hello_packet;
+mod legs;
 mod open_pools;
 mod publication;
 mod refused_changes;
@@ -32,10 +33,13 @@ use hashbrown::{HashMap, HashSet};
 use ipnet::Ipv4Net;
 use log::{debug, error, warn};
 
+use crate::api::multicast::MulticastRoute;
+use crate::api::overlay::OverlayRoute;
 use crate::api::port::PortEntry;
 use crate::api::stats::Mempool;
 use crate::config::{self, Config, DEFAULT_PEER_MTU, PEER_MTU};
 use crate::forwarding::{Change, Forwarding, PathTable, Way};
+use crate::legs as leg_routes;
 use crate::neighbors::{ASKED, Key, Link, NEIGHBOR_LIMIT, Neighbors, RETRY};
 use crate::peers::{HELLO_TTL, Identity, Peers};
 use crate::rib::{OwnRoute, Routes};
@@ -99,6 +103,8 @@ pub struct Router {
     socket_neighbors: HashSet<Key>,
     peers: Peers,
     rules: Rules,
+    multicast: leg_routes::Routes<MulticastRoute>,
+    overlays: leg_routes::Routes<OverlayRoute>,
     publication: Publication,
     published_at: Instant,
     open_pools: OpenPools,
@@ -156,6 +162,8 @@ impl Router {
             socket_neighbors: HashSet::new(),
             peers: Peers::new(identity, largest),
             rules,
+            multicast: leg_routes::Routes::default(),
+            overlays: leg_routes::Routes::default(),
             publication,
             published_at: now,
             open_pools: OpenPools::default(),
@@ -164,6 +172,7 @@ impl Router {
             config,
         };
         router.peers.configure(peers_with_hops(&router.config), now);
+        router.configure_legs();
         let routes = configured_routes(&router.config);
         let paths = path_table(&router.config, &router.peers);
         router.change(Change { routes, paths: Some(paths), needs_gateways: false }, now)?;
@@ -285,6 +294,12 @@ impl Router {
             state.paths = paths.into();
             pools_depend = true;
         }
+        let alive = |peer| reached.contains_key(&peer);
+        let legs = leg_routes::table(&self.multicast, &self.overlays, &self.config, &self.peers, alive);
+        if legs != *state.legs {
+            state.legs = Arc::new(legs);
+            pools_depend = true;
+        }
         if state.pool_port != self.config.pool_port {
             state.pool_port = self.config.pool_port;
             pools_depend = true;
@@ -300,6 +315,12 @@ impl Router {
         self.unreclaimed = true;
         self.wake_workers();
         epoch
+    }
+
+    /// Takes over what the configuration says of multicast and overlay routes.
+    fn configure_legs(&mut self) {
+        self.multicast.configure(&self.config.multicast);
+        self.overlays.configure(&self.config.overlays);
     }
 
     /// A blocked worker has to see what packets that wait for a neighbour, or in pools, depend on.
