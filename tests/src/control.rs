@@ -102,6 +102,19 @@ impl Control {
         Ok(answer.total.drops)
     }
 
+    /// One of the other counters, by name, of all workers together.
+    pub fn counter(&self, name: &str) -> Result<u64> {
+        #[derive(Deserialize)]
+        struct Counters {
+            counters: BTreeMap<String, u64>,
+        }
+        let answer: Stats<Counters> = read(self.ask(&["stats"])?, "stats")?;
+        answer.total.counters.get(name).copied().ok_or_else(|| Error::Malformed {
+            what: "the answer to `carpool --json stats`".to_owned(),
+            why: format!("it has no counter {name}"),
+        })
+    }
+
     pub fn peers(&self) -> Result<Vec<Peer>> {
         #[derive(Deserialize)]
         struct Peers {

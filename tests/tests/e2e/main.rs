@@ -9,6 +9,7 @@ mod demo;
 mod flood;
 mod hostile;
 mod idle;
+mod legs;
 mod live_tools;
 mod reload;
 mod simplemux;

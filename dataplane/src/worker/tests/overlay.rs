@@ -24,8 +24,7 @@ const BEHIND_C: Ipv4Addr = Ipv4Addr::new(203, 0, 114, 7);
 fn host(own: Ipv4Addr, peers: &[Ipv4Addr], overlays: &[(&str, Leg)]) -> Node {
     let [a, b, c, _] = own.octets();
     let mut node = Node::new(&[(own, Ipv4Addr::new(a, b, c, 254))], &[("0.0.0.0/0", 0)], peers);
-    let routes =
-        overlays.iter().map(|(prefix, leg)| (prefix.parse().expect("prefix"), LegRoute::new(None, [leg.clone()])));
+    let routes = overlays.iter().map(|(prefix, leg)| (prefix.parse().expect("prefix"), LegRoute::new(None, [*leg])));
     node.legs(LegTable::new([], routes));
     node
 }

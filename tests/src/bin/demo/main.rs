@@ -3,6 +3,7 @@
 //! `scripts/demo` builds everything and runs this. It needs root for namespaces and raw sockets, and takes everything
 //! down again however it ends, unless asked to leave the lab up.
 
+mod legs;
 mod screen;
 mod voice;
 
@@ -26,7 +27,7 @@ pub struct Scenario {
     pub show: fn(&Arguments, &mut Screen) -> Result<bool>,
 }
 
-const SCENARIOS: [Scenario; 2] = [voice::VOICE, voice::PLAIN];
+const SCENARIOS: [Scenario; 4] = [voice::VOICE, voice::PLAIN, legs::MULTICAST, legs::OVERLAY];
 
 /// Carpool routers pool real voice streams across ordinary routers, and every packet is checked.
 ///
@@ -92,7 +93,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     if arguments.list {
         for scenario in SCENARIOS {
-            println!("{:<8} {}", scenario.name, scenario.what);
+            println!("{:<9} {}", scenario.name, scenario.what);
         }
         return ExitCode::SUCCESS;
     }
