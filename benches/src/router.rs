@@ -302,6 +302,7 @@ fn router_state(rate: TickRate) -> Result<RouterState, BenchError> {
         ..Rule::new("voice", Match { protocol: Some(17), ..Match::default() })
     };
     Ok(RouterState {
+        legs: Arc::default(),
         pools: 1,
         ports: [port(ROUTER_MAC, ROUTER), port(EAST_MAC, EAST_ADDRESS)].into(),
         entries: [

@@ -10,6 +10,7 @@ pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod forwarding;
+pub mod legs;
 pub mod neighbors;
 pub mod paths;
 pub mod peers;

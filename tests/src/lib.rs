@@ -23,6 +23,7 @@ pub mod probe;
 pub mod process;
 pub mod report;
 pub mod rtp;
+pub mod scenarios;
 pub mod simplemux;
 pub mod transit;
 pub mod voice;

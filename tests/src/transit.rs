@@ -97,6 +97,13 @@ pub fn rows(observation: &Observation) -> Option<usize> {
     (first >> 4 == VERSION && matches!(kind, IN_BAND | SHORT_ROWS)).then_some(usize::from(count))
 }
 
+/// The TTLs of the rows of a pooled packet, in order; of any other packet none.
+pub fn row_ttls(observation: &Observation) -> Vec<u8> {
+    let count = rows(observation).unwrap_or(0);
+    let index = observation.payload().get(HEADER..).unwrap_or_default();
+    index.chunks_exact(ROW).take(count).map(|row| row[ROW - 2]).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use std::net::SocketAddrV4;

@@ -9,7 +9,9 @@ use serde_json::Value;
 
 use super::call::{Answer, Call, Refusal, Responder};
 use super::lookup::{Lookup, LookupResult};
+use super::multicast::{MulticastDel, MulticastList, MulticastRoute, MulticastShow};
 use super::neighbor::{NeighborAdd, NeighborDel, NeighborList, NeighborShow};
+use super::overlay::{OverlayDel, OverlayList, OverlayRoute, OverlayShow};
 use super::path::{PathAdd, PathChanged, PathDel, PathList, PathShow};
 use super::peer::{PeerList, PeerShow};
 use super::pool::{PoolReport, PoolShow};
@@ -124,6 +126,18 @@ methods! {
         rule_del: RuleDel(RuleDel) -> Done;
         /// Lists pooling rules.
         rule_show: RuleShow(RuleShow) -> RuleList;
+        /// Adds a multicast route; one of the same group and source is replaced.
+        multicast_add: MulticastAdd(MulticastRoute) -> RouteChanged;
+        /// Deletes a multicast route.
+        multicast_del: MulticastDel(MulticastDel) -> Done;
+        /// Lists multicast routes.
+        multicast_show: MulticastShow(MulticastShow) -> MulticastList;
+        /// Adds an overlay route; one to the same prefix is replaced.
+        overlay_add: OverlayAdd(OverlayRoute) -> RouteChanged;
+        /// Deletes the overlay route to exactly this prefix.
+        overlay_del: OverlayDel(OverlayDel) -> Done;
+        /// Lists overlay routes.
+        overlay_show: OverlayShow(OverlayShow) -> OverlayList;
         /// Adds a path; one to the same prefix is replaced.
         path_add: PathAdd(PathAdd) -> PathChanged;
         /// Deletes the path to exactly this prefix.

@@ -93,6 +93,18 @@ pub(super) enum Command {
         #[command(subcommand)]
         verb: Option<Path>,
     },
+    /// Routes of packets to groups, which are replicated
+    #[command(infer_subcommands = true, disable_help_subcommand = true)]
+    Multicast {
+        #[command(subcommand)]
+        verb: Option<Multicast>,
+    },
+    /// Prefixes that are reached from overlay node to overlay node, in pooled packets
+    #[command(infer_subcommands = true, disable_help_subcommand = true)]
+    Overlay {
+        #[command(subcommand)]
+        verb: Option<Overlay>,
+    },
     /// Routers that pooled packets are exchanged with
     #[command(infer_subcommands = true, disable_help_subcommand = true)]
     Peer {
@@ -130,6 +142,8 @@ impl Command {
                 | Command::Neighbor { verb: Some(Neighbor::Add { .. } | Neighbor::Del { .. }) }
                 | Command::Rule { verb: Some(Rule::Add { .. } | Rule::Del { .. }) }
                 | Command::Path { verb: Some(Path::Add { .. } | Path::Del { .. }) }
+                | Command::Multicast { verb: Some(Multicast::Add { .. } | Multicast::Del { .. }) }
+                | Command::Overlay { verb: Some(Overlay::Add { .. } | Overlay::Del { .. }) }
         )
     }
 }
@@ -215,6 +229,47 @@ pub(super) enum Rule {
         name: String,
     },
     /// List pooling rules
+    #[command(alias = "list", alias = "ls")]
+    Show,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Multicast {
+    /// Add a multicast route, or replace the one for the same group and source
+    #[command(override_usage = "carpool multicast add GROUP [source ADDRESS] from NAME to NAME...")]
+    Add {
+        /// GROUP [source ADDRESS] from NAME to NAME...; a NAME is that of a port or a peer
+        #[arg(required = true, value_name = "ROUTE")]
+        words: Vec<String>,
+    },
+    /// Delete a multicast route
+    #[command(alias = "delete", override_usage = "carpool multicast del GROUP [source ADDRESS]")]
+    Del {
+        /// GROUP [source ADDRESS]
+        #[arg(required = true, value_name = "ROUTE")]
+        words: Vec<String>,
+    },
+    /// List multicast routes
+    #[command(alias = "list", alias = "ls")]
+    Show,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Overlay {
+    /// Add an overlay route, or replace the one to the same prefix
+    #[command(override_usage = "carpool overlay add PREFIX [from NAME] to PEER... [hops ADDRESS...]")]
+    Add {
+        /// PREFIX [from NAME] to PEER... [hops ADDRESS...]; the hops are the overlay nodes behind the peer
+        #[arg(required = true, value_name = "ROUTE")]
+        words: Vec<String>,
+    },
+    /// Delete an overlay route
+    #[command(alias = "delete")]
+    Del {
+        #[arg(value_name = "PREFIX", value_parser = parse_prefix)]
+        prefix: Ipv4Net,
+    },
+    /// List overlay routes
     #[command(alias = "list", alias = "ls")]
     Show,
 }

@@ -20,7 +20,9 @@ use clap::Parser;
 
 use crate::api::Method;
 use crate::api::lookup::Lookup;
+use crate::api::multicast::MulticastShow;
 use crate::api::neighbor::{NEIGHBOR_PAGE_MAX, NeighborList, NeighborShow};
+use crate::api::overlay::{OverlayDel, OverlayShow};
 use crate::api::path::{PATH_PAGE_MAX, PathDel, PathList, PathShow};
 use crate::api::peer::PeerShow;
 use crate::api::pool::PoolShow;
@@ -29,7 +31,7 @@ use crate::api::route::{ROUTE_PAGE_MAX, RouteDel, RouteList, RouteShow};
 use crate::api::rule::{RuleDel, RuleShow};
 use crate::api::stats::StatsShow;
 use crate::api::status::{StatusShow, VersionShow};
-use arguments::{Arguments, Command, Neighbor, Path as PathVerb, Peer, Pool, Port, Route, Rule};
+use arguments::{Arguments, Command, Multicast, Neighbor, Overlay, Path as PathVerb, Peer, Pool, Port, Route, Rule};
 use client::Client;
 use show::{Show, StatsView};
 
@@ -137,6 +139,16 @@ fn execute_once(arguments: &Arguments, redraw: bool) -> Result<(), Failure> {
             Rule::Add { words } => session.change(&words::rule(words).map_err(Failure::Usage)?),
             Rule::Del { name } => session.change(&RuleDel { name: name.clone() }),
             Rule::Show => session.show(&RuleShow {}),
+        },
+        Command::Multicast { verb } => match verb.as_ref().unwrap_or(&Multicast::Show) {
+            Multicast::Add { words } => session.change(&words::multicast_add(words).map_err(Failure::Usage)?),
+            Multicast::Del { words } => session.change(&words::multicast_del(words).map_err(Failure::Usage)?),
+            Multicast::Show => session.show(&MulticastShow {}),
+        },
+        Command::Overlay { verb } => match verb.as_ref().unwrap_or(&Overlay::Show) {
+            Overlay::Add { words } => session.change(&words::overlay_add(words).map_err(Failure::Usage)?),
+            Overlay::Del { prefix } => session.change(&OverlayDel { prefix: *prefix }),
+            Overlay::Show => session.show(&OverlayShow {}),
         },
         Command::Path { verb } => match verb.as_ref().unwrap_or(&PathVerb::Show { prefix: None }) {
             PathVerb::Add { words } => session.change(&words::path(words).map_err(Failure::Usage)?),

@@ -4,7 +4,9 @@
 
 use std::net::Ipv4Addr;
 
+use crate::api::multicast::{MulticastDel, MulticastRoute};
 use crate::api::neighbor::{NeighborAdd, NeighborDel};
+use crate::api::overlay::OverlayRoute;
 use crate::api::path::PathAdd;
 use crate::api::quantity::{parse_bytes, parse_microseconds};
 use crate::api::route::{Route, RouteTarget};
@@ -21,6 +23,12 @@ impl<'a, W: AsRef<str>> Words<'a, W> {
         let (word, rest) = self.rest.split_first()?;
         self.rest = rest;
         Some(word.as_ref())
+    }
+
+    /// The words up to one of these, or to the end.
+    fn until(&mut self, stops: &[&str]) -> Vec<&'a str> {
+        let count = self.rest.iter().position(|word| stops.contains(&word.as_ref())).unwrap_or(self.rest.len());
+        (0..count).filter_map(|_| self.next()).collect()
     }
 
     /// The next word, which is `what`.
@@ -183,6 +191,68 @@ fn count(word: &str, text: &str) -> Result<u8, String> {
     count.ok_or_else(|| format!("{word} {text}: expected a number from 2 to 255"))
 }
 
+/// What begins something else in a multicast or overlay route.
+const LEG_WORDS: [&str; 4] = ["source", "from", "to", "hops"];
+
+/// Reads `GROUP [source ADDRESS] from NAME to NAME...`, what follows the group in any order.
+pub(super) fn multicast_add<W: AsRef<str>>(words: &[W]) -> Result<MulticastRoute, String> {
+    let mut words = Words { rest: words };
+    let group = address(words.expect("a group")?)?;
+    let (mut source, mut from, mut to) = (None, None, None);
+    while let Some(word) = words.next() {
+        match word {
+            "source" => once(&mut source, word, address(words.expect("an address")?)?)?,
+            "from" => once(&mut from, word, words.expect("the name of a port or peer")?.to_owned())?,
+            "to" => once(&mut to, word, names(&mut words)?)?,
+            _ => return Err(format!("{word:?}: expected source, from or to")),
+        }
+    }
+    let from = from.ok_or("expected from NAME, a port or peer")?;
+    Ok(MulticastRoute { group, source, from, to: to.ok_or("expected to NAME..., ports and peers")? })
+}
+
+/// Reads `GROUP [source ADDRESS]`.
+pub(super) fn multicast_del<W: AsRef<str>>(words: &[W]) -> Result<MulticastDel, String> {
+    let mut words = Words { rest: words };
+    let group = address(words.expect("a group")?)?;
+    let mut source = None;
+    while let Some(word) = words.next() {
+        match word {
+            "source" => once(&mut source, word, address(words.expect("an address")?)?)?,
+            _ => return Err(format!("{word:?}: expected source ADDRESS")),
+        }
+    }
+    Ok(MulticastDel { group, source })
+}
+
+/// Reads `PREFIX [from NAME] to PEER... [hops ADDRESS...]`, what follows the prefix in any order.
+pub(super) fn overlay_add<W: AsRef<str>>(words: &[W]) -> Result<OverlayRoute, String> {
+    let mut words = Words { rest: words };
+    let prefix = parse_prefix(words.expect("a prefix")?)?;
+    let (mut from, mut to, mut hops) = (None, None, None);
+    while let Some(word) = words.next() {
+        match word {
+            "from" => once(&mut from, word, words.expect("the name of a port or peer")?.to_owned())?,
+            "to" => once(&mut to, word, names(&mut words)?)?,
+            "hops" => {
+                let addresses = words.until(&LEG_WORDS).into_iter().map(address).collect::<Result<Vec<_>, _>>()?;
+                once(&mut hops, word, addresses)?;
+            }
+            _ => return Err(format!("{word:?}: expected from, to or hops")),
+        }
+    }
+    let to = to.ok_or("expected to PEER..., the names of peers")?;
+    Ok(OverlayRoute { prefix, from, to, hops: hops.unwrap_or_default() })
+}
+
+/// One name or more.
+fn names<W: AsRef<str>>(words: &mut Words<'_, W>) -> Result<Vec<String>, String> {
+    match words.until(&LEG_WORDS) {
+        names if names.is_empty() => Err("expected a name after to".into()),
+        names => Ok(names.into_iter().map(str::to_owned).collect()),
+    }
+}
+
 fn address(text: &str) -> Result<Ipv4Addr, String> {
     text.parse().map_err(|_| format!("{text:?}: expected an IPv4 address"))
 }
@@ -252,6 +322,35 @@ mod tests {
         assert_eq!(wrong("203.0.113.0/24 192.0.2.2"), "\"192.0.2.2\": expected hops ADDRESS...");
         assert_eq!(wrong("203.0.113.0/24 hops"), "expected an address at the end");
         assert_eq!(wrong("203.0.113.0/24 hops 192.0.2.2 east"), "\"east\": expected an IPv4 address");
+    }
+
+    #[test]
+    fn legs_are_as_many_names_as_stand_there() {
+        let added = |line| serde_json::to_value(multicast_add(&split(line)).expect("a sound route")).expect("JSON");
+        let expected = json!({"group": "239.1.2.3", "source": "10.0.0.2", "from": "p0", "to": ["p1", "B"]});
+        assert_eq!(added("239.1.2.3 source 10.0.0.2 from p0 to p1 B"), expected);
+        assert_eq!(added("239.1.2.3 to p1 B from p0 source 10.0.0.2"), expected);
+        assert_eq!(added("239.1.2.3 from p0 to p1"), json!({"group": "239.1.2.3", "from": "p0", "to": ["p1"]}));
+        let overlay = overlay_add(&split("203.0.113.0/24 to B hops 10.0.0.3 10.0.0.4 from p0")).expect("a sound route");
+        assert_eq!(
+            serde_json::to_value(overlay).expect("JSON"),
+            json!({"prefix": "203.0.113.0/24", "from": "p0", "to": ["B"], "hops": ["10.0.0.3", "10.0.0.4"]})
+        );
+        let del = multicast_del(&split("239.1.2.3 source 10.0.0.2")).expect("a sound route");
+        assert_eq!(del.source, Some([10, 0, 0, 2].into()));
+    }
+
+    #[test]
+    fn what_is_no_route_with_legs_is_told_what_was_expected() {
+        let wrong = |line| multicast_add(&split(line)).expect_err("a broken route was accepted");
+        assert_eq!(wrong("239.1.2.3 to p1"), "expected from NAME, a port or peer");
+        assert_eq!(wrong("239.1.2.3 from p0"), "expected to NAME..., ports and peers");
+        assert_eq!(wrong("239.1.2.3 from p0 to"), "expected a name after to");
+        assert_eq!(wrong("239.1.2.3 via p0"), "\"via\": expected source, from or to");
+        assert_eq!(
+            overlay_add(&split("10.0.0.0/8 to B hops here")).expect_err("wrong"),
+            "\"here\": expected an IPv4 address"
+        );
     }
 
     #[test]

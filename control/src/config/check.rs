@@ -12,6 +12,7 @@ use super::document::Document;
 use super::{Config, DEFAULT_PEER_MTU, POOL_OVERHEAD, Peer};
 use crate::api::peer::PeerFormat;
 use crate::api::route::RouteTarget;
+use crate::legs::{Keyed, ROUTE_LIMIT, wrong_with_multicast, wrong_with_overlay};
 use crate::neighbors::NEIGHBOR_LIMIT;
 use crate::rib::MAX_RECURSION;
 
@@ -25,6 +26,7 @@ pub(super) fn check(document: &Document<'_>, config: &Config) {
     check.routes();
     check.peers();
     check.paths();
+    check.legs();
     check.rules();
 }
 
@@ -278,6 +280,28 @@ impl Check<'_, '_> {
             if !path.hops.iter().any(|hop| peers.contains_key(&hop)) {
                 self.error(&hops, "expected at least one hop that is an address of a [[peer]]");
             }
+        }
+    }
+
+    /// Multicast and overlay routes.
+    fn legs(&self) {
+        let (multicast, overlays) = (&self.config.multicast, &self.config.overlays);
+        let keys = multicast.iter().enumerate().map(|(i, route)| (format!("multicast[{i}].group"), route.key()));
+        self.unique(keys, "a route for this group and source");
+        let keys = overlays.iter().enumerate().map(|(i, route)| (format!("overlay[{i}].prefix"), route.key()));
+        self.unique(keys, "an overlay route to this prefix");
+        for (table, count) in [("multicast", multicast.len()), ("overlay", overlays.len())] {
+            if count > ROUTE_LIMIT {
+                self.error(&format!("{table}[{ROUTE_LIMIT}]"), format!("expected at most {ROUTE_LIMIT} of them"));
+            }
+        }
+        let wrong = multicast.iter().map(|route| wrong_with_multicast(route, self.config)).enumerate();
+        for (index, (key, message)) in wrong.filter_map(|(index, wrong)| Some((index, wrong?))) {
+            self.error(&format!("multicast[{index}].{key}"), message);
+        }
+        let wrong = overlays.iter().map(|route| wrong_with_overlay(route, self.config)).enumerate();
+        for (index, (key, message)) in wrong.filter_map(|(index, wrong)| Some((index, wrong?))) {
+            self.error(&format!("overlay[{index}].{key}"), message);
         }
     }
 

@@ -21,6 +21,8 @@ pub use error::{ConfigError, ConfigErrors};
 pub use rule::{Criteria, RULE_COUNT, RULE_HOLD, RULE_SIZE, RULE_WINDOW, Rule};
 pub use sections::{PEER_MTU, is_name};
 
+use crate::api::multicast::MulticastRoute;
+use crate::api::overlay::OverlayRoute;
 use crate::api::peer::PeerFormat;
 use crate::api::route::Route;
 use crate::paths::HopList;
@@ -55,6 +57,10 @@ pub struct Config {
     pub pool_port: u16,
     /// Static paths, one for a prefix.
     pub paths: Vec<Path>,
+    /// Multicast routes, one for a group and source.
+    pub multicast: Vec<MulticastRoute>,
+    /// Overlay routes, one for a prefix.
+    pub overlays: Vec<OverlayRoute>,
     /// Pooling rules; the first that matches decides.
     pub rules: Vec<Rule>,
 }

@@ -13,6 +13,8 @@ use super::document::{Document, Table, integer};
 use super::rule::{Criteria, RULE_COUNT, RULE_HOLD, RULE_SIZE, RULE_WINDOW};
 use super::{Config, DEFAULT_POOL_PORT, Dataplane, Idle, Memory, Neighbor, Path, Peer, Port, Route, Rule};
 use crate::api::DEFAULT_SOCKET;
+use crate::api::multicast::MulticastRoute;
+use crate::api::overlay::OverlayRoute;
 use crate::api::peer::PeerFormat;
 use crate::api::quantity::{parse_bytes, parse_microseconds};
 use crate::api::route::RouteTarget;
@@ -54,6 +56,8 @@ pub(super) fn read<'t>(document: &Document<'t>, root: &DeTable<'t>) -> Option<Co
     let routes = all(root.tables("route"), route);
     let peers = all(root.tables("peer"), peer);
     let paths = all(root.tables("path"), path);
+    let multicast = all(root.tables("multicast"), multicast);
+    let overlays = all(root.tables("overlay"), overlay);
     let rules = all(root.tables("rule"), rule);
     if ports.as_ref().is_some_and(Vec::is_empty) {
         document.error("port", "missing; expected at least one [[port]]");
@@ -72,6 +76,8 @@ pub(super) fn read<'t>(document: &Document<'t>, root: &DeTable<'t>) -> Option<Co
         peers: peers?,
         pool_port,
         paths: paths?,
+        multicast: multicast?,
+        overlays: overlays?,
         rules: rules?,
     })
 }
@@ -277,6 +283,29 @@ fn path(table: &Table<'_, '_>) -> Option<Path> {
         table.error("hops", message);
     }
     Some(Path { prefix: prefix?, hops: hops? })
+}
+
+fn multicast(table: &Table<'_, '_>) -> Option<MulticastRoute> {
+    let group = table.required_text("group", "a group from 224.0.1.0 to 239.255.255.255", address);
+    let source = table.text("source", ADDRESS, address);
+    let from = table.required_text("from", "the name of a port or peer", |text| Some(text.to_owned()));
+    Some(MulticastRoute { group: group?, source, from: from?, to: legs(table)? })
+}
+
+fn overlay(table: &Table<'_, '_>) -> Option<OverlayRoute> {
+    let prefix = table.required_text("prefix", PREFIX, prefix);
+    let from = table.text("from", "the name of a port or peer", |text| Some(text.to_owned()));
+    let hops = table.texts("hops", ADDRESS, address);
+    Some(OverlayRoute { prefix: prefix?, from, to: legs(table)?, hops })
+}
+
+/// The names of the legs of a route.
+fn legs(table: &Table<'_, '_>) -> Option<Vec<String>> {
+    if table.value("to").is_none() {
+        table.error("to", "missing; expected a list of names such as [\"p1\", \"east\"]");
+        return None;
+    }
+    Some(table.texts("to", "the name of a port or peer", |text| Some(text.to_owned())))
 }
 
 fn rule(table: &Table<'_, '_>) -> Option<Rule> {

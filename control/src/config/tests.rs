@@ -231,7 +231,7 @@ fn what_is_not_toml_is_told_with_its_place() {
 #[test]
 fn unknown_keys_and_tables_are_told_with_the_known_ones() {
     let table = "c.toml:6:2: pools: unknown key; expected one of \
-                 control, dataplane, neighbor, path, peer, pool, port, route, router, rule";
+                 control, dataplane, multicast, neighbor, overlay, path, peer, pool, port, route, router, rule";
     assert_eq!(wrong("[pools]\n"), table);
     let key = "c.toml:7:1: dataplane.core: unknown key; expected one of \
                control_cores, cores, idle, mbufs, memory, memory_mb";
@@ -677,4 +677,40 @@ fn there_are_at_most_so_many_different_windows() {
     assert!(told.ends_with(expected), "{told}");
     let never = "[[rule]]\nname = \"never\"\nmatch = {}\npool = false\n";
     assert!(parse(&format!("{LEAST}{sixteen}{never}"), "c.toml").is_ok(), "it has no window");
+}
+
+#[test]
+fn routes_with_legs_name_ports_and_peers_that_there_are() {
+    const EAST: &str = "[[peer]]\nname = \"east\"\naddress = \"198.51.100.7\"\n";
+    let multicast = |keys: &str| format!("[[multicast]]\n{keys}\n");
+    let config = parse(
+        &format!("{LEAST}{}", multicast("group = \"239.1.2.3\"\nfrom = \"p0\"\nto = [\"east\"]") + EAST),
+        "c.toml",
+    );
+    let config = config.expect("a sound configuration");
+    assert_eq!((config.multicast[0].from.as_str(), config.multicast[0].source), ("p0", None));
+    let overlay = |keys: &str| format!("[[overlay]]\n{keys}\n") + EAST;
+    for (text, expected) in [
+        (
+            multicast("group = \"224.0.0.5\"\nfrom = \"p0\"\nto = [\"p0\"]"),
+            "multicast.group = \"224.0.0.5\": expected a group from 224.0.1.0 to 239.255.255.255",
+        ),
+        (
+            multicast("group = \"239.1.2.3\"\nfrom = \"p0\"\nto = [\"p0\"]"),
+            "multicast.to: \"p0\" is where packets come from: expected another leg",
+        ),
+        (
+            multicast("group = \"239.1.2.3\"\nfrom = \"p0\""),
+            "multicast.to: missing; expected a list of names such as [\"p1\", \"east\"]",
+        ),
+        (
+            multicast("group = \"239.1.2.3\"\nfrom = \"p9\"\nto = [\"p0\"]"),
+            "multicast.from = \"p9\": expected the name of a port or a peer: there is none called \"p9\"",
+        ),
+        (overlay("prefix = \"10.9.0.0/16\"\nto = [\"p0\"]"), "overlay.to: expected peers: \"p0\" is a port"),
+        (overlay("prefix = \"10.9.0.0/16\"\nto = []"), "overlay.to: expected 1 to 32 legs"),
+    ] {
+        let wrong = wrong(&text);
+        assert!(wrong.ends_with(expected), "{wrong}");
+    }
 }

@@ -11,7 +11,9 @@ use super::rule_requests::{added_rule, rule_entry};
 use super::{ChangeError, Router};
 use crate::api::command::Done;
 use crate::api::lookup::{Lookup, LookupResult};
+use crate::api::multicast::{MulticastDel, MulticastList, MulticastRoute, MulticastShow};
 use crate::api::neighbor::{NeighborAdd, NeighborDel, NeighborEntry, NeighborList, NeighborShow, NeighborState};
+use crate::api::overlay::{OverlayDel, OverlayList, OverlayRoute, OverlayShow};
 use crate::api::path::{PathAdd, PathChanged, PathDel, PathList, PathShow};
 use crate::api::peer::{PeerEntry, PeerList, PeerShow, PeerState};
 use crate::api::pool::{PoolReport, PoolShow};
@@ -320,6 +322,30 @@ impl Handler for Client<'_> {
     fn rule_show(&mut self, _: RuleShow) -> Result<RuleList, Refusal> {
         let entry = |(position, (rule, source)): (u32, (&config::Rule, Source))| rule_entry(position, rule, source);
         Ok(RuleList { rules: (0..).zip(self.router.rules.in_force()).map(entry).collect() })
+    }
+
+    fn multicast_add(&mut self, route: MulticastRoute) -> Result<RouteChanged, Refusal> {
+        self.add_multicast(route)
+    }
+
+    fn multicast_del(&mut self, del: MulticastDel) -> Result<Done, Refusal> {
+        self.del_multicast(del)
+    }
+
+    fn multicast_show(&mut self, _: MulticastShow) -> Result<MulticastList, Refusal> {
+        Ok(self.list_multicast())
+    }
+
+    fn overlay_add(&mut self, route: OverlayRoute) -> Result<RouteChanged, Refusal> {
+        self.add_overlay(route)
+    }
+
+    fn overlay_del(&mut self, del: OverlayDel) -> Result<Done, Refusal> {
+        self.del_overlay(del)
+    }
+
+    fn overlay_show(&mut self, _: OverlayShow) -> Result<OverlayList, Refusal> {
+        Ok(self.list_overlays())
     }
 
     fn path_add(&mut self, add: PathAdd) -> Result<PathChanged, Refusal> {

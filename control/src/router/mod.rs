@@ -7,6 +7,7 @@
 mod change;
 mod handler;
 mod hello_packet;
+mod legs;
 mod open_pools;
 mod path_requests;
 mod publication;
@@ -33,10 +34,13 @@ use hashbrown::{HashMap, HashSet};
 use ipnet::Ipv4Net;
 use log::{debug, error, warn};
 
+use crate::api::multicast::MulticastRoute;
+use crate::api::overlay::OverlayRoute;
 use crate::api::port::PortEntry;
 use crate::api::stats::Mempool;
 use crate::config::{self, Config, DEFAULT_PEER_MTU, PEER_MTU};
 use crate::forwarding::{Change, Forwarding};
+use crate::legs as leg_routes;
 use crate::neighbors::{ASKED, Key, Link, NEIGHBOR_LIMIT, Neighbors, RETRY};
 use crate::paths::{Arrangement, Node, PathSource, Reached, keeps_pools};
 use crate::peers::{HELLO_TTL, Identity, Peers};
@@ -103,6 +107,8 @@ pub struct Router {
     /// The paths as workers have them.
     arrangement: Arrangement,
     rules: Rules,
+    multicast: leg_routes::Routes<MulticastRoute>,
+    overlays: leg_routes::Routes<OverlayRoute>,
     publication: Publication,
     published_at: Instant,
     open_pools: OpenPools,
@@ -142,6 +148,7 @@ impl Router {
             neighbours: Arc::default(),
             peers: Arc::default(),
             paths: Arc::default(),
+            legs: Arc::default(),
             rules: Arc::new(compiled(&rules, rate)),
             pool_port: config.pool_port,
             neighbour_timeout: rate.ticks(RETRY * u32::from(ASKED)),
@@ -160,6 +167,8 @@ impl Router {
             peers: Peers::new(identity, largest),
             arrangement: Arrangement::default(),
             rules,
+            multicast: leg_routes::Routes::default(),
+            overlays: leg_routes::Routes::default(),
             publication,
             published_at: now,
             open_pools: OpenPools::default(),
@@ -168,6 +177,7 @@ impl Router {
             config,
         };
         router.peers.configure(router.config.peers.iter().cloned(), now);
+        router.configure_legs();
         let routes = configured_routes(&router.config);
         let paths = router.config.paths.iter().map(|path| (path.prefix, path.hops.clone()));
         let paths = router.forwarding.paths().replacement(PathSource::Config, paths);
@@ -284,6 +294,13 @@ impl Router {
             pools_depend |= !keeps_pools(&state.paths, &paths);
             state.paths = paths;
         }
+        let reaches = |peer: &crate::peers::Peer| self.forwarding.next_hop(peer.config.address).is_some();
+        let alive = |peer| self.peers.is_up(peer, now) && self.peers.get(peer).is_some_and(reaches);
+        let legs = leg_routes::table(&self.multicast, &self.overlays, &self.config, &self.peers, alive);
+        if legs != *state.legs {
+            state.legs = Arc::new(legs);
+            pools_depend = true;
+        }
         if state.pool_port != self.config.pool_port {
             state.pool_port = self.config.pool_port;
             pools_depend = true;
@@ -299,6 +316,12 @@ impl Router {
         self.unreclaimed = true;
         self.wake_workers();
         epoch
+    }
+
+    /// Takes over what the configuration says of multicast and overlay routes.
+    fn configure_legs(&mut self) {
+        self.multicast.configure(&self.config.multicast);
+        self.overlays.configure(&self.config.overlays);
     }
 
     /// A blocked worker has to see what packets that wait for a neighbour, or in pools, depend on.

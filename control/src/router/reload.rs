@@ -1,6 +1,6 @@
 //! A new configuration: the difference to the old one is applied, all of it or nothing.
 //!
-//! Routes, paths, peers, rules, neighbours and the pool port change while packets flow. Ports, cores, memory, the
+//! Routes, paths, multicast and overlay routes, peers, rules, neighbours and the pool port change while packets flow. Ports, cores, memory, the
 //! router's own addresses and the socket are what the process was built around: a file that changes them is refused whole.
 //! What clients changed over the socket stays.
 
@@ -70,6 +70,7 @@ impl Router {
         }
         // Nothing can fail from here on: there is room for the neighbours.
         self.reload_neighbors(&config_before, now);
+        self.configure_legs();
         self.peers.take_changes(now);
         self.publish_rules(rules, set, now);
         Ok(())

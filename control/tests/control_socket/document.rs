@@ -4,7 +4,9 @@
 use carpool_control::api::command::{Command, Method};
 use carpool_control::api::json_rpc::{Code, parse_line};
 use carpool_control::api::lookup::Lookup;
+use carpool_control::api::multicast::{MulticastDel, MulticastRoute, MulticastShow};
 use carpool_control::api::neighbor::{NeighborAdd, NeighborDel, NeighborShow};
+use carpool_control::api::overlay::{OverlayDel, OverlayRoute, OverlayShow};
 use carpool_control::api::path::{PathAdd, PathDel, PathShow};
 use carpool_control::api::peer::PeerShow;
 use carpool_control::api::pool::PoolShow;
@@ -74,6 +76,12 @@ fn every_reply_in_the_document_is_one_that_the_router_gives() {
     check_replies::<RuleShow>();
     check_replies::<PathAdd>();
     check_replies::<PathDel>();
+    check_replies::<MulticastRoute>();
+    check_replies::<MulticastDel>();
+    check_replies::<MulticastShow>();
+    check_replies::<OverlayRoute>();
+    check_replies::<OverlayDel>();
+    check_replies::<OverlayShow>();
     check_replies::<PathShow>();
     check_replies::<PeerShow>();
     check_replies::<PoolShow>();

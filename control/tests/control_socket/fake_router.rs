@@ -7,9 +7,11 @@ use std::thread::{self, JoinHandle};
 
 use carpool_control::api::command::Done;
 use carpool_control::api::lookup::{Lookup, LookupResult};
+use carpool_control::api::multicast::{MulticastDel, MulticastList, MulticastRoute, MulticastShow};
 use carpool_control::api::neighbor::{
     NeighborAdd, NeighborDel, NeighborEntry, NeighborList, NeighborShow, NeighborState,
 };
+use carpool_control::api::overlay::{OverlayDel, OverlayList, OverlayRoute, OverlayShow};
 use carpool_control::api::path::{PathAdd, PathChanged, PathDel, PathEntry, PathHop, PathList, PathShow};
 use carpool_control::api::peer::{PeerList, PeerShow};
 use carpool_control::api::pool::{PoolReport, PoolShow, PoolTotals};
@@ -222,6 +224,30 @@ impl Handler for State {
             source: Source::Socket,
         };
         Ok(RuleList { rules: (0..).zip(&self.rules).map(entry).collect() })
+    }
+
+    fn multicast_add(&mut self, _: MulticastRoute) -> Result<RouteChanged, Refusal> {
+        Ok(RouteChanged { replaced: false })
+    }
+
+    fn multicast_del(&mut self, _: MulticastDel) -> Result<Done, Refusal> {
+        Ok(Done {})
+    }
+
+    fn multicast_show(&mut self, _: MulticastShow) -> Result<MulticastList, Refusal> {
+        Ok(MulticastList { multicast: vec![] })
+    }
+
+    fn overlay_add(&mut self, _: OverlayRoute) -> Result<RouteChanged, Refusal> {
+        Ok(RouteChanged { replaced: false })
+    }
+
+    fn overlay_del(&mut self, _: OverlayDel) -> Result<Done, Refusal> {
+        Ok(Done {})
+    }
+
+    fn overlay_show(&mut self, _: OverlayShow) -> Result<OverlayList, Refusal> {
+        Ok(OverlayList { overlays: vec![] })
     }
 
     fn path_add(&mut self, path: PathAdd) -> Result<PathChanged, Refusal> {

@@ -7,10 +7,11 @@
     deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable)
 )]
 
+use super::readdress::RowSet;
 use super::wire::PooledPacket;
 use crate::packet::{Buffer, BufferSource};
 
-/// What came of a pooled packet: the sum is its number of rows.
+/// What came of a pooled packet: the sum is the number of rows that were to be taken out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Depooled {
     /// Packets taken out.
@@ -26,10 +27,25 @@ pub fn depool<S: BufferSource>(
     packet: &PooledPacket<'_>,
     source: &mut S,
     headroom: usize,
+    emit: impl FnMut(S::Buffer),
+) -> Depooled {
+    depool_others(packet, &RowSet::default(), source, headroom, emit)
+}
+
+/// The same for all rows but those in `except`.
+#[inline]
+pub fn depool_others<S: BufferSource>(
+    packet: &PooledPacket<'_>,
+    except: &RowSet,
+    source: &mut S,
+    headroom: usize,
     mut emit: impl FnMut(S::Buffer),
 ) -> Depooled {
     let mut depooled = Depooled::default();
-    for (_, bytes) in packet.rows() {
+    for (at, (_, bytes)) in (0u8..).zip(packet.rows()) {
+        if except.contains(at) {
+            continue;
+        }
         match copy_out(bytes, source, headroom) {
             Some(buffer) => {
                 depooled.extracted += 1;

@@ -12,7 +12,7 @@ use super::layout::{Layout, Room};
 use super::open_pools::{OpenPools, PoolKey, Slot};
 use super::pool_buffer::{Flushed, PoolBuffer, Refused};
 use super::pooler_counters::{FlushReason, PoolerCounters, Unstaged};
-use super::ride::Ride;
+use super::ride::{LoneRide, Ride};
 use super::window::WindowQueues;
 use crate::arch::{Tick, TickSpan};
 use crate::fib::PeerIndex;
@@ -149,6 +149,11 @@ impl<B: Buffer> PacketPooler<B> {
                 self.after_joining(slot, ride, now, out);
                 Staged::Taken
             }
+            // Between overlay nodes nothing goes by itself.
+            Err((packet, _)) if ride.path.trunk.is_overlay() => {
+                self.send_alone(packet, &ride.alone(), now, out);
+                Staged::Taken
+            }
             Err((packet, reason)) => self.hand_on(packet, reason, out),
         }
     }
@@ -173,6 +178,46 @@ impl<B: Buffer> PacketPooler<B> {
                 self.flush(slot, FlushReason::Order, now, out);
             }
         }
+    }
+
+    /// Sends a packet between overlay nodes at once, inside a pooled packet of its own, after those of its flow that
+    /// wait. For a fragment, call [`pass_fragment`](PacketPooler::pass_fragment) first. It is at most as long as
+    /// [`PeerPath::longest_alone`](super::PeerPath::longest_alone) says.
+    pub fn send_alone<M: PoolSink<Buffer = B>>(&mut self, packet: B, ride: &LoneRide<'_>, now: Tick, out: &mut M) {
+        self.pass(ride.flow, now, out);
+        self.counters.staged += 1;
+        let port_offset = self.port_offset(ride.key);
+        let Some(sequence) = self.next_sequence(ride.addressee, ride.key.bucket()) else {
+            self.counters.broken += 1;
+            return out.free(packet);
+        };
+        match PoolBuffer::alone(packet, ride, port_offset).flush(sequence) {
+            Some(Flushed::Pooled { packet, rows, bytes_in }) => {
+                self.counters.count_pooled(FlushReason::Count, rows, bytes_in, packet.len());
+                out.pooled(packet, ride.addressee, rows);
+            }
+            Some(Flushed::Lone(packet) | Flushed::Broken(packet)) => {
+                self.counters.broken += 1;
+                out.free(packet);
+            }
+            None => {}
+        }
+    }
+
+    /// The next sequence number to a peer in a flow bucket, to be moved on by who uses it. None beyond the limits.
+    pub fn next_sequence(&mut self, peer: PeerIndex, bucket: u8) -> Option<&mut u32> {
+        let flow = peer.index() * usize::from(self.limits.buckets) + usize::from(bucket);
+        self.sequences.get_mut(flow)
+    }
+
+    /// Which of our source ports pools with this key use, counted from the peer's first.
+    fn port_offset(&self, key: PoolKey) -> u16 {
+        self.first_port_offset().wrapping_add(u16::from(key.bucket()))
+    }
+
+    /// The source port of the first flow bucket, counted from the peer's first.
+    pub fn first_port_offset(&self) -> u16 {
+        self.limits.worker.wrapping_mul(u16::from(self.limits.buckets))
     }
 
     /// Flushes the pools whose window has ended, but for those that still lack packets their rule requires: these have the
@@ -302,13 +347,12 @@ impl<B: Buffer> PacketPooler<B> {
             return Err((packet, Unstaged::BeyondLimits));
         }
         let Some(slot) = self.open.open(ride.key) else { return Err((packet, Unstaged::PoolTableFull)) };
+        let port_offset = self.port_offset(ride.key);
         let is_queued = self.windows.push(slot, ride.rule.window, now);
         let (Some(pool), true) = (self.pools.get_mut(slot.index()), is_queued) else {
             self.open.close(ride.key);
             return Err((packet, Unstaged::PoolTableFull));
         };
-        let first_bucket = self.limits.worker.wrapping_mul(u16::from(self.limits.buckets));
-        let port_offset = first_bucket.wrapping_add(u16::from(ride.key.bucket()));
         *pool = PoolBuffer::open(packet, ride, layout, port_offset, now);
         let window = ride.rule.window;
         if ride.rule.adaptive && window > TickSpan(0) && !self.company.opens(ride.key, window, now) {

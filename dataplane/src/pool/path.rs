@@ -43,6 +43,8 @@ pub struct Trunk {
     nodes: [NodeNumber; MAX_HOPS],
     /// Bit n: node n, counted from 0, is equipped and alive.
     equipped: u16,
+    /// Its nodes are overlay nodes: between two of them is a network that knows nothing of this path.
+    is_overlay: bool,
 }
 
 impl Trunk {
@@ -54,7 +56,20 @@ impl Trunk {
         }
         let known = all.iter().take_while(|node| **node != 0).count();
         let within = if known == MAX_HOPS { u16::MAX } else { (1 << known) - 1 };
-        Trunk { nodes: all, equipped: equipped & within }
+        Trunk { nodes: all, equipped: equipped & within, is_overlay: false }
+    }
+
+    /// The path over these overlay nodes. A pooled packet on it is addressed to the first of them, and by each to the next;
+    /// the TTLs of its rows count overlay nodes. It leaves with one row where that is all there is, never as its only
+    /// packet: the network between need not know the way to that packet's destination.
+    pub fn overlay(nodes: &[NodeNumber]) -> Trunk {
+        Trunk { is_overlay: true, ..Trunk::new(nodes, u16::MAX) }
+    }
+
+    /// Whether the nodes are overlay nodes.
+    #[inline(always)]
+    pub fn is_overlay(&self) -> bool {
+        self.is_overlay
     }
 
     /// How many nodes from the first on are the same in both.

@@ -1,11 +1,11 @@
 //! One open pool: its first packet alone, then a buffer that packets are copied into, each where the pool's layout has
 //! it.
 
-use super::layout::{Layout, OuterHeader, Room};
+use super::layout::{self, Layout, OuterHeader, Room};
 use super::open_pools::PoolKey;
-use super::path::{SharedHops, Trunk};
+use super::path::Trunk;
 use super::representation::Lone;
-use super::ride::Ride;
+use super::ride::{LoneRide, Ride};
 use crate::arch::{Tick, TickSpan};
 use crate::fib::PeerIndex;
 use crate::packet::{Buffer, BufferSource};
@@ -98,6 +98,18 @@ impl<B: Buffer> PoolBuffer<B> {
         }
     }
 
+    /// A pool of a single packet that nothing joins, to be flushed at once.
+    pub(super) fn alone(packet: B, ride: &LoneRide<'_>, port_offset: u16) -> PoolBuffer<B> {
+        PoolBuffer {
+            buffer: Some(packet),
+            trunk: ride.path.trunk,
+            addressee: ride.addressee,
+            key: ride.key,
+            outer: OuterHeader::of_class(ride.peer, ride.key, port_offset),
+            ..PoolBuffer::vacant()
+        }
+    }
+
     /// The pool's key.
     #[inline(always)]
     pub(super) fn key(&self) -> PoolKey {
@@ -111,20 +123,13 @@ impl<B: Buffer> PoolBuffer<B> {
     }
 
     /// The TTL of the row of a packet with this ride; 0 where nobody would take it out in time: no equipped node is in
-    /// reach, or all that is in the pool comes out at an addressee that is not the packet's. What shares the whole path
-    /// goes to the addressee with the trunk, whichever way its own path would have taken there.
+    /// reach, or all that is in the pool comes out at an addressee that is not the packet's.
     #[inline(always)]
     pub(super) fn index_ttl(&self, ride: &Ride<'_>) -> u8 {
-        match ride.rule.shared_hops {
-            _ if !self.layout.has_ttls() => {
-                if ride.addressee == self.addressee {
-                    self.trunk.distance()
-                } else {
-                    0
-                }
-            }
-            SharedHops::WholePath => self.trunk.distance(),
-            SharedHops::AtLeast(_) => self.trunk.index_ttl(&ride.path.trunk),
+        match self.layout.has_ttls() {
+            true => self.trunk.index_ttl(&ride.path.trunk),
+            false if ride.addressee == self.addressee => self.trunk.distance(),
+            false => 0,
         }
     }
 
@@ -276,11 +281,19 @@ impl<B: Buffer> PoolBuffer<B> {
     /// Ends the pool; a pooled packet takes `sequence` and moves it on by one. None where no pool is open here.
     pub(super) fn flush(&mut self, sequence: &mut u32) -> Option<Flushed<B>> {
         let mut packet = self.buffer.take()?;
-        if !self.is_shared {
+        if !self.is_shared && !self.trunk.is_overlay() {
             return Some(Flushed::Lone(packet));
         }
         let number = *sequence;
         *sequence = number.wrapping_add(1);
+        if !self.is_shared {
+            // Between overlay nodes nothing goes by itself.
+            let bytes_in = packet.len() as u16;
+            return match layout::wrap(&mut packet, &self.outer, self.trunk.distance(), number) {
+                Some(()) => Some(Flushed::Pooled { packet, rows: 1, bytes_in }),
+                None => Some(Flushed::Broken(packet)),
+            };
+        }
         match self.layout.complete(&mut packet, &self.outer, number) {
             Some(()) => Some(Flushed::Pooled { packet, rows: self.layout.rows(), bytes_in: self.layout.bytes_in() }),
             None => Some(Flushed::Broken(packet)),

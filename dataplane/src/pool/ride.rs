@@ -7,11 +7,13 @@
 use std::net::IpAddr;
 
 use super::hello::Capabilities;
+use super::layout::outer_length;
 use super::open_pools::PoolKey;
 use super::path::PoolPath;
 use super::representation::Format;
 use super::rule::Rule;
 use super::stream_detector::StreamFields;
+use super::wire::{self, ROW_LEN};
 use crate::fib::PeerIndex;
 
 /// How pooled packets get to a peer.
@@ -36,6 +38,30 @@ pub struct PeerPath {
     pub format: Format,
     /// What it says that it takes.
     pub capabilities: Capabilities,
+}
+
+impl PeerPath {
+    /// The longest packet that gets there inside a pooled packet which carries nothing else, in bytes.
+    #[inline(always)]
+    pub fn longest_alone(&self) -> u16 {
+        outer_length(self.source, self.addressee)
+            .map_or(0, |outer| self.mtu.saturating_sub(outer + (wire::HEADER_LEN + ROW_LEN) as u16))
+    }
+}
+
+/// The ride of a packet between overlay nodes that shares with nobody.
+#[derive(Clone, Copy, Debug)]
+pub struct LoneRide<'a> {
+    /// Of its class and flow bucket; the rest of it does not matter.
+    pub key: PoolKey,
+    /// The path that it is on.
+    pub path: &'a PoolPath,
+    /// The peer that it goes to.
+    pub addressee: PeerIndex,
+    /// How pooled packets get to that peer.
+    pub peer: &'a PeerPath,
+    /// Hash of its flow.
+    pub flow: u32,
 }
 
 /// A stream packet's ride.
@@ -68,5 +94,10 @@ impl<'a> Ride<'a> {
         fields: &StreamFields,
     ) -> Ride<'a> {
         Ride { key, path, addressee, peer, rule, flow: fields.flow, pair: fields.pair }
+    }
+
+    /// The same, alone.
+    pub(super) fn alone(&self) -> LoneRide<'a> {
+        LoneRide { key: self.key, path: self.path, addressee: self.addressee, peer: self.peer, flow: self.flow }
     }
 }

@@ -50,6 +50,10 @@ pub enum Passed {
 pub fn pass(packet: &mut [u8], port: u16, zero_checksum: ZeroChecksum, take: impl FnMut(&[u8])) -> Passed {
     let Some((outer, pooled)) = open(packet, port, zero_checksum) else { return Passed::Untouched };
     let hops = hops_since(pooled.header().outer_ttl, outer.ttl);
+    if pooled.header().is_overlay() {
+        // Its TTLs count overlay nodes, and this is none.
+        return Passed::Untouched;
+    }
     if !pooled.index().any(|row| is_due(&row, hops)) {
         return match count_down(packet, &outer, hops) {
             Some(length) => Passed::Onward { length, taken: 0 },

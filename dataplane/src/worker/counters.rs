@@ -50,6 +50,10 @@ counters! {
     CreatedPooled = "created_pooled",
     /// Packets taken out of pooled packets.
     CreatedExtracted = "created_extracted",
+    /// Copies for legs of multicast and overlay routes; the last leg takes the packet itself.
+    CreatedReplicas = "created_replicas",
+    /// Pooled packets begun with rows for the next overlay node.
+    CreatedReaddressed = "created_readdressed",
     /// Packets that the control thread handed down: ARP requests, neighbour solicitations, hellos.
     CreatedControl = "created_control",
     /// Packets copied into a pooled packet.
@@ -124,6 +128,8 @@ counters! {
     TransitRows = "pool_transit_rows",
     /// Pooled packets in transit that ended here, because every packet in them was taken out.
     TransitEnded = "pool_transit_ended",
+    /// Packets that went on to the next overlay node without being taken out.
+    RowsReaddressed = "rows_readdressed",
     /// Messages to the control thread that found its ring full.
     EventsLost = "events_lost",
     /// Iterations of the worker's loop.
@@ -176,6 +182,8 @@ impl Counters {
             Counter::CreatedFragments,
             Counter::CreatedPooled,
             Counter::CreatedExtracted,
+            Counter::CreatedReplicas,
+            Counter::CreatedReaddressed,
             Counter::CreatedControl,
         ]);
         let absorbed = sum(&[

@@ -5,7 +5,7 @@ use arrayvec::ArrayVec;
 use crate::dpdk::{HEADROOM, Mbuf, Nic};
 use crate::packet::ecn::{CE, mark_congestion};
 use crate::pool::Format;
-use crate::pool::packet_depooler::depool;
+use crate::pool::packet_depooler::depool_others;
 use crate::pool::pooled_packet_detector::{Detection, PooledDrop};
 use crate::pool::wire::WireError;
 
@@ -34,10 +34,11 @@ impl<N: Nic> Stages<N> {
                     return self.out.drop(packet.mbuf, Drop::PoolNesting);
                 }
                 self.peers.received(peer, moment.state, src_port, pooled.header().sequence, pooled.header().count);
-                let origin = packet.origin.deeper();
+                let readdressed = self.readdress_rows(&pooled, packet.mbuf.bytes(), packet.origin.depth, peer, moment);
+                let origin = packet.origin.deeper(Some(peer));
                 let congested = packet.header.ecn() == CE;
                 let (reentry, out) = (&mut self.reentry, &mut self.out);
-                let depooled = depool(&pooled, &mut self.mempool, HEADROOM, |inner| {
+                let depooled = depool_others(&pooled, &readdressed, &mut self.mempool, HEADROOM, |inner| {
                     re_enter(inner, origin, congested, reentry, out);
                 });
                 let counters = &mut self.out.counters;

@@ -21,19 +21,26 @@ const MORE_FRAGMENTS: u16 = 0x2000;
 impl<N: Nic> Stages<N> {
     /// Sends a packet, whose TTL is decremented, in fragments of at most `mtu` bytes. All of them or none.
     pub(super) fn fragment(&mut self, packet: Packet, entry: Entry, mtu: u16, moment: &Moment<'_>) {
+        let destination = packet.header.dst;
+        for fragment in self.fragments(packet, mtu).into_iter().flatten() {
+            self.out.send(fragment, entry.adjacency, destination, moment);
+        }
+    }
+
+    /// The fragments of a packet, which is gone then. None: it could not be cut, and was dropped.
+    pub(super) fn fragments(&mut self, packet: Packet, mtu: u16) -> Option<ArrayVec<Mbuf, MAX_FRAGMENTS>> {
         let mut fragments: ArrayVec<Mbuf, MAX_FRAGMENTS> = ArrayVec::new();
         if self.cut(&packet, mtu, &mut fragments).is_none() {
             for fragment in fragments {
                 self.mempool.free(fragment);
             }
-            return self.out.drop(packet.mbuf, Drop::FragmentationFailed);
+            self.out.drop(packet.mbuf, Drop::FragmentationFailed);
+            return None;
         }
         self.out.counters.add(Counter::CreatedFragments, fragments.len() as u64);
         self.out.counters.add(Counter::AbsorbedFragmented, 1);
         self.mempool.free(packet.mbuf);
-        for fragment in fragments {
-            self.out.send(fragment, entry.adjacency, packet.header.dst, moment);
-        }
+        Some(fragments)
     }
 
     fn cut(&mut self, packet: &Packet, mtu: u16, fragments: &mut ArrayVec<Mbuf, MAX_FRAGMENTS>) -> Option<()> {

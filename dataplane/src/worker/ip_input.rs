@@ -62,6 +62,12 @@ impl<N: Nic> Stages<N> {
         if entry.adjacency != Adjacency::Local {
             self.take_up_reentry(depth, moment);
         }
+        if packet.header.dst.is_multicast() {
+            return self.multicast_input(packet, moment);
+        }
+        if let Some(route) = self.overlay_route(&packet, entry, moment) {
+            return self.overlay_input(packet, route, moment);
+        }
         match entry.adjacency {
             Adjacency::Connected { .. } | Adjacency::Via { .. } => self.forward(packet, entry, moment),
             Adjacency::Local => self.local_input(packet, moment),
@@ -109,8 +115,7 @@ fn validate(mbuf: &mut Mbuf, origin: Origin) -> Result<Ipv4Header, Drop> {
     }
     match destination_class(header.dst) {
         DestinationClass::Unicast if origin.link_broadcast => Err(Drop::LinkBroadcast),
-        DestinationClass::Unicast => Ok(header),
-        DestinationClass::Multicast => Err(Drop::NoMulticastRoute),
+        DestinationClass::Unicast | DestinationClass::Multicast => Ok(header),
         DestinationClass::LimitedBroadcast | DestinationClass::Martian => Err(Drop::MartianDestination),
     }
 }

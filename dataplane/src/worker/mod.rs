@@ -2,7 +2,8 @@
 //!
 //! [`Worker::iterate`] is that life from top to bottom; each stage is a file of its own: `ethernet_input` and
 //! `arp_input`, `ip_input`, then `local_input`, `depool_input` and `simplemux_input` for what is ours, `forward`,
-//! `transit_input`, `pooling` and `fragment` for what goes on, `output` and `neighbour_queue` for the way out. IPv6 packets have the same life: where
+//! `transit_input`, `pooling` and `fragment` for what goes on, `multicast_input`, `overlay_input` and `legs` for what goes
+//! several ways, `output` and `neighbour_queue` for the way out. IPv6 packets have the same life: where
 //! a stage does something else with them, there is one beside it with a 6 in its name, and `nd_input` is to them what
 //! `arp_input` is. What workers share with the control thread is in `router_state` (published), `event` (rings) and
 //! `counters`.
@@ -22,13 +23,17 @@ mod icmp_error;
 mod ip6_input;
 mod ip_input;
 mod iteration;
+mod leg_table;
+mod legs;
 mod local6_input;
 mod local_input;
 mod moment;
+mod multicast_input;
 mod nd_input;
 mod neighbour_queue;
 mod origin;
 mod output;
+mod overlay_input;
 mod peer_traffic;
 mod pooling;
 mod reentry;
@@ -43,6 +48,7 @@ pub use counters::{Counter, Counters, SharedCounters};
 pub use drop::Drop;
 pub use event::{CONTROL_BYTES, Event, HELLO_BYTES, Inject, InjectTarget, OpenPoolSample};
 pub use iteration::{Idle, Worker, WorkerOptions};
+pub use leg_table::{Ingress, Leg, LegRoute, LegTable, MAX_LEGS, PeerLeg};
 pub use peer_traffic::PeerReceived;
 pub use router_state::{Peer, PeerTable, PortAddress, PortAddress6, PortState, RouterState};
 pub use shared::{Bell, WorkerShared};

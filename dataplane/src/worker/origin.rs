@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::dpdk::Mbuf;
-use crate::fib::{Neighbour, NeighbourTable, PortIndex};
+use crate::fib::{Neighbour, NeighbourTable, PeerIndex, PortIndex};
 use crate::packet::ethernet::EtherType;
 use crate::packet::ipv4::{Ipv4Header, PROTOCOL_UDP};
 use crate::packet::ipv6::{self, Ipv6Header};
@@ -41,6 +41,8 @@ pub(super) struct Origin {
     pub port: PortIndex,
     /// It came in a broadcast or multicast frame.
     pub link_broadcast: bool,
+    /// The peer that sent the pooled packet it was taken out of; None where it was received as itself.
+    pub peer: Option<PeerIndex>,
     /// How many pooled packets it has been taken out of.
     pub depth: u8,
     /// What it is to be read as.
@@ -48,10 +50,10 @@ pub(super) struct Origin {
 }
 
 impl Origin {
-    /// The origin of what was inside a pooled packet of this one.
+    /// The origin of what was inside a pooled packet of this one, which `peer` sent.
     #[inline(always)]
-    pub fn deeper(self) -> Origin {
-        Origin { depth: self.depth.saturating_add(1), ..self }
+    pub fn deeper(self, peer: Option<PeerIndex>) -> Origin {
+        Origin { peer, depth: self.depth.saturating_add(1), ..self }
     }
 }
 

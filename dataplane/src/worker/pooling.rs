@@ -16,10 +16,10 @@ use super::output::Output;
 use super::stages::Stages;
 
 /// Where the pooler's memory comes from and where its packets go: the worker's mempool and its way out.
-struct PoolExit<'a, N> {
-    out: &'a mut Output<N>,
-    mempool: &'a mut MempoolCache,
-    moment: &'a Moment<'a>,
+pub(super) struct PoolExit<'a, N> {
+    pub out: &'a mut Output<N>,
+    pub mempool: &'a mut MempoolCache,
+    pub moment: &'a Moment<'a>,
 }
 
 impl<N> BufferSource for PoolExit<'_, N> {

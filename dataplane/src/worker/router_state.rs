@@ -15,6 +15,8 @@ use crate::pool::path::PoolPath;
 use crate::pool::pooled_packet_detector::ZeroChecksum;
 use crate::pool::{PeerPath, RuleSet};
 
+use super::leg_table::LegTable;
+
 /// One of this router's IPv4 addresses on a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PortAddress {
@@ -139,6 +141,8 @@ pub struct RouterState {
     pub peers: Arc<PeerTable>,
     /// The paths that packets are pooled on, by [`PathIndex`].
     pub paths: Arc<[PoolPath]>,
+    /// Routes with legs: multicast groups, and prefixes behind overlays.
+    pub legs: Arc<LegTable>,
     /// Which packets are pooled, and how.
     pub rules: Arc<RuleSet>,
     /// The UDP port that pooled packets come to.

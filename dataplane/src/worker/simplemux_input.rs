@@ -37,7 +37,7 @@ impl<N: Nic> Stages<N> {
         }
         let datagram = received.datagram;
         self.peers.received_unnumbered(received.peer, moment.state, datagram.count());
-        let (origin, congested) = (packet.origin.deeper(), packet.header.ecn() == CE);
+        let (origin, congested) = (packet.origin.deeper(Some(received.peer)), packet.header.ecn() == CE);
         let (mut no_buffer, mut unsupported) = (0, 0);
         for entry in datagram.entries() {
             match entry {

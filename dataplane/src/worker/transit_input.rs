@@ -34,12 +34,14 @@ impl<N: Nic> Stages<N> {
     #[inline(never)]
     pub(super) fn transit_input<H: Header>(&mut self, mut packet: Packet<H>, moment: &Moment<'_>) -> Option<Packet<H>> {
         let peers = &moment.state.peers;
-        let peer = peers.find(packet.header.src()).and_then(|index| peers.get(index));
-        let Some(peer) = peer.filter(|peer| peer.path.format == Format::Native) else { return Some(packet) };
+        let peer = peers.find(packet.header.src()).and_then(|index| Some((index, peers.get(index)?)));
+        let Some((index, peer)) = peer.filter(|(_, peer)| peer.path.format == Format::Native) else {
+            return Some(packet);
+        };
         if usize::from(packet.origin.depth) >= MAX_DEPTH {
             return Some(packet);
         }
-        let (origin, congested) = (packet.origin.deeper(), packet.header.ecn() == CE);
+        let (origin, congested) = (packet.origin.deeper(Some(index)), packet.header.ecn() == CE);
         let (mempool, reentry, out) = (&mut self.mempool, &mut self.reentry, &mut self.out);
         let mut no_buffer = 0;
         let passed =

@@ -2,7 +2,7 @@
 
 use std::{fs, process::Command, process::Output};
 
-use carpool_tests::{lab::Alone, report::Report};
+use carpool_tests::{lab::Alone, report::Report, scenarios};
 
 fn demo(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_carpool-demo")).args(arguments).output().expect("carpool-demo starts")
@@ -28,6 +28,19 @@ fn the_demo_ends_with_one_line_of_json_and_exits_with_success() {
     for key in ["\"sent\":", "\"delivered\":", "\"identical\":true", "\"in_order\":true", "\"transit_packets\":"] {
         assert!(printed.contains(key), "{key} in {printed}");
     }
+}
+
+#[test]
+fn scenarios_of_their_own_networks_end_with_one_line_of_json_as_well() {
+    let output = demo(&["multicast", "--json", "--duration", "1"]);
+    let (printed, said) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{}: {said}{printed}", output.status);
+    assert_eq!(printed.lines().count(), 1, "stdout carries the result alone: {printed}");
+    let report: scenarios::multicast::Report = serde_json::from_str(printed.trim()).expect("the line parses");
+    assert!(report.succeeded(), "{report:?}");
+    let refused = demo(&["overlay", "--keep"]);
+    assert!(!refused.status.success());
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("--keep"), "it says what it cannot do");
 }
 
 #[test]
@@ -58,5 +71,8 @@ fn an_unknown_scenario_is_refused_in_one_sentence_that_names_those_there_are() {
     let output = demo(&["video"]);
     assert_eq!(output.status.code(), Some(2));
     let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(said.trim(), "carpool-demo: there is no scenario \"video\"; there are: voice, plain, branch");
+    assert_eq!(
+        said.trim(),
+        "carpool-demo: there is no scenario \"video\"; there are: voice, plain, branch, multicast, overlay"
+    );
 }

@@ -2,6 +2,7 @@
 //!
 //! A file per feature, as in [`crate::api`]. The text of a reply depends on nothing but the reply.
 
+mod legs;
 mod lookup;
 mod neighbor;
 mod path;

@@ -13,7 +13,8 @@ mod native;
 mod outer_header;
 mod simplemux;
 
-pub(super) use outer_header::OuterHeader;
+pub(super) use native::wrap;
+pub(super) use outer_header::{OuterHeader, length as outer_length};
 
 use self::native::NativeRows;
 use self::simplemux::SimplemuxEntries;
@@ -55,6 +56,11 @@ impl Layout {
     pub(super) fn open(ride: &Ride<'_>, length: usize, room: u16) -> Option<Layout> {
         let outer_length = outer_header::length(ride.peer.source, ride.peer.addressee)?;
         let mtu = ride.peer.mtu.min(ride.rule.path_mtu.unwrap_or(u16::MAX));
+        if ride.path.trunk.is_overlay() {
+            // Overlay nodes readdress rows that they can read.
+            let rows = NativeRows::open(length, outer_length, mtu, ride.rule.max_count, ride.rule.lone, room)?;
+            return Some(Layout::Native(rows.between_overlay_nodes()));
+        }
         match (ride.peer.format, ride.rule.index, ride.rule.representation) {
             (Format::Simplemux(flavour), _, _) => {
                 // The format is for IPv4 inside of IPv4.

@@ -9,8 +9,8 @@
 )]
 
 use super::super::representation::Lone;
-use super::super::wire::{self, Kind, PoolHeader, ROW_LEN, Row, RowType};
-use super::outer_header::OuterHeader;
+use super::super::wire::{self, Kind, OVERLAY, PoolHeader, ROW_LEN, Row, RowType};
+use super::outer_header::{self, OuterHeader};
 use super::{Room, SHORTEST};
 use crate::packet::checksum::copy_and_sum;
 use crate::packet::{Buffer, Sum};
@@ -30,12 +30,22 @@ pub(in crate::pool) struct NativeRows {
     data_length: u16,
     /// Sum of rows and data.
     sum: Sum,
+    /// Flags of kind 0.
+    template: u8,
 }
 
 impl NativeRows {
     /// Of a place where no pool is open: no room.
-    pub(super) const NONE: NativeRows =
-        NativeRows { front: 0, limit: 0, longest_first: 0, max_rows: 0, rows: 0, data_length: 0, sum: Sum::ZERO };
+    pub(super) const NONE: NativeRows = NativeRows {
+        front: 0,
+        limit: 0,
+        longest_first: 0,
+        max_rows: 0,
+        rows: 0,
+        data_length: 0,
+        sum: Sum::ZERO,
+        template: 0,
+    };
 
     /// A pool whose packets may have `mtu` bytes, of which `outer_length` are IP and UDP headers, and `max_count` rows, in
     /// buffers that hold `room` bytes, with one packet of `length` bytes. None where that leaves no room for another one,
@@ -67,8 +77,14 @@ impl NativeRows {
         };
         let data_length = u16::try_from(length).ok()?;
         let (limit, longest_first, max_rows) = (limit as u16, longest_first as u16, rows as u8);
-        let pool = NativeRows { front, limit, longest_first, max_rows, rows: 1, data_length, sum: Sum::ZERO };
+        let pool =
+            NativeRows { front, limit, longest_first, max_rows, rows: 1, data_length, sum: Sum::ZERO, template: 0 };
         pool.can_open(length).then_some(pool)
+    }
+
+    /// The same pool, its rows' TTLs counting overlay nodes.
+    pub(super) fn between_overlay_nodes(self) -> NativeRows {
+        NativeRows { template: OVERLAY, ..self }
     }
 
     #[inline(always)]
@@ -148,7 +164,8 @@ impl NativeRows {
         let outer_length = front.checked_sub(wire::HEADER_LEN)?;
         let (ip_udp, behind) = bytes.get_mut(unused..)?.split_at_mut_checked(outer_length)?;
         let pool = behind.first_chunk_mut::<{ wire::HEADER_LEN }>()?;
-        PoolHeader { kind: Kind::Pooled, count: self.rows, outer_ttl: outer.ttl, template: 0, sequence }.write(pool);
+        let template = self.template;
+        PoolHeader { kind: Kind::Pooled, count: self.rows, outer_ttl: outer.ttl, template, sequence }.write(pool);
         let length = (wire::HEADER_LEN + index_length) as u16;
         // The pool header is of even length, so what is behind it keeps its place in the words.
         outer.write(self.data_length.checked_add(length)?, || Sum::of(pool).add(self.sum), ip_udp)?;
@@ -160,6 +177,24 @@ impl NativeRows {
 #[inline(always)]
 fn row_type(packet: &[u8]) -> RowType {
     if matches!(packet.first(), Some(0x60..=0x6f)) { RowType::WholeIpv6 } else { RowType::WholeIpv4 }
+}
+
+/// Makes a packet between overlay nodes a pooled packet with a single row, in the buffer that it is in: row and headers go
+/// in front of it. None, and the buffer's bytes mean nothing, where there is no room for them.
+pub(in crate::pool) fn wrap<B: Buffer>(packet: &mut B, outer: &OuterHeader, ttl: u8, sequence: u32) -> Option<()> {
+    let length = u16::try_from(packet.len()).ok()?;
+    let row_type = row_type(packet.bytes());
+    let packet_sum = if outer.with_checksum { Sum::of(packet.bytes()) } else { Sum::ZERO };
+    let outer_length = usize::from(outer_header::length(outer.source, outer.destination)?);
+    let front = packet.prepend(outer_length + wire::HEADER_LEN + ROW_LEN)?;
+    let (ip_udp, behind) = front.split_at_mut_checked(outer_length)?;
+    let (pool, row) = behind.split_first_chunk_mut::<{ wire::HEADER_LEN }>()?;
+    let row = row.first_chunk_mut::<ROW_LEN>()?;
+    Row { start: 0, length, ttl, row_type }.write(row);
+    PoolHeader { kind: Kind::Pooled, count: 1, outer_ttl: outer.ttl, template: OVERLAY, sequence }.write(pool);
+    // Header and row are of even length: the packet keeps its place in the words.
+    let sum = || Sum::of(pool).add(Sum::of(row)).add(packet_sum);
+    outer.write(length.checked_add((wire::HEADER_LEN + ROW_LEN) as u16)?, sum, ip_udp)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::super::open_pools::PoolKey;
-use super::super::ride::Ride;
+use super::super::ride::{PeerPath, Ride};
 use crate::packet::Sum;
 use crate::packet::ipv4::{self, Ipv4Header, PROTOCOL_UDP};
 use crate::packet::ipv6::{self, Ipv6Header};
@@ -16,7 +16,7 @@ pub(super) const LENGTH_IPV4: usize = ipv4::MIN_HEADER_LEN + udp::HEADER_LEN;
 
 /// Outer IP header and UDP header, in bytes. None where the addresses are of different families.
 #[inline]
-pub(super) const fn length(source: IpAddr, destination: IpAddr) -> Option<u16> {
+pub(in crate::pool) const fn length(source: IpAddr, destination: IpAddr) -> Option<u16> {
     match (source, destination) {
         (IpAddr::V4(_), IpAddr::V4(_)) => Some(LENGTH_IPV4 as u16),
         (IpAddr::V6(_), IpAddr::V6(_)) => Some((ipv6::HEADER_LEN + udp::HEADER_LEN) as u16),
@@ -59,25 +59,37 @@ impl OuterHeader {
     /// peer's format has a port for itself, at both ends.
     #[inline]
     pub(in crate::pool) fn new(ride: &Ride<'_>, port_offset: u16) -> OuterHeader {
-        let (source_port, destination_port) = match ride.peer.format.port() {
+        OuterHeader::of_class(ride.peer, ride.key, port_offset)
+    }
+
+    /// The same for a pool with this key to a peer.
+    #[inline]
+    pub(in crate::pool) fn of_class(peer: &PeerPath, key: PoolKey, port_offset: u16) -> OuterHeader {
+        OuterHeader::to(peer, outer_tos(key), port_offset)
+    }
+
+    /// The same with these bits of DSCP and ECN.
+    #[inline]
+    pub(in crate::pool) fn to(peer: &PeerPath, tos: u8, port_offset: u16) -> OuterHeader {
+        let (source_port, destination_port) = match peer.format.port() {
             Some(port) => (port, port),
-            None => (ride.peer.source_port_base.wrapping_add(port_offset), ride.peer.destination_port),
+            None => (peer.source_port_base.wrapping_add(port_offset), peer.destination_port),
         };
         OuterHeader {
-            source: ride.peer.source,
-            destination: ride.peer.addressee,
+            source: peer.source,
+            destination: peer.addressee,
             source_port,
             destination_port,
-            tos: outer_tos(ride.key),
-            ttl: ride.peer.outer_ttl,
-            with_checksum: ride.peer.checksum,
+            tos,
+            ttl: peer.outer_ttl,
+            with_checksum: peer.checksum,
         }
     }
 
     /// Writes the headers, checksums included, of a packet with `payload_length` bytes behind them, at most 65535 less
     /// [`length`], to `out`, which is that long. The payload's sum is asked for where it is needed.
     #[inline]
-    pub(super) fn write(&self, payload_length: u16, sum: impl FnOnce() -> Sum, out: &mut [u8]) -> Option<()> {
+    pub(in crate::pool) fn write(&self, payload_length: u16, sum: impl FnOnce() -> Sum, out: &mut [u8]) -> Option<()> {
         let length = payload_length.checked_add(udp::HEADER_LEN as u16)?;
         let mut datagram =
             UdpHeader { src_port: self.source_port, dst_port: self.destination_port, length, checksum: 0 };

@@ -31,7 +31,7 @@ impl Way {
         let (first, last) = self.equipped_at();
         match shared {
             SharedHops::AtLeast(hops) => self.nodes.iter().copied().take(first.max(usize::from(hops))).collect(),
-            SharedHops::WholePath => vec![self.nodes[last - 1]],
+            SharedHops::WholePath => self.nodes[..last].to_vec(),
         }
     }
 
@@ -114,7 +114,7 @@ proptest! {
                 let together = own.shared_with(trunk);
                 match shared {
                     SharedHops::WholePath => {
-                        prop_assert_eq!(own.nodes[own.equipped_at().1 - 1], peer.0);
+                        prop_assert!(together >= last, "the whole way to the addressee");
                         prop_assert_eq!(usize::from(*ttl), last);
                     }
                     SharedHops::AtLeast(hops) => {

@@ -21,6 +21,9 @@ pub const HEADER_LEN: usize = 8;
 /// The most rows an index can have: Count has eight bits.
 pub const MAX_ROWS: usize = 255;
 
+/// A flag in Template, of kind 0: TTLs count overlay nodes, and an addressee sends on what is not due there.
+pub const OVERLAY: u8 = 0x01;
+
 const VERSION: u8 = 1;
 const AUTHENTICATED: u8 = 0x08;
 
@@ -169,7 +172,7 @@ pub struct PoolHeader {
     pub count: u8,
     /// The TTL of the outer IP header as the last equipped node sent it.
     pub outer_ttl: u8,
-    /// Sent as 0 and ignored on receipt in the kinds known here.
+    /// In kind 0 a set of flags, of which [`OVERLAY`] is known and the others are sent as 0 and ignored on receipt.
     pub template: u8,
     /// Counts what is sent from one source address and port to one destination address; wraps.
     pub sequence: u32,
@@ -189,6 +192,12 @@ impl PoolHeader {
         }
         let kind = *Kind::ALL.get(usize::from(version_kind & 0x0f)).ok_or(WireError::UnsupportedKind)?;
         Ok(PoolHeader { kind, count, outer_ttl, template, sequence: u32::from_be_bytes([s0, s1, s2, s3]) })
+    }
+
+    /// Whether this is a pooled packet between overlay nodes: nobody but its addressee looks at its rows.
+    #[inline(always)]
+    pub fn is_overlay(&self) -> bool {
+        self.kind == Kind::Pooled && self.template & OVERLAY != 0
     }
 
     /// Writes the header as it is on the wire.

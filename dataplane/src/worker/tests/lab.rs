@@ -144,6 +144,7 @@ impl Bench {
             capabilities: Capabilities(u16::MAX),
         };
         let state = RouterState {
+            legs: Arc::default(),
             pools: 1,
             ports: [port(OWN_WEST_MAC, OWN_WEST, OWN_WEST6), port(OWN_EAST_MAC, OWN_EAST, OWN_EAST6)].into(),
             entries: [

@@ -4,6 +4,7 @@
 //! down again however it ends, unless asked to leave the lab up.
 
 mod branch;
+mod legs;
 mod screen;
 mod voice;
 
@@ -27,7 +28,7 @@ pub struct Scenario {
     pub show: fn(&Arguments, &mut Screen) -> Result<bool>,
 }
 
-const SCENARIOS: [Scenario; 3] = [voice::VOICE, voice::PLAIN, branch::BRANCH];
+const SCENARIOS: [Scenario; 5] = [voice::VOICE, voice::PLAIN, branch::BRANCH, legs::MULTICAST, legs::OVERLAY];
 
 /// Carpool routers pool real voice streams across ordinary routers, and every packet is checked.
 ///
@@ -99,7 +100,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     if arguments.list {
         for scenario in SCENARIOS {
-            println!("{:<8} {}", scenario.name, scenario.what);
+            println!("{:<9} {}", scenario.name, scenario.what);
         }
         return ExitCode::SUCCESS;
     }

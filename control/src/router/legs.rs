@@ -1,0 +1,105 @@
+//! Multicast and overlay routes over the control socket.
+
+use std::net::Ipv4Addr;
+
+use super::Router;
+use super::handler::Client;
+use crate::api::Refusal;
+use crate::api::command::Done;
+use crate::api::multicast::{LegEntry, LegKind, MulticastDel, MulticastEntry, MulticastList, MulticastRoute};
+use crate::api::overlay::{OverlayDel, OverlayEntry, OverlayList, OverlayRoute};
+use crate::api::route::RouteChanged;
+use crate::legs::{End, ROUTE_LIMIT, end, wrong_with_multicast, wrong_with_overlay};
+
+impl Client<'_> {
+    pub(super) fn add_multicast(&mut self, route: MulticastRoute) -> Result<RouteChanged, Refusal> {
+        let name = name_of(route.group, route.source);
+        if let Some((key, wrong)) = wrong_with_multicast(&route, &self.router.config) {
+            return Err(Refusal::conflict(format!("{name}: {key}: {wrong}")));
+        }
+        let replaced = self.router.multicast.add(route);
+        self.added(replaced, "multicast")
+    }
+
+    pub(super) fn del_multicast(&mut self, del: MulticastDel) -> Result<Done, Refusal> {
+        if !self.router.multicast.delete((del.group, del.source)) {
+            return Err(Refusal::not_found(format!("there is no {}", name_of(del.group, del.source))));
+        }
+        self.router.publish(false, self.now);
+        Ok(Done {})
+    }
+
+    pub(super) fn list_multicast(&self) -> MulticastList {
+        let router = &*self.router;
+        let entry = |(route, put_by): (&MulticastRoute, _)| MulticastEntry {
+            group: route.group,
+            source: route.source,
+            from: self.leg(&route.from),
+            to: route.to.iter().map(|name| self.leg(name)).collect(),
+            put_by,
+        };
+        MulticastList { multicast: router.multicast.in_force().map(entry).collect() }
+    }
+
+    pub(super) fn add_overlay(&mut self, route: OverlayRoute) -> Result<RouteChanged, Refusal> {
+        if let Some((key, wrong)) = wrong_with_overlay(&route, &self.router.config) {
+            return Err(Refusal::conflict(format!("overlay route {}: {key}: {wrong}", route.prefix)));
+        }
+        let replaced = self.router.overlays.add(route);
+        self.added(replaced, "overlay")
+    }
+
+    pub(super) fn del_overlay(&mut self, del: OverlayDel) -> Result<Done, Refusal> {
+        if !self.router.overlays.delete(del.prefix) {
+            return Err(Refusal::not_found(format!("there is no overlay route to exactly {}", del.prefix)));
+        }
+        self.router.publish(false, self.now);
+        Ok(Done {})
+    }
+
+    pub(super) fn list_overlays(&self) -> OverlayList {
+        let entry = |(route, source): (&OverlayRoute, _)| OverlayEntry {
+            prefix: route.prefix,
+            from: route.from.as_ref().map(|name| self.leg(name)),
+            to: route.to.iter().map(|name| self.leg(name)).collect(),
+            hops: route.hops.clone(),
+            source,
+        };
+        OverlayList { overlays: self.router.overlays.in_force().map(entry).collect() }
+    }
+
+    fn added(&mut self, replaced: Option<bool>, kind: &str) -> Result<RouteChanged, Refusal> {
+        let Some(replaced) = replaced else {
+            return Err(Refusal::limit(format!("there are {ROUTE_LIMIT} {kind} routes already")));
+        };
+        self.router.publish(false, self.now);
+        Ok(RouteChanged { replaced })
+    }
+
+    /// A port or peer of a route, and why nothing goes there, if nothing does.
+    fn leg(&self, name: &str) -> LegEntry {
+        let router = &*self.router;
+        let (kind, reason) = match end(&router.config, name) {
+            Err(reason) => (None, Some(reason)),
+            Ok(End::Port(_)) => (Some(LegKind::Port), None),
+            Ok(End::Peer(address)) => (Some(LegKind::Peer), self.why_silent(router, address)),
+        };
+        LegEntry { name: name.into(), kind, reason }
+    }
+
+    fn why_silent(&self, router: &Router, address: Ipv4Addr) -> Option<String> {
+        let Some(peer) = router.peers.index_of(address).and_then(|index| router.peers.get(index)) else {
+            return Some("there is no such peer".into());
+        };
+        if router.forwarding.next_hop(address).is_none() {
+            return Some("no usable route leads to it".into());
+        }
+        peer.state(self.now).err().map(|down| down.to_string())
+    }
+}
+
+/// What people call a multicast route.
+fn name_of(group: Ipv4Addr, source: Option<Ipv4Addr>) -> String {
+    let source = source.map_or_else(|| "any source".to_owned(), |source| source.to_string());
+    format!("multicast route {group} from {source}")
+}
