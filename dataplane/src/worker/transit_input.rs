@@ -2,6 +2,7 @@
 
 use crate::dpdk::{HEADROOM, Nic};
 use crate::packet::ecn::CE;
+use crate::pool::Format;
 use crate::pool::packet_depooler::copy_out;
 use crate::pool::transit::{Passed, pass};
 
@@ -33,9 +34,8 @@ impl<N: Nic> Stages<N> {
     #[inline(never)]
     pub(super) fn transit_input<H: Header>(&mut self, mut packet: Packet<H>, moment: &Moment<'_>) -> Option<Packet<H>> {
         let peers = &moment.state.peers;
-        let Some(peer) = peers.find(packet.header.src()).and_then(|index| peers.get(index)) else {
-            return Some(packet);
-        };
+        let peer = peers.find(packet.header.src()).and_then(|index| peers.get(index));
+        let Some(peer) = peer.filter(|peer| peer.path.format == Format::Native) else { return Some(packet) };
         if usize::from(packet.origin.depth) >= MAX_DEPTH {
             return Some(packet);
         }

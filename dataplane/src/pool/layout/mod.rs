@@ -57,6 +57,8 @@ impl Layout {
         let mtu = ride.peer.mtu.min(ride.rule.path_mtu.unwrap_or(u16::MAX));
         match (ride.peer.format, ride.rule.index, ride.rule.representation) {
             (Format::Simplemux(flavour), _, _) => {
+                // The format is for IPv4 inside of IPv4.
+                (ride.peer.addressee.is_ipv4() && !ride.key.is_ipv6()).then_some(())?;
                 SimplemuxEntries::open(length, flavour, mtu, ride.rule.max_count, room).map(Layout::Simplemux)
             }
             // What the addressee does not take goes whole and behind an index in band, which every native peer takes.

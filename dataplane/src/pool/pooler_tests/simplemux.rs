@@ -83,6 +83,22 @@ proptest! {
 }
 
 #[test]
+fn only_ipv4_shares_a_ride_and_only_inside_of_ipv4() {
+    let (mut pooler, mut memory) = pooler();
+    let rule = rule(1000, 10);
+    let peer = speaks(Flavour::Normal, 1, 1500);
+    let mut ipv6 = vec![0; 60];
+    (ipv6[0], ipv6[5], ipv6[6], ipv6[7]) = (0x60, 20, 17, 64);
+    let ipv4 = packet(Flow { source: 1, destination: 1, port: 5000, tos: 0 }, 1, 100);
+    let outer_ipv6 = PeerPath { addressee: [0x20; 16].into(), source: [0x21; 16].into(), ..peer };
+    for (bytes, peer, is_taken) in [(&ipv6, &peer, false), (&ipv4, &outer_ipv6, false), (&ipv4, &peer, true)] {
+        let buffer = memory.receive(bytes);
+        let staged = pooler.stage(buffer, &ride(&fields(bytes), 1, peer, 0, &rule), Tick(0), &mut memory);
+        assert_eq!(staged == Staged::Taken, is_taken, "{staged:?}");
+    }
+}
+
+#[test]
 fn a_packet_for_another_addressee_does_not_get_into_a_datagram_that_ends_at_the_first_ones() {
     let flow = |destination| Flow { source: 1, destination, port: 5000, tos: 0 };
     for (format, shares) in [(Format::Native, true), (Format::Simplemux(Flavour::Normal), false)] {

@@ -8,6 +8,7 @@ use crate::packet::ipv4::Ipv4Header;
 use crate::packet::udp::{self, Verdict};
 use crate::pool::Format;
 use crate::pool::simplemux::{Datagram, Flavour, Writer};
+use crate::pool::wire::{Row, RowType, write_header_and_rows};
 use crate::worker::{Counter, Drop, Event, PeerTable};
 
 /// A bench whose peer in the east speaks Simplemux.
@@ -191,6 +192,23 @@ fn a_peer_of_this_format_is_no_peer_of_ours() {
     bench.east_sends(&udp_with(PEER, OWN_EAST, (POOL_PORT, POOL_PORT), &[0x10; 40]));
     bench.run();
     assert_eq!(bench.end().drops(Drop::PoolUnknownPeer), 1);
+}
+
+#[test]
+fn pooled_packets_of_ours_from_a_peer_of_this_format_are_not_opened_on_their_way() {
+    let inside = lab::udp(PEER, WEST_HOST, (1, 2), 60, 1);
+    let mut payload = vec![0; 14];
+    let row = Row { start: 0, length: 60, ttl: 1, row_type: RowType::WholeIpv4 };
+    write_header_and_rows(64, 1, &[row], &mut payload).expect("room for the index");
+    let outer = udp_with(PEER, WEST_HOST, (POOL_PORT, POOL_PORT), &[&payload[..], &inside].concat());
+    for (mut bench, gets) in
+        [(bench_of(Flavour::Normal), after_hops(&outer, 1)), (Bench::new(), after_hops(&inside, 1))]
+    {
+        bench.east_sends(&outer);
+        bench.run();
+        assert_eq!(bench.west_gets(), [gets]);
+        bench.end();
+    }
 }
 
 #[test]
