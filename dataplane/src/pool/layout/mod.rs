@@ -65,7 +65,8 @@ impl Layout {
             (Format::Simplemux(flavour), _, _) => {
                 // The format is for IPv4 inside of IPv4.
                 (ride.peer.addressee.is_ipv4() && !ride.key.is_ipv6()).then_some(())?;
-                SimplemuxEntries::open(length, flavour, mtu, ride.rule.max_count, room).map(Layout::Simplemux)
+                let (max_count, lone) = (ride.rule.max_count, ride.rule.lone);
+                SimplemuxEntries::open(length, flavour, mtu, max_count, lone, room).map(Layout::Simplemux)
             }
             // What the addressee does not take goes whole and behind an index in band, which every native peer takes.
             (Format::Native, _, _) => {
@@ -134,7 +135,7 @@ impl Layout {
     pub(super) fn can_open(&self, length: usize) -> bool {
         match self {
             Layout::Native(rows) => rows.can_open(length),
-            Layout::Simplemux(entries) => entries.can_share(length),
+            Layout::Simplemux(entries) => entries.can_open(length),
         }
     }
 

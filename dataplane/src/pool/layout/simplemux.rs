@@ -7,6 +7,7 @@
     deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable)
 )]
 
+use super::super::representation::Lone;
 use super::super::simplemux::{Flavour, MAX_ENTRIES, MAX_LENGTH, Writer};
 use super::outer_header::{self, OuterHeader};
 use super::{Room, SHORTEST};
@@ -20,6 +21,8 @@ pub(in crate::pool) struct SimplemuxEntries {
     limit: u16,
     /// Most packets, 2 to 100.
     max_entries: u8,
+    /// Whether a packet may be alone in it.
+    lone: Lone,
     flavour: Flavour,
     writer: Writer,
     /// The lengths of the packets, without their separators.
@@ -30,19 +33,20 @@ pub(in crate::pool) struct SimplemuxEntries {
 
 impl SimplemuxEntries {
     /// A pool whose packets may have `mtu` bytes and `max_count` entries, in buffers that hold `room` bytes, with one
-    /// packet of `length` bytes. None where that leaves no room for another one.
+    /// packet of `length` bytes. None where that leaves no room for another one, unless it may be alone in a datagram.
     pub(super) fn open(
         length: usize,
         flavour: Flavour,
         mtu: u16,
         max_count: u8,
+        lone: Lone,
         room: u16,
     ) -> Option<SimplemuxEntries> {
         let limit = usize::from(mtu.min(room)).min(outer_header::LENGTH_IPV4 + MAX_LENGTH) as u16;
         let max_entries = max_count.min(MAX_ENTRIES);
         let mut writer = Writer::new(flavour);
-        let empty = SimplemuxEntries { limit, max_entries, flavour, writer, bytes_in: 0, sum: Sum::ZERO };
-        if max_entries < 2 || !empty.can_share(length) {
+        let empty = SimplemuxEntries { limit, max_entries, lone, flavour, writer, bytes_in: 0, sum: Sum::ZERO };
+        if max_entries < 2 || !empty.can_open(length) {
             return None;
         }
         writer.add(length)?;
@@ -75,9 +79,10 @@ impl SimplemuxEntries {
     }
 
     #[inline]
-    pub(super) fn can_share(&self, length: usize) -> bool {
+    pub(super) fn can_open(&self, length: usize) -> bool {
         let mut alone = self.emptied();
-        length >= SHORTEST && alone.writer.add(length).is_some() && alone.fits(SHORTEST)
+        let is_in = length >= SHORTEST && alone.fits(length) && alone.writer.add(length).is_some();
+        is_in && (self.lone == Lone::Pooled || alone.fits(SHORTEST))
     }
 
     #[inline(always)]
@@ -128,7 +133,8 @@ mod tests {
     use crate::pool::simplemux::{Datagram, Entry};
 
     fn size(flavour: Flavour, mtu: u16, max_count: u8, room: u16) -> Option<(u16, u8)> {
-        SimplemuxEntries::open(SHORTEST, flavour, mtu, max_count, room).map(|pool| (pool.limit, pool.max_entries))
+        SimplemuxEntries::open(SHORTEST, flavour, mtu, max_count, Lone::Itself, room)
+            .map(|pool| (pool.limit, pool.max_entries))
     }
 
     #[test]
@@ -147,18 +153,21 @@ mod tests {
     }
 
     #[test]
-    fn a_packet_that_leaves_room_for_none_cannot_share() {
-        let opens = |length| SimplemuxEntries::open(length, Flavour::Normal, 1500, 255, 2144).is_some();
-        assert!(opens(1500 - 28 - 3 - 1 - 20));
-        assert!(!opens(1500 - 28 - 3 - 1 - 20 + 1));
-        assert!(!opens(19));
+    fn a_packet_that_leaves_room_for_none_opens_a_pool_only_where_it_may_be_alone() {
+        let opens = |length, lone| SimplemuxEntries::open(length, Flavour::Normal, 1500, 255, lone, 2144).is_some();
+        assert!(opens(1500 - 28 - 3 - 1 - 20, Lone::Itself));
+        assert!(!opens(1500 - 28 - 3 - 1 - 20 + 1, Lone::Itself));
+        assert!(opens(1500 - 28 - 3, Lone::Pooled));
+        assert!(!opens(1500 - 28 - 3 + 1, Lone::Pooled));
+        assert!(!opens(19, Lone::Itself) && !opens(19, Lone::Pooled));
     }
 
     #[test]
     fn what_is_no_ipv4_packet_does_not_get_in() {
         let mut source = HeapSource { room: 2048, available: 1 };
         let mut buffer = source.alloc(32).expect("memory");
-        let mut pool = SimplemuxEntries::open(40, Flavour::Normal, 1500, 255, 2016).expect("room").emptied();
+        let mut pool =
+            SimplemuxEntries::open(40, Flavour::Normal, 1500, 255, Lone::Itself, 2016).expect("room").emptied();
         buffer.append(pool.reserved()).expect("room");
         let before = pool;
         assert_eq!(pool.append(&mut buffer, &[0x60; 40]), None);
@@ -170,7 +179,7 @@ mod tests {
         for flavour in [Flavour::Normal, Flavour::Fast] {
             let mut source = HeapSource { room: 2048, available: 1 };
             let mut buffer = source.alloc(32).expect("memory");
-            let mut pool = SimplemuxEntries::open(61, flavour, 1500, 4, 2016).expect("room").emptied();
+            let mut pool = SimplemuxEntries::open(61, flavour, 1500, 4, Lone::Itself, 2016).expect("room").emptied();
             buffer.append(pool.reserved()).expect("room");
             let packets: Vec<Vec<u8>> = [61u16, 300, 127, 128]
                 .iter()

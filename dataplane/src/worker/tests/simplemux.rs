@@ -6,9 +6,9 @@ use std::time::Duration;
 use super::lab::{self, *};
 use crate::packet::ipv4::Ipv4Header;
 use crate::packet::udp::{self, Verdict};
-use crate::pool::Format;
 use crate::pool::simplemux::{Datagram, Flavour, Writer};
 use crate::pool::wire::{Row, RowType, write_header_and_rows};
+use crate::pool::{Format, Lone, Rule, RuleSet};
 use crate::worker::{Counter, Drop, Event, PeerTable};
 
 /// A bench whose peer in the east speaks Simplemux.
@@ -135,6 +135,24 @@ fn a_lone_packet_leaves_as_itself_whatever_the_format() {
     bench.wait(Duration::from_millis(5));
     bench.run();
     assert_eq!(bench.east_gets(), [after_hops(&packets[0], 1)]);
+    bench.end();
+}
+
+#[test]
+fn a_lone_packet_leaves_in_a_datagram_of_its_own_where_the_rule_says_so() {
+    let flavour = Flavour::Normal;
+    let mut bench = bench_of(flavour);
+    bench.change(|state| {
+        let rules = vec![Rule { lone: Lone::Pooled, ..rule() }];
+        state.rules = Arc::new(RuleSet::new(rules).expect("a sound rule"));
+    });
+    let packets = stream(1, 200);
+    bench.west_sends(&packets[0]);
+    bench.run();
+    bench.wait(Duration::from_millis(5));
+    bench.run();
+    let left = bench.east_gets();
+    assert_eq!(left.iter().map(|outer| carried(flavour, outer)).collect::<Vec<_>>(), [[after_hops(&packets[0], 1)]]);
     bench.end();
 }
 
