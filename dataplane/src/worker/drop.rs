@@ -146,6 +146,20 @@ reasons! {
     PoolInnerVersion = "pool_inner_version",
     /// A pooled packet with a packet inside whose header gives another length than its row.
     PoolInnerLength = "pool_inner_length",
+    /// A pooled packet without an index that has less data than its packets take at least.
+    PoolDataTooShort = "pool_data_too_short",
+    /// A pooled packet whose index has another number of rows than it has packets.
+    PoolIndexCount = "pool_index_count",
+    /// An index packet that says it holds no index.
+    PoolNoBlocks = "pool_no_blocks",
+    /// An index packet whose blocks are out of order, or too far from each other.
+    PoolBlockOrder = "pool_block_order",
+    /// An index packet with something behind its last block.
+    PoolTrailingIndex = "pool_trailing_index",
+    /// A predetermined packet whose template is not configured here.
+    PoolUnknownTemplate = "pool_unknown_template",
+    /// A predetermined packet that is not as long as its template says.
+    PoolTemplateLength = "pool_template_length",
     /// A hello that says it carries packets.
     PoolHelloRows = "pool_hello_rows",
     /// A hello shorter than its fields.
