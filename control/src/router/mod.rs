@@ -143,6 +143,7 @@ impl Router {
             peers: Arc::default(),
             paths: Arc::default(),
             rules: Arc::new(compiled(&rules, rate)),
+            templates: Arc::default(),
             pool_port: config.pool_port,
             neighbour_timeout: rate.ticks(RETRY * u32::from(ASKED)),
         };

@@ -50,6 +50,16 @@ impl Capabilities {
     /// What this router takes.
     pub const OURS: Capabilities = Capabilities(Capabilities::WHOLE_IPV4.0 | Capabilities::ON_THE_WAY.0);
 
+    /// Bit 2: an index out of band, in packets of its own (kinds 1 and 2).
+    pub const INDEX_OUT_OF_BAND: Capabilities = Capabilities(1 << 2);
+    /// Bit 3: pooled packets of predetermined lengths (kind 3).
+    pub const PREDETERMINED: Capabilities = Capabilities(1 << 3);
+
+    /// All of both.
+    pub const fn and(self, other: Capabilities) -> Capabilities {
+        Capabilities(self.0 | other.0)
+    }
+
     /// Whether all of `flags` are set.
     pub const fn contains(self, flags: Capabilities) -> bool {
         self.0 & flags.0 == flags.0

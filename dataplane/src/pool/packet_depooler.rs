@@ -26,10 +26,21 @@ pub fn depool<S: BufferSource>(
     packet: &PooledPacket<'_>,
     source: &mut S,
     headroom: usize,
+    emit: impl FnMut(S::Buffer),
+) -> Depooled {
+    depool_each(packet.rows().map(|(_, bytes)| bytes), source, headroom, emit)
+}
+
+/// The same for packets that lie in a pooled packet without rows.
+#[inline]
+pub fn depool_each<'a, S: BufferSource>(
+    packets: impl Iterator<Item = &'a [u8]>,
+    source: &mut S,
+    headroom: usize,
     mut emit: impl FnMut(S::Buffer),
 ) -> Depooled {
     let mut depooled = Depooled::default();
-    for (_, bytes) in packet.rows() {
+    for bytes in packets {
         match copy_out(bytes, source, headroom) {
             Some(buffer) => {
                 depooled.extracted += 1;

@@ -3,6 +3,7 @@
 //! every peer takes.
 
 use super::simplemux::Flavour;
+use super::wire::TemplateId;
 
 /// How a rule's packets travel inside a pooled packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
@@ -27,10 +28,6 @@ pub enum Index {
     /// Nowhere: both ends know the lengths, which this template lists.
     Predetermined(TemplateId),
 }
-
-/// A list of lengths that both ends know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct TemplateId(pub u8);
 
 /// What becomes of a packet that no other one joined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]

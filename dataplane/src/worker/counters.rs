@@ -56,6 +56,8 @@ counters! {
     AbsorbedStaged = "absorbed_staged",
     /// Pooled packets taken apart.
     AbsorbedDepooled = "absorbed_depooled",
+    /// Index packets used.
+    AbsorbedIndex = "absorbed_index",
     /// Packets replaced by their fragments.
     AbsorbedFragmented = "absorbed_fragmented",
     /// ARP packets, neighbour advertisements and hellos whose content went to the control thread.
@@ -124,6 +126,8 @@ counters! {
     TransitRows = "pool_transit_rows",
     /// Pooled packets in transit that ended here, because every packet in them was taken out.
     TransitEnded = "pool_transit_ended",
+    /// Pooled packets that wait for their index now, and indexes that wait for their packet.
+    PoolIndexWaiting = "pool_index_waiting",
     /// Messages to the control thread that found its ring full.
     EventsLost = "events_lost",
     /// Iterations of the worker's loop.
@@ -181,6 +185,7 @@ impl Counters {
         let absorbed = sum(&[
             Counter::AbsorbedStaged,
             Counter::AbsorbedDepooled,
+            Counter::AbsorbedIndex,
             Counter::AbsorbedFragmented,
             Counter::AbsorbedControl,
         ]);

@@ -160,6 +160,24 @@ reasons! {
     PoolUnknownTemplate = "pool_unknown_template",
     /// A predetermined packet that is not as long as its template says.
     PoolTemplateLength = "pool_template_length",
+    /// A pooled packet without its index, which did not come in time.
+    PoolIndexMissing = "pool_index_missing",
+    /// A pooled packet without an index that came when later ones of its sequence had been handed out.
+    PoolDataLate = "pool_data_late",
+    /// A pooled packet without an index whose sequence number another one had before.
+    PoolDataDuplicate = "pool_data_duplicate",
+    /// An index packet whose pooled packets did not come in time.
+    PoolIndexUnused = "pool_index_unused",
+    /// An index packet about pooled packets that had been given up.
+    PoolIndexLate = "pool_index_late",
+    /// An index packet about pooled packets whose index was there before.
+    PoolIndexDuplicate = "pool_index_duplicate",
+    /// A pooled packet without an index, or an index, far from where its sequence stands.
+    PoolSequenceStray = "pool_sequence_stray",
+    /// No room for a pooled packet to wait for its index, or for an index to wait for its packet.
+    PoolIndexQueueFull = "pool_index_queue_full",
+    /// A pooled packet or an index that waited when its sender ceased to be a peer.
+    PoolPeerGone = "pool_peer_gone",
     /// A hello that says it carries packets.
     PoolHelloRows = "pool_hello_rows",
     /// A hello shorter than its fields.
@@ -200,7 +218,7 @@ reasons! {
     SimplemuxInnerLength = "simplemux_inner_length",
     /// An entry of a Simplemux datagram that is no IPv4 packet: it is dropped alone.
     SimplemuxUnsupportedProtocol = "simplemux_unsupported_protocol",
-    /// Waited for a neighbour when the router stopped.
+    /// Waited for a neighbour, or for its index, when the router stopped.
     Shutdown = "shutdown",
 }
 

@@ -169,6 +169,7 @@ impl<N: Nic> Stages<N> {
             (Counter::PoolCannotShare, pooler.unstaged_for(Unstaged::CannotShare)),
             (Counter::PoolTableFull, table_full),
             (Counter::PoolNoBuffer, pooler.unstaged_for(Unstaged::NoPoolBuffer)),
+            (Counter::PoolIndexWaiting, self.indexes.held() as u64),
             (Counter::PoolsOpen, self.pooler.held() as u64),
             (Counter::PoolLongestNs, self.rate.duration(pooler.delay_max).as_nanos() as u64),
             (Counter::Held, self.held() as u64),

@@ -244,7 +244,12 @@ impl PoolHeader {
 #[cfg(test)]
 mod index_vectors;
 #[cfg(test)]
-pub(crate) use pooled_packet::tests::pooled;
+pub(crate) use self::{
+    data_only::tests::parted,
+    index_packet::tests::index_packet,
+    pooled_packet::tests::pooled,
+    template::tests::{predetermined, templates},
+};
 
 #[cfg(test)]
 mod tests {
