@@ -16,8 +16,8 @@ fuzz_target!(|input: (&[u8], &[u8], Vec<u16>)| {
             assert_eq!(packets.concat(), data.data());
         }
     }
-    let Ok(template) = Template::new(lengths) else { return };
-    let templates: Templates = (1..=u8::MAX).filter_map(TemplateId::new).map(|id| (id, template.clone())).collect();
+    let Ok(template) = Template::new(&lengths) else { return };
+    let templates: Templates = (1..=u8::MAX).filter_map(TemplateId::new).map(|id| (id, template)).collect();
     if let Ok(predetermined) = Predetermined::parse(packet, &templates) {
         let packets: Vec<&[u8]> = predetermined.packets().collect();
         assert_eq!(packets.len(), usize::from(predetermined.header().count));

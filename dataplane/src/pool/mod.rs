@@ -4,6 +4,7 @@ mod company;
 mod flow_order;
 pub mod hello;
 pub mod index_queue;
+mod index_writer;
 mod layout;
 mod open_pools;
 pub mod packet_depooler;

@@ -360,7 +360,7 @@ mod tests {
         };
         let whole = UpperLayer { protocol: PROTOCOL_UDP, protocol_at: 6, offset: 40, fragment: None };
         let found = |src, upper: UpperLayer, l4: &[u8], zero| {
-            detect6(&header(src), &upper, l4, PORT, peer_of(zero))
+            detect6(&header(src), &upper, l4, PORT, &TEMPLATES, peer_of(zero))
                 .map(|found| matches!(found, Detection::Pooled { .. }))
         };
         let (refused, allowed) = (ZeroChecksum::Refused, ZeroChecksum::Allowed);

@@ -48,6 +48,8 @@ counters! {
     CreatedFragments = "created_fragments",
     /// Pooled packets begun.
     CreatedPooled = "created_pooled",
+    /// Index packets begun, for pooled packets without one.
+    CreatedIndex = "created_index",
     /// Packets taken out of pooled packets.
     CreatedExtracted = "created_extracted",
     /// Packets that the control thread handed down: ARP requests, neighbour solicitations, hellos.
@@ -179,6 +181,7 @@ impl Counters {
             Counter::CreatedIcmp,
             Counter::CreatedFragments,
             Counter::CreatedPooled,
+            Counter::CreatedIndex,
             Counter::CreatedExtracted,
             Counter::CreatedControl,
         ]);

@@ -94,7 +94,13 @@ impl<N: Nic> Stages<N> {
     /// Takes note of a packet of another kind: where its sequence has packets that wait for their index, they do not wait
     /// for this number.
     #[inline]
-    pub(super) fn note_number<H: Header>(&mut self, packet: &Packet<H>, src_port: u16, sequence: u32, moment: &Moment<'_>) {
+    pub(super) fn note_number<H: Header>(
+        &mut self,
+        packet: &Packet<H>,
+        src_port: u16,
+        sequence: u32,
+        moment: &Moment<'_>,
+    ) {
         let key = StreamKey { peer: packet.header.src(), src_port };
         if packet.origin.depth == 0 && self.indexes.follows(key) {
             let is_believed = self.indexes.reach(key, sequence, sequence, moment.now).is_ok();

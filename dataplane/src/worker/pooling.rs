@@ -149,6 +149,7 @@ impl<N: Nic> Stages<N> {
         self.out.counters.set_dropped(Drop::PoolBroken, pooler.broken);
         let values = [
             (Counter::CreatedPooled, pooler.created),
+            (Counter::CreatedIndex, pooler.indexes),
             (Counter::AbsorbedStaged, pooler.absorbed),
             (Counter::PoolStaged, pooler.staged),
             (Counter::PoolLone, pooler.lone()),

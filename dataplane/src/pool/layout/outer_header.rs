@@ -25,7 +25,7 @@ pub(super) const fn length(source: IpAddr, destination: IpAddr) -> Option<u16> {
 }
 
 /// Where a pool's packet goes and what its outer headers say.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::pool) struct OuterHeader {
     /// Our address.
     pub(super) source: IpAddr,
@@ -74,10 +74,25 @@ impl OuterHeader {
         }
     }
 
+    /// The length of both headers in bytes. None where the addresses are of different families.
+    pub(in crate::pool) fn length(&self) -> Option<usize> {
+        length(self.source, self.destination).map(usize::from)
+    }
+
+    /// The same headers for a packet that nobody hears of congestion from.
+    pub(in crate::pool) fn not_ecn_capable(self) -> OuterHeader {
+        OuterHeader { tos: self.tos & !0b11, ..self }
+    }
+
+    /// The TTL it is sent with.
+    pub(in crate::pool) fn ttl(&self) -> u8 {
+        self.ttl
+    }
+
     /// Writes the headers, checksums included, of a packet with `payload_length` bytes behind them, at most 65535 less
     /// [`length`], to `out`, which is that long. The payload's sum is asked for where it is needed.
     #[inline]
-    pub(super) fn write(&self, payload_length: u16, sum: impl FnOnce() -> Sum, out: &mut [u8]) -> Option<()> {
+    pub(in crate::pool) fn write(&self, payload_length: u16, sum: impl FnOnce() -> Sum, out: &mut [u8]) -> Option<()> {
         let length = payload_length.checked_add(udp::HEADER_LEN as u16)?;
         let mut datagram =
             UdpHeader { src_port: self.source_port, dst_port: self.destination_port, length, checksum: 0 };

@@ -41,7 +41,7 @@ impl Vector {
     fn templates(&self) -> Templates {
         let template = |(id, lengths): (u32, Vec<u16>)| {
             let id = TemplateId::new(id.try_into().expect("at most 255")).expect("not 0");
-            (id, Template::new(lengths).expect("sound lengths"))
+            (id, Template::new(&lengths).expect("sound lengths"))
         };
         self.lists("templates").into_iter().map(template).collect()
     }

@@ -12,8 +12,8 @@ use std::num::NonZeroU8;
 use super::pooled_packet::{SHORTEST, check_whole};
 use super::{HEADER_LEN, Kind, PoolHeader, WireError};
 
-/// The most lengths of a template: more than the packets of one pooled packet would never be used.
-pub const MAX_LENGTHS: usize = super::MAX_ROWS;
+/// The most lengths of a template: so few that a pool can have them at hand.
+pub const MAX_LENGTHS: usize = 16;
 
 /// The name of a template on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -51,35 +51,39 @@ pub enum TemplateError {
 
 /// The lengths of the packets in a pooled packet, in bytes: they follow each other in turn, and the first one comes
 /// behind the last.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Template {
-    lengths: Box<[u16]>,
+    lengths: [u16; MAX_LENGTHS],
+    /// How many of them there are: at least 1.
+    count: u8,
 }
 
 impl Template {
     /// A template of these lengths.
-    pub fn new(lengths: Vec<u16>) -> Result<Template, TemplateError> {
+    pub fn new(lengths: &[u16]) -> Result<Template, TemplateError> {
         if lengths.is_empty() {
             return Err(TemplateError::Empty);
         }
         if lengths.len() > MAX_LENGTHS {
             return Err(TemplateError::TooMany(lengths.len()));
         }
-        match lengths.iter().find(|length| **length < SHORTEST) {
-            Some(length) => Err(TemplateError::TooShort(*length)),
-            None => Ok(Template { lengths: lengths.into() }),
+        if let Some(length) = lengths.iter().find(|length| **length < SHORTEST) {
+            return Err(TemplateError::TooShort(*length));
         }
+        let mut template = Template { lengths: [0; MAX_LENGTHS], count: lengths.len() as u8 };
+        template.lengths.iter_mut().zip(lengths).for_each(|(to, from)| *to = *from);
+        Ok(template)
     }
 
     /// The length of the packet at `position`, from 0, in a pooled packet.
     #[inline(always)]
     pub fn length_at(&self, position: u8) -> u16 {
-        self.lengths.get(usize::from(position) % self.lengths.len().max(1)).copied().unwrap_or(u16::MAX)
+        self.lengths.get(usize::from(position % self.count.max(1))).copied().unwrap_or(u16::MAX)
     }
 
     /// The lengths, once.
     pub fn lengths(&self) -> &[u16] {
-        &self.lengths
+        self.lengths.get(..usize::from(self.count)).unwrap_or_default()
     }
 }
 
@@ -176,7 +180,7 @@ pub(crate) mod tests {
 
     pub(crate) fn templates(id: u8, lengths: &[u16]) -> Templates {
         let id = TemplateId::new(id).unwrap();
-        Templates::from_iter([(id, Template::new(lengths.to_vec()).unwrap())])
+        Templates::from_iter([(id, Template::new(lengths).unwrap())])
     }
 
     /// A UDP payload of kind 3 that carries a packet of each length.
@@ -189,7 +193,7 @@ pub(crate) mod tests {
 
     #[test]
     fn lengths_follow_each_other_in_turn() {
-        let template = Template::new(vec![30, 40, 20]).unwrap();
+        let template = Template::new(&[30, 40, 20]).unwrap();
         let found: Vec<u16> = (0..7).map(|position| template.length_at(position)).collect();
         assert_eq!(found, [30, 40, 20, 30, 40, 20, 30]);
         assert_eq!(template.length_at(255), 30);
@@ -197,10 +201,10 @@ pub(crate) mod tests {
 
     #[test]
     fn lists_that_are_no_template_are_refused() {
-        assert_eq!(Template::new(vec![]), Err(TemplateError::Empty));
-        assert_eq!(Template::new(vec![60, 19]), Err(TemplateError::TooShort(19)));
-        assert_eq!(Template::new(vec![60; 256]), Err(TemplateError::TooMany(256)));
-        assert!(Template::new(vec![20; 255]).is_ok());
+        assert_eq!(Template::new(&[]), Err(TemplateError::Empty));
+        assert_eq!(Template::new(&[60, 19]), Err(TemplateError::TooShort(19)));
+        assert_eq!(Template::new(&[60; 17]), Err(TemplateError::TooMany(17)));
+        assert!(Template::new(&[20; 16]).is_ok_and(|template| template.lengths() == [20; 16]));
         assert_eq!(TemplateId::new(0), None);
     }
 

@@ -211,7 +211,7 @@ fn a_mark_of_congestion_on_the_data_reaches_what_is_in_it_after_it_waited() {
 fn packets_of_known_lengths_need_no_index() {
     let mut bench = addressee();
     let id = TemplateId::new(7).expect("not 0");
-    let template = Template::new(vec![100, 60]).expect("sound lengths");
+    let template = Template::new(&[100, 60]).expect("sound lengths");
     bench.change(|state| state.templates = Arc::new([(id, template)].into_iter().collect()));
     let packets: Vec<Vec<u8>> =
         [100, 60, 100].into_iter().map(|length| udp(WEST_HOST, FAR_HOST, (1, 2), length, 5)).collect();
