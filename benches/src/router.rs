@@ -321,6 +321,7 @@ fn router_state(rate: TickRate) -> Result<RouterState, BenchError> {
         .into(),
         peers: Arc::new(PeerTable::new(vec![Peer { path, zero_checksum: ZeroChecksum::Refused }])),
         rules: Arc::new(RuleSet::new(vec![voice]).map_err(failed)?),
+        templates: Arc::default(),
         pool_port: wire::PORT,
         neighbour_timeout: rate.ticks(Duration::from_secs(3)),
     })

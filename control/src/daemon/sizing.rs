@@ -12,6 +12,8 @@ const MAX_ROWS: usize = 255;
 const REENTRY: usize = 2 * BURST * MAX_ROWS;
 /// Packets that wait for neighbours at the most.
 const WAITING: usize = 32 * 16;
+/// Pooled packets and indexes that wait for each other at the most.
+const INDEXES: usize = 1024;
 /// What a worker's mempool cache holds at the most: one and a half times its size (rte_mempool's flush threshold).
 const CACHE: usize = 768;
 /// Bytes of an Ethernet frame beyond its IP packet: header, a VLAN tag, checksum.
@@ -43,7 +45,7 @@ impl Sizing {
             let descriptors = usize::from(port.rx_descriptors) + usize::from(port.tx_descriptors);
             descriptors + TX_BUFFER
         });
-        let worker = queues.sum::<usize>() + REENTRY + usize::from(OPEN_POOLS) + WAITING + CACHE + BURST;
+        let worker = queues.sum::<usize>() + REENTRY + usize::from(OPEN_POOLS) + WAITING + INDEXES + CACHE + BURST;
         // A power of two less one wastes no memory in the pool's ring.
         let needed = (worker * workers + 1).next_power_of_two() - 1;
         let mbufs = config.dataplane.mbufs.map_or(needed, |mbufs| mbufs as usize);

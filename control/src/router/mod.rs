@@ -150,6 +150,7 @@ impl Router {
             paths: Arc::default(),
             legs: Arc::default(),
             rules: Arc::new(compiled(&rules, rate)),
+            templates: Arc::default(),
             pool_port: config.pool_port,
             neighbour_timeout: rate.ticks(RETRY * u32::from(ASKED)),
         };

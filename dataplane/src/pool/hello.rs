@@ -45,10 +45,19 @@ impl Capabilities {
     pub const WHOLE_IPV4: Capabilities = Capabilities(1);
     /// Bit 1: pooled packets of kind 0 with whole IPv6 packets.
     pub const WHOLE_IPV6: Capabilities = Capabilities(1 << 1);
+    /// Bit 2: an index out of band, in packets of its own (kinds 1 and 2).
+    pub const INDEX_OUT_OF_BAND: Capabilities = Capabilities(1 << 2);
+    /// Bit 3: pooled packets of predetermined lengths (kind 3).
+    pub const PREDETERMINED: Capabilities = Capabilities(1 << 3);
     /// Bit 6: opens pooled packets of its peers that are addressed to others, and takes out what is due.
     pub const ON_THE_WAY: Capabilities = Capabilities(1 << 6);
     /// What this router takes.
-    pub const OURS: Capabilities = Capabilities(Capabilities::WHOLE_IPV4.0 | Capabilities::ON_THE_WAY.0);
+    pub const OURS: Capabilities = Capabilities(
+        Capabilities::WHOLE_IPV4.0
+            | Capabilities::INDEX_OUT_OF_BAND.0
+            | Capabilities::PREDETERMINED.0
+            | Capabilities::ON_THE_WAY.0,
+    );
 
     /// Whether all of `flags` are set.
     pub const fn contains(self, flags: Capabilities) -> bool {

@@ -3,6 +3,8 @@
 mod company;
 mod flow_order;
 pub mod hello;
+pub mod index_queue;
+mod index_writer;
 mod layout;
 mod open_pools;
 pub mod packet_depooler;
@@ -25,7 +27,7 @@ pub mod wire;
 pub use open_pools::PoolKey;
 pub use packet_pooler::{MAX_BUCKETS, OpenPool, PacketPooler, PoolSink, PoolerLimits, Staged};
 pub use pooler_counters::{DELAY_HISTOGRAM, FlushCounter, FlushReason, PoolerCounters, ROWS_HISTOGRAM, Unstaged};
-pub use representation::{Format, Index, Lone, Representation, TemplateId};
+pub use representation::{Format, Index, Lone, Representation};
 pub use ride::{LoneRide, PeerPath, Ride};
 pub use rule::{Dscp, Match, Rule, RuleIndex, RuleSet, RuleSetError};
 pub use stream_detector::{Addresses, Detected, FlowSeed, Ordinary, StreamFields, detect};

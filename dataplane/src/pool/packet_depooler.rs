@@ -7,7 +7,6 @@
     deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable)
 )]
 
-use super::readdress::RowSet;
 use super::wire::PooledPacket;
 use crate::packet::{Buffer, BufferSource};
 
@@ -29,23 +28,19 @@ pub fn depool<S: BufferSource>(
     headroom: usize,
     emit: impl FnMut(S::Buffer),
 ) -> Depooled {
-    depool_others(packet, &RowSet::default(), source, headroom, emit)
+    depool_each(packet.rows().map(|(_, bytes)| bytes), source, headroom, emit)
 }
 
-/// The same for all rows but those in `except`.
+/// The same for packets that lie in a pooled packet without rows.
 #[inline]
-pub fn depool_others<S: BufferSource>(
-    packet: &PooledPacket<'_>,
-    except: &RowSet,
+pub fn depool_each<'a, S: BufferSource>(
+    packets: impl Iterator<Item = &'a [u8]>,
     source: &mut S,
     headroom: usize,
     mut emit: impl FnMut(S::Buffer),
 ) -> Depooled {
     let mut depooled = Depooled::default();
-    for (at, (_, bytes)) in (0u8..).zip(packet.rows()) {
-        if except.contains(at) {
-            continue;
-        }
+    for bytes in packets {
         match copy_out(bytes, source, headroom) {
             Some(buffer) => {
                 depooled.extracted += 1;

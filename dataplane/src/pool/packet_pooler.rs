@@ -8,6 +8,7 @@
 
 use super::company::Company;
 use super::flow_order::FlowOrder;
+use super::index_writer::{Departed, IndexWriter};
 use super::layout::{Layout, Room};
 use super::open_pools::{OpenPools, PoolKey, Slot};
 use super::pool_buffer::{Flushed, PoolBuffer, Refused};
@@ -102,6 +103,8 @@ pub struct PacketPooler<B> {
     pairs: FlowOrder,
     /// What adaptive rules go by.
     company: Company,
+    /// Pooled packets whose indexes go apart from them, and these.
+    indexes: IndexWriter<B>,
     /// The next sequence number of each outer flow: peers by buckets.
     sequences: Box<[u32]>,
     counters: PoolerCounters,
@@ -123,6 +126,7 @@ impl<B: Buffer> PacketPooler<B> {
             flows: FlowOrder::new(limits.flows),
             pairs: FlowOrder::new(limits.flows),
             company: Company::new(2 * usize::from(limits.pools)),
+            indexes: IndexWriter::new(),
             sequences: vec![0; usize::from(limits.peers) * usize::from(limits.buckets)].into(),
             counters: PoolerCounters::default(),
         }
@@ -166,6 +170,7 @@ impl<B: Buffer> PacketPooler<B> {
             while let Some(slot) = self.flows.resident(flow, None, self.open.generations()) {
                 self.flush(slot, FlushReason::Order, now, out);
             }
+            self.send_indexes(out);
         }
     }
 
@@ -177,6 +182,7 @@ impl<B: Buffer> PacketPooler<B> {
             while let Some(slot) = self.pairs.resident(pair, None, self.open.generations()) {
                 self.flush(slot, FlushReason::Order, now, out);
             }
+            self.send_indexes(out);
         }
     }
 
@@ -241,6 +247,7 @@ impl<B: Buffer> PacketPooler<B> {
             }
             self.flush(slot, reason, now, out);
         }
+        self.send_indexes(out);
     }
 
     /// Flushes every pool.
@@ -248,6 +255,7 @@ impl<B: Buffer> PacketPooler<B> {
         while let Some(slot) = self.windows.any() {
             self.flush(slot, reason, now, out);
         }
+        self.send_indexes(out);
     }
 
     /// When the next window ends: the worker must not sleep past it.
@@ -256,16 +264,16 @@ impl<B: Buffer> PacketPooler<B> {
         self.windows.next_deadline()
     }
 
-    /// Whether no pool is open: no packet waits, and none can be overtaken.
+    /// Whether no pool is open and nothing that was flushed has yet to leave: no packet waits, and none can be overtaken.
     #[inline(always)]
     pub fn is_empty(&self) -> bool {
-        self.open.len() == 0
+        self.open.len() == 0 && self.indexes.is_empty()
     }
 
-    /// Buffers held: one per open pool.
+    /// Buffers held: one per open pool, and until the end of the round those that wait for their index to be complete.
     #[inline]
     pub fn held(&self) -> usize {
-        self.open.len()
+        self.open.len() + self.indexes.held()
     }
 
     /// What was counted since construction.
@@ -389,6 +397,7 @@ impl<B: Buffer> PacketPooler<B> {
 
     fn hand_on<M: PoolSink<Buffer = B>>(&mut self, packet: B, reason: Unstaged, out: &mut M) -> Staged {
         self.counters.count_unstaged(reason);
+        self.send_indexes(out);
         out.lone(packet);
         Staged::PassedOn(reason)
     }
@@ -399,10 +408,19 @@ impl<B: Buffer> PacketPooler<B> {
         let (key, peer, opened) = (pool.key(), pool.addressee(), pool.opened());
         let flow = peer.index() * usize::from(self.limits.buckets) + usize::from(key.bucket());
         let Some(sequence) = self.sequences.get_mut(flow) else { return };
-        if pool.pool_lone(usize::from(self.limits.link_headroom), out) {
+        let headroom = usize::from(self.limits.link_headroom);
+        if pool.pool_lone(headroom, out) {
             self.counters.created += 1;
             self.counters.absorbed += 1;
         }
+        let outer = pool.outer();
+        let batch = pool.rows_apart().map(|(rows, limit)| {
+            let mut departed = Departed::default();
+            let (whose, sequence) = ((flow, peer), &mut *sequence);
+            let batch = self.indexes.add(whose, outer, limit, rows, sequence, headroom, &mut departed, out);
+            self.counters.count_indexes(departed.indexes, departed.bytes);
+            batch
+        });
         let Some(flushed) = pool.flush(sequence) else { return };
         self.windows.remove(slot);
         self.open.close(key);
@@ -410,16 +428,44 @@ impl<B: Buffer> PacketPooler<B> {
         match flushed {
             Flushed::Lone(packet) => {
                 self.counters.count_lone(reason);
+                self.send_indexes(out);
                 out.lone(packet);
+            }
+            // There was no memory for its index: without one it is worth nothing.
+            Flushed::Pooled { packet, .. } if batch == Some(None) => {
+                self.counters.broken += 1;
+                out.free(packet);
             }
             Flushed::Pooled { packet, rows, bytes_in } => {
                 self.counters.count_pooled(reason, rows, bytes_in, packet.len());
-                out.pooled(packet, peer, rows);
+                match batch.flatten() {
+                    Some(batch) => {
+                        if let Err(packet) = self.indexes.hold(batch, packet, rows) {
+                            self.counters.broken += 1;
+                            out.free(packet);
+                        }
+                    }
+                    None => {
+                        self.send_indexes(out);
+                        out.pooled(packet, peer, rows);
+                    }
+                }
             }
             Flushed::Broken(packet) => {
                 self.counters.broken += 1;
                 out.free(packet);
             }
+        }
+    }
+
+    /// Lets the pooled packets leave whose indexes go apart from them, and these in front of them. They came before whatever
+    /// leaves next.
+    #[inline(always)]
+    fn send_indexes<M: PoolSink<Buffer = B>>(&mut self, out: &mut M) {
+        if !self.indexes.is_empty() {
+            let mut departed = Departed::default();
+            self.indexes.leave(&mut departed, out);
+            self.counters.count_indexes(departed.indexes, departed.bytes);
         }
     }
 }

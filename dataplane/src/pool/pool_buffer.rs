@@ -93,7 +93,8 @@ impl<B: Buffer> PoolBuffer<B> {
             required: ride.rule.required_count,
             hold: ride.rule.hold,
             is_held: false,
-            lone: ride.rule.lone,
+            // A packet that leaves as itself would overtake those that wait at the addressee.
+            lone: if layout.may_wait() { Lone::Pooled } else { ride.rule.lone },
             outer: OuterHeader::new(ride, port_offset),
         }
     }
@@ -258,8 +259,8 @@ impl<B: Buffer> PoolBuffer<B> {
         Some((shared, layout))
     }
 
-    /// Where the rule says that no packet is to leave as itself, and one is alone: puts it into a pooled packet if there is
-    /// memory for one, and returns true.
+    /// Where no packet is to leave as itself, and one is alone: puts it into a pooled packet if there is memory for one, and
+    /// returns true.
     #[inline]
     pub(super) fn pool_lone<M>(&mut self, headroom: usize, memory: &mut M) -> bool
     where
@@ -276,6 +277,18 @@ impl<B: Buffer> PoolBuffer<B> {
         memory.free(first);
         (self.buffer, self.layout, self.is_shared) = (Some(shared), layout, true);
         true
+    }
+
+    /// The rows of its packets, where these are to go apart from them, and the longest packet they may be in.
+    #[inline(always)]
+    pub(super) fn rows_apart(&self) -> Option<(&[u8], u16)> {
+        let buffer = self.buffer.as_ref().filter(|_| self.is_shared)?;
+        Some((self.layout.rows_apart(buffer)?, self.layout.path_mtu()))
+    }
+
+    /// What its outer headers will say.
+    pub(super) fn outer(&self) -> OuterHeader {
+        self.outer
     }
 
     /// Ends the pool; a pooled packet takes `sequence` and moves it on by one. None where no pool is open here.

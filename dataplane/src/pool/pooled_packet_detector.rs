@@ -11,7 +11,7 @@
 use std::net::IpAddr;
 
 use super::hello::Hello;
-use super::wire::{Kind, PoolHeader, PooledPacket, WireError};
+use super::wire::{DataOnly, IndexPacket, Kind, PoolHeader, PooledPacket, Predetermined, Templates, WireError};
 use crate::packet::ipv4::{Ipv4Header, PROTOCOL_UDP};
 use crate::packet::ipv6::Ipv6Header;
 use crate::packet::ipv6_extension::UpperLayer;
@@ -37,6 +37,33 @@ pub enum Detection<'a, P> {
         src_port: u16,
         /// What it carries.
         packet: PooledPacket<'a>,
+    },
+    /// A pooled packet whose index travels apart from it.
+    DataOnly {
+        /// Who sent it.
+        peer: P,
+        /// The UDP source port.
+        src_port: u16,
+        /// What it carries.
+        packet: DataOnly<'a>,
+    },
+    /// The indexes of such pooled packets.
+    Index {
+        /// Who sent it.
+        peer: P,
+        /// The UDP source port.
+        src_port: u16,
+        /// What it says.
+        packet: IndexPacket<'a>,
+    },
+    /// A pooled packet of lengths that are known here.
+    Predetermined {
+        /// Who sent it.
+        peer: P,
+        /// The UDP source port.
+        src_port: u16,
+        /// What it carries.
+        packet: Predetermined<'a>,
     },
     /// A hello.
     Hello {
@@ -102,7 +129,8 @@ impl PooledDrop {
 }
 
 /// Decides what a packet to one of our addresses is. `l4` is its payload ([`Ipv4Header::payload`]), `port` the UDP
-/// port that is listened to; `peer_of` knows the configured peers by address.
+/// port that is listened to; `peer_of` knows the configured peers by address, and `templates` are
+/// the lists of lengths that are.
 ///
 /// A later fragment has no ports and is never taken for a pooled packet: as the first one is dropped here, the rest
 /// cannot become one. The ports are looked at before the peer, and nothing behind the UDP header before the checksum.
@@ -111,6 +139,7 @@ pub fn detect<'a, P>(
     header: &Ipv4Header,
     l4: &'a [u8],
     port: u16,
+    templates: &'a Templates,
     peer_of: impl Fn(IpAddr) -> Option<(P, ZeroChecksum)>,
 ) -> Result<Detection<'a, P>, PooledDrop> {
     if header.protocol != PROTOCOL_UDP || header.fragment_offset != 0 || !is_to_port(l4, port) {
@@ -120,7 +149,7 @@ pub fn detect<'a, P>(
     if header.is_fragment() {
         return Err(PooledDrop::Fragment);
     }
-    judge(peer, zero_checksum, l4, || udp::verify(header.src, header.dst, l4))
+    judge(peer, zero_checksum, l4, templates, || udp::verify(header.src, header.dst, l4))
 }
 
 /// As [`detect`], for an outer packet of IPv6: `upper` is what is behind its headers, `l4` all of that. A checksum of 0 is
@@ -131,6 +160,7 @@ pub fn detect6<'a, P>(
     upper: &UpperLayer,
     l4: &'a [u8],
     port: u16,
+    templates: &'a Templates,
     peer_of: impl Fn(IpAddr) -> Option<(P, ZeroChecksum)>,
 ) -> Result<Detection<'a, P>, PooledDrop> {
     if upper.protocol != PROTOCOL_UDP || !upper.is_first() || !is_to_port(l4, port) {
@@ -140,7 +170,7 @@ pub fn detect6<'a, P>(
     if upper.is_fragment() {
         return Err(PooledDrop::Fragment);
     }
-    judge(peer, zero_checksum, l4, || udp::verify6(header.src, header.dst, l4))
+    judge(peer, zero_checksum, l4, templates, || udp::verify6(header.src, header.dst, l4))
 }
 
 #[inline(always)]
@@ -154,6 +184,7 @@ fn judge<'a, P>(
     peer: P,
     zero_checksum: ZeroChecksum,
     l4: &'a [u8],
+    templates: &'a Templates,
     verdict: impl FnOnce() -> Verdict,
 ) -> Result<Detection<'a, P>, PooledDrop> {
     let udp = UdpHeader::parse(l4).map_err(|_| PooledDrop::UdpLength)?;
@@ -169,15 +200,19 @@ fn judge<'a, P>(
     match PoolHeader::parse(payload)?.kind {
         Kind::Pooled => Ok(Detection::Pooled { peer, src_port, packet: PooledPacket::parse(payload)? }),
         Kind::Hello => Ok(Detection::Hello { peer, src_port, hello: Hello::parse(payload)? }),
-        Kind::DataOnly | Kind::Index | Kind::Predetermined | Kind::Short | Kind::Report => {
-            Err(WireError::UnsupportedKind.into())
+        Kind::DataOnly => Ok(Detection::DataOnly { peer, src_port, packet: DataOnly::parse(payload)? }),
+        Kind::Index => Ok(Detection::Index { peer, src_port, packet: IndexPacket::parse(payload)? }),
+        Kind::Predetermined => {
+            Ok(Detection::Predetermined { peer, src_port, packet: Predetermined::parse(payload, templates)? })
         }
+        Kind::Short | Kind::Report => Err(WireError::UnsupportedKind.into()),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::net::{Ipv4Addr, Ipv6Addr};
+    use std::sync::LazyLock;
 
     use proptest::prelude::*;
 
@@ -187,12 +222,13 @@ mod tests {
     use crate::packet::mutation::mutated;
     use crate::pool::hello::tests::{HELLO, hello};
     use crate::pool::wire::PORT;
-    use crate::pool::wire::pooled;
+    use crate::pool::wire::{index_packet, parted, pooled, predetermined, templates};
 
     const PEER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
     const US: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
     const PEER6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 7);
     const SRC_PORT: u16 = 40_000;
+    static TEMPLATES: LazyLock<Templates> = LazyLock::new(|| templates(7, &[60]));
 
     fn header() -> Ipv4Header {
         Ipv4Header {
@@ -225,7 +261,7 @@ mod tests {
     }
 
     fn detected<'a>(header: &Ipv4Header, l4: &'a [u8]) -> Result<Detection<'a, u16>, PooledDrop> {
-        detect(header, l4, PORT, peer_of(ZeroChecksum::Refused))
+        detect(header, l4, PORT, &TEMPLATES, peer_of(ZeroChecksum::Refused))
     }
 
     #[test]
@@ -235,6 +271,22 @@ mod tests {
             panic!("{:?}", detected(&header(), &l4));
         };
         assert_eq!(packet.rows().count(), 2);
+    }
+
+    #[test]
+    fn data_indexes_and_predetermined_packets_from_a_peer_are_detected() {
+        let data = datagram(PORT, &parted(&[60, 61]).0);
+        let found = detected(&header(), &data);
+        assert!(matches!(found, Ok(Detection::DataOnly { peer: 3, src_port: SRC_PORT, .. })), "{found:?}");
+        let index = datagram(PORT, &index_packet(6, &[(7, &[60, 61])]));
+        let found = detected(&header(), &index);
+        assert!(matches!(found, Ok(Detection::Index { peer: 3, src_port: SRC_PORT, .. })), "{found:?}");
+        let known = datagram(PORT, &predetermined(7, &[60, 60]));
+        let found = detected(&header(), &known);
+        assert!(matches!(found, Ok(Detection::Predetermined { peer: 3, src_port: SRC_PORT, .. })), "{found:?}");
+        let unknown = datagram(PORT, &predetermined(8, &[60, 60]));
+        let found = detected(&header(), &unknown).map(|_| ());
+        assert_eq!(found, Err(PooledDrop::Wire(WireError::UnknownTemplate)));
     }
 
     #[test]
@@ -275,7 +327,7 @@ mod tests {
         assert_eq!(dropped(&header(), &damaged), PooledDrop::UdpChecksum);
         let broken = datagram(PORT, &pooled(&[60])[..20]);
         assert_eq!(dropped(&header(), &broken), PooledDrop::Wire(WireError::RowBeyondData));
-        let unknown_kind = datagram(PORT, &[0x12, 1, 64, 0, 0, 0, 0, 0]);
+        let unknown_kind = datagram(PORT, &[0x17, 1, 64, 0, 0, 0, 0, 0]);
         assert_eq!(dropped(&header(), &unknown_kind), PooledDrop::Wire(WireError::UnsupportedKind));
     }
 
@@ -284,9 +336,9 @@ mod tests {
         let mut l4 = datagram(PORT, &pooled(&[60]));
         l4[6..8].fill(0);
         assert_eq!(detected(&header(), &l4).map(|_| ()), Err(PooledDrop::UdpChecksum));
-        assert!(detect(&header(), &l4, PORT, peer_of(ZeroChecksum::Allowed)).is_ok());
+        assert!(detect(&header(), &l4, PORT, &TEMPLATES, peer_of(ZeroChecksum::Allowed)).is_ok());
         l4[6] = 1;
-        let wrong = detect(&header(), &l4, PORT, peer_of(ZeroChecksum::Allowed));
+        let wrong = detect(&header(), &l4, PORT, &TEMPLATES, peer_of(ZeroChecksum::Allowed));
         assert_eq!(wrong.map(|_| ()), Err(PooledDrop::UdpChecksum), "a wrong one is wrong for everybody");
     }
 
@@ -308,7 +360,7 @@ mod tests {
         };
         let whole = UpperLayer { protocol: PROTOCOL_UDP, protocol_at: 6, offset: 40, fragment: None };
         let found = |src, upper: UpperLayer, l4: &[u8], zero| {
-            detect6(&header(src), &upper, l4, PORT, peer_of(zero))
+            detect6(&header(src), &upper, l4, PORT, &TEMPLATES, peer_of(zero))
                 .map(|found| matches!(found, Detection::Pooled { .. }))
         };
         let (refused, allowed) = (ZeroChecksum::Refused, ZeroChecksum::Allowed);
@@ -348,7 +400,7 @@ mod tests {
         ) {
             let src = if from_peer { PEER } else { US };
             let header = Ipv4Header { src, more_fragments, ..header() };
-            let found = detect(&header, &l4, PORT, peer_of(ZeroChecksum::Allowed));
+            let found = detect(&header, &l4, PORT, &TEMPLATES, peer_of(ZeroChecksum::Allowed));
             if !from_peer || more_fragments {
                 prop_assert!(matches!(found, Ok(Detection::NotPooled) | Err(_)), "{:?}", found);
             }

@@ -127,8 +127,10 @@ pub struct PoolerCounters {
     pub rows: u64,
     /// Bytes of IP length that were carried.
     pub bytes_in: u64,
-    /// Bytes of IP length that they were carried in.
+    /// Bytes of IP length that they were carried in, with those of index packets.
     pub bytes_out: u64,
+    /// Index packets sent.
+    pub indexes: u64,
     /// Buffers given back because memory was shorter than promised, with what was in them. Zero unless something is
     /// wrong with the memory.
     pub broken: u64,
@@ -154,6 +156,7 @@ impl Default for PoolerCounters {
             rows: 0,
             bytes_in: 0,
             bytes_out: 0,
+            indexes: 0,
             broken: 0,
             rows_histogram: [0; ROWS_HISTOGRAM],
             delay_sum: TickSpan(0),
@@ -205,6 +208,12 @@ impl PoolerCounters {
         if let Some(count) = self.rows_histogram.get_mut(usize::from(rows).min(ROWS_HISTOGRAM - 1)) {
             *count += 1;
         }
+    }
+
+    #[inline]
+    pub(super) fn count_indexes(&mut self, indexes: u64, bytes: u64) {
+        self.indexes += indexes;
+        self.bytes_out += bytes;
     }
 
     #[inline]

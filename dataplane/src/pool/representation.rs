@@ -3,6 +3,7 @@
 //! every peer takes.
 
 use super::simplemux::Flavour;
+use super::wire::{Template, TemplateId};
 
 /// How a rule's packets travel inside a pooled packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
@@ -24,13 +25,14 @@ pub enum Index {
     InBand,
     /// In a packet of its own.
     OutOfBand,
-    /// Nowhere: both ends know the lengths, which this template lists.
-    Predetermined(TemplateId),
+    /// Nowhere: both ends know the lengths, which a template lists.
+    Predetermined {
+        /// What the template is called.
+        id: TemplateId,
+        /// What it says.
+        template: Template,
+    },
 }
-
-/// A list of lengths that both ends know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct TemplateId(pub u8);
 
 /// What becomes of a packet that no other one joined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]

@@ -28,6 +28,7 @@ impl<N: Nic> Stages<N> {
     pub(super) fn adopt(&mut self, moment: &Moment<'_>) {
         if self.pools_generation != moment.state.pools {
             self.pools_generation = moment.state.pools;
+            self.drop_indexes_of_strangers(moment);
             self.flush_reconfigured(moment);
         }
     }

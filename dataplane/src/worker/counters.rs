@@ -48,6 +48,8 @@ counters! {
     CreatedFragments = "created_fragments",
     /// Pooled packets begun.
     CreatedPooled = "created_pooled",
+    /// Index packets begun, for pooled packets without one.
+    CreatedIndex = "created_index",
     /// Packets taken out of pooled packets.
     CreatedExtracted = "created_extracted",
     /// Copies for legs of multicast and overlay routes; the last leg takes the packet itself.
@@ -60,6 +62,8 @@ counters! {
     AbsorbedStaged = "absorbed_staged",
     /// Pooled packets taken apart.
     AbsorbedDepooled = "absorbed_depooled",
+    /// Index packets used.
+    AbsorbedIndex = "absorbed_index",
     /// Packets replaced by their fragments.
     AbsorbedFragmented = "absorbed_fragmented",
     /// ARP packets, neighbour advertisements and hellos whose content went to the control thread.
@@ -130,6 +134,8 @@ counters! {
     TransitEnded = "pool_transit_ended",
     /// Packets that went on to the next overlay node without being taken out.
     RowsReaddressed = "rows_readdressed",
+    /// Pooled packets that wait for their index now, and indexes that wait for their packet.
+    PoolIndexWaiting = "pool_index_waiting",
     /// Messages to the control thread that found its ring full.
     EventsLost = "events_lost",
     /// Iterations of the worker's loop.
@@ -181,6 +187,7 @@ impl Counters {
             Counter::CreatedIcmp,
             Counter::CreatedFragments,
             Counter::CreatedPooled,
+            Counter::CreatedIndex,
             Counter::CreatedExtracted,
             Counter::CreatedReplicas,
             Counter::CreatedReaddressed,
@@ -189,6 +196,7 @@ impl Counters {
         let absorbed = sum(&[
             Counter::AbsorbedStaged,
             Counter::AbsorbedDepooled,
+            Counter::AbsorbedIndex,
             Counter::AbsorbedFragmented,
             Counter::AbsorbedControl,
         ]);

@@ -2,12 +2,13 @@
 
 use arrayvec::ArrayVec;
 
-use crate::dpdk::{HEADROOM, Mbuf, Nic};
+use crate::dpdk::{HEADROOM, Mbuf, MempoolCache, Nic};
+use crate::fib::PeerIndex;
 use crate::packet::ecn::{CE, mark_congestion};
 use crate::pool::Format;
-use crate::pool::packet_depooler::depool_others;
+use crate::pool::packet_depooler::depool_each;
 use crate::pool::pooled_packet_detector::{Detection, PooledDrop};
-use crate::pool::wire::WireError;
+use crate::pool::wire::{PoolHeader, WireError};
 
 use super::counters::Counter;
 use super::drop::Drop;
@@ -28,31 +29,64 @@ impl<N: Nic> Stages<N> {
             let peer = peers.get(index).filter(|peer| peer.path.format == Format::Native)?;
             Some((index, peer.zero_checksum))
         };
-        match packet.header.detect(packet.mbuf.bytes(), moment.state.pool_port, peer_of) {
+        let templates = &moment.state.templates;
+        match packet.header.detect(packet.mbuf.bytes(), moment.state.pool_port, templates, peer_of) {
             Ok(Detection::Pooled { peer, src_port, packet: pooled }) => {
                 if usize::from(packet.origin.depth) >= MAX_DEPTH {
                     return self.out.drop(packet.mbuf, Drop::PoolNesting);
                 }
-                self.peers.received(peer, moment.state, src_port, pooled.header().sequence, pooled.header().count);
                 let readdressed = self.readdress_rows(&pooled, packet.mbuf.bytes(), packet.origin.depth, peer, moment);
-                let origin = packet.origin.deeper(Some(peer));
-                let congested = packet.header.ecn() == CE;
-                let (reentry, out) = (&mut self.reentry, &mut self.out);
-                let depooled = depool_others(&pooled, &readdressed, &mut self.mempool, HEADROOM, |inner| {
-                    re_enter(inner, origin, congested, reentry, out);
-                });
-                let counters = &mut self.out.counters;
-                let rows = u64::from(depooled.extracted) + u64::from(depooled.no_buffer);
-                counters.add(Counter::CreatedExtracted, rows);
-                counters.dropped(Drop::NoBuffer, u64::from(depooled.no_buffer));
-                counters.add(Counter::AbsorbedDepooled, 1);
-                counters.add(Counter::PoolReceived, 1);
-                counters.add(Counter::PoolRowsReceived, rows);
-                self.mempool.free(packet.mbuf);
+                let rows = (0u8..).zip(pooled.rows()).filter(|(at, _)| !readdressed.contains(*at));
+                let packets = rows.map(|(_, (_, bytes))| bytes);
+                let ours = self.take_apart(packets, pooled.header(), &packet, peer, src_port, moment);
+                self.finish(packet, ours);
+            }
+            Ok(Detection::Predetermined { peer, src_port, packet: pooled }) => {
+                let ours = self.take_apart(pooled.packets(), pooled.header(), &packet, peer, src_port, moment);
+                self.finish(packet, ours);
+            }
+            Ok(Detection::DataOnly { peer, src_port, packet: pooled }) => {
+                let sequence = pooled.header().sequence;
+                self.data_only_input(packet, peer, src_port, sequence, moment);
+            }
+            Ok(Detection::Index { peer, src_port, packet: index }) => {
+                let sequence = index.header().sequence;
+                let first = index.blocks().next().map_or(sequence, |block| block.sequence);
+                self.index_packet_input(packet, peer, src_port, sequence, first, moment);
             }
             Ok(Detection::Hello { .. }) => self.hello(packet),
             Ok(Detection::NotPooled) => self.out.drop(packet.mbuf, Drop::LocalUnhandled),
             Err(reason) => self.out.drop(packet.mbuf, name(reason)),
+        }
+    }
+
+    /// Takes out what a pooled packet of this peer holds.
+    #[inline]
+    fn take_apart<'a, H: Header>(
+        &mut self,
+        packets: impl Iterator<Item = &'a [u8]>,
+        header: &PoolHeader,
+        packet: &Packet<H>,
+        peer: PeerIndex,
+        src_port: u16,
+        moment: &Moment<'_>,
+    ) -> Result<(), Drop> {
+        if usize::from(packet.origin.depth) >= MAX_DEPTH {
+            return Err(Drop::PoolNesting);
+        }
+        self.peers.received(peer, moment.state, src_port, header.sequence, header.count);
+        let (reentry, out) = (&mut self.reentry, &mut self.out);
+        take_out(packets, packet.origin.deeper(Some(peer)), packet.header.ecn() == CE, &mut self.mempool, reentry, out);
+        self.note_number(packet, src_port, header.sequence, moment);
+        Ok(())
+    }
+
+    /// Ends a pooled packet that was taken apart or was not.
+    #[inline]
+    fn finish<H: Header>(&mut self, packet: Packet<H>, taken_apart: Result<(), Drop>) {
+        match taken_apart {
+            Ok(()) => self.mempool.free(packet.mbuf),
+            Err(reason) => self.out.drop(packet.mbuf, reason),
         }
     }
 
@@ -68,6 +102,27 @@ impl<N: Nic> Stages<N> {
             self.out.drop(packet.mbuf, Drop::ControlRingFull);
         }
     }
+}
+
+/// Takes packets out of a pooled packet and sends them back to the input, with the origin `inside`. `congested`: the pooled
+/// packet had met congestion. Returns how many packets it held.
+#[inline]
+pub(super) fn take_out<'a, N: Nic>(
+    packets: impl Iterator<Item = &'a [u8]>,
+    inside: Origin,
+    congested: bool,
+    mempool: &mut MempoolCache,
+    reentry: &mut Reentry,
+    out: &mut Output<N>,
+) -> u64 {
+    let depooled = depool_each(packets, mempool, HEADROOM, |inner| re_enter(inner, inside, congested, reentry, out));
+    let rows = u64::from(depooled.extracted) + u64::from(depooled.no_buffer);
+    out.counters.add(Counter::CreatedExtracted, rows);
+    out.counters.dropped(Drop::NoBuffer, u64::from(depooled.no_buffer));
+    out.counters.add(Counter::AbsorbedDepooled, 1);
+    out.counters.add(Counter::PoolReceived, 1);
+    out.counters.add(Counter::PoolRowsReceived, rows);
+    rows
 }
 
 /// Sends what was taken out of a pooled packet back to the input. `congested`: that packet had met congestion.
@@ -90,7 +145,7 @@ pub(super) fn re_enter<N: Nic>(
 }
 
 /// The reason a packet to the pool port is dropped for, among all reasons.
-fn name(reason: PooledDrop) -> Drop {
+pub(super) fn name(reason: PooledDrop) -> Drop {
     match reason {
         PooledDrop::UnknownPeer => Drop::PoolUnknownPeer,
         PooledDrop::Fragment => Drop::PoolFragment,
@@ -113,6 +168,13 @@ fn name(reason: PooledDrop) -> Drop {
             WireError::TrailingData => Drop::PoolTrailingData,
             WireError::InnerVersion => Drop::PoolInnerVersion,
             WireError::InnerLength => Drop::PoolInnerLength,
+            WireError::DataTooShort => Drop::PoolDataTooShort,
+            WireError::IndexCount => Drop::PoolIndexCount,
+            WireError::NoBlocks => Drop::PoolNoBlocks,
+            WireError::BlockOrder => Drop::PoolBlockOrder,
+            WireError::TrailingIndex => Drop::PoolTrailingIndex,
+            WireError::UnknownTemplate => Drop::PoolUnknownTemplate,
+            WireError::TemplateLength => Drop::PoolTemplateLength,
             WireError::HelloRows => Drop::PoolHelloRows,
             WireError::TruncatedHello => Drop::PoolTruncatedHello,
             WireError::HelloInstance => Drop::PoolHelloInstance,

@@ -154,6 +154,38 @@ reasons! {
     PoolInnerVersion = "pool_inner_version",
     /// A pooled packet with a packet inside whose header gives another length than its row.
     PoolInnerLength = "pool_inner_length",
+    /// A pooled packet without an index that has less data than its packets take at least.
+    PoolDataTooShort = "pool_data_too_short",
+    /// A pooled packet whose index has another number of rows than it has packets.
+    PoolIndexCount = "pool_index_count",
+    /// An index packet that says it holds no index.
+    PoolNoBlocks = "pool_no_blocks",
+    /// An index packet whose blocks are out of order, or too far from each other.
+    PoolBlockOrder = "pool_block_order",
+    /// An index packet with something behind its last block.
+    PoolTrailingIndex = "pool_trailing_index",
+    /// A predetermined packet whose template is not configured here.
+    PoolUnknownTemplate = "pool_unknown_template",
+    /// A predetermined packet that is not as long as its template says.
+    PoolTemplateLength = "pool_template_length",
+    /// A pooled packet without its index, which did not come in time.
+    PoolIndexMissing = "pool_index_missing",
+    /// A pooled packet without an index that came when later ones of its sequence had been handed out.
+    PoolDataLate = "pool_data_late",
+    /// A pooled packet without an index whose sequence number another one had before.
+    PoolDataDuplicate = "pool_data_duplicate",
+    /// An index packet whose pooled packets did not come in time.
+    PoolIndexUnused = "pool_index_unused",
+    /// An index packet about pooled packets that had been given up.
+    PoolIndexLate = "pool_index_late",
+    /// An index packet about pooled packets whose index was there before.
+    PoolIndexDuplicate = "pool_index_duplicate",
+    /// A pooled packet without an index, or an index, far from where its sequence stands.
+    PoolSequenceStray = "pool_sequence_stray",
+    /// No room for a pooled packet to wait for its index, or for an index to wait for its packet.
+    PoolIndexQueueFull = "pool_index_queue_full",
+    /// A pooled packet or an index that waited when its sender ceased to be a peer.
+    PoolPeerGone = "pool_peer_gone",
     /// A hello that says it carries packets.
     PoolHelloRows = "pool_hello_rows",
     /// A hello shorter than its fields.
@@ -194,7 +226,7 @@ reasons! {
     SimplemuxInnerLength = "simplemux_inner_length",
     /// An entry of a Simplemux datagram that is no IPv4 packet: it is dropped alone.
     SimplemuxUnsupportedProtocol = "simplemux_unsupported_protocol",
-    /// Waited for a neighbour when the router stopped.
+    /// Waited for a neighbour, or for its index, when the router stopped.
     Shutdown = "shutdown",
 }
 

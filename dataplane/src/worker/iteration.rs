@@ -127,7 +127,8 @@ impl<N: Nic> Worker<N> {
             }
         }
 
-        // 6. Pools whose window has ended.
+        // 6. What has waited long enough: for its index, then, as that may be pooled, pools whose window has ended.
+        packets += stages.settle_indexes(now, moment);
         packets += stages.flush_due(moment);
         // 7. Everything that is to leave, leaves; what was dropped without a burst goes back as well.
         stages.out.flush(now);
@@ -159,6 +160,7 @@ impl<N: Nic> Worker<N> {
             let moment = &Moment { now: time, section, state, fib: &self.fib, fib6: &self.fib6 };
             let stages = &mut self.stages;
             stages.release_waiting(moment);
+            stages.abandon_indexes(moment);
             stages.flush_for_shutdown(moment);
             stages.abandon_waiting();
             stages.out.flush(time);

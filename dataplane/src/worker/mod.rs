@@ -1,9 +1,9 @@
 //! The life of a packet on one core.
 //!
 //! [`Worker::iterate`] is that life from top to bottom; each stage is a file of its own: `ethernet_input` and
-//! `arp_input`, `ip_input`, then `local_input`, `depool_input` and `simplemux_input` for what is ours, `forward`,
-//! `transit_input`, `pooling` and `fragment` for what goes on, `multicast_input`, `overlay_input` and `legs` for what goes
-//! several ways, `output` and `neighbour_queue` for the way out. IPv6 packets have the same life: where
+//! `arp_input`, `ip_input`, then `local_input`, `depool_input`, `index_input` and `simplemux_input` for what is ours,
+//! `forward`, `transit_input`, `pooling` and `fragment` for what goes on, `multicast_input`, `overlay_input` and `legs` for
+//! what goes several ways, `output` and `neighbour_queue` for the way out. IPv6 packets have the same life: where
 //! a stage does something else with them, there is one beside it with a 6 in its name, and `nd_input` is to them what
 //! `arp_input` is. What workers share with the control thread is in `router_state` (published), `event` (rings) and
 //! `counters`.
@@ -20,6 +20,7 @@ mod forward6;
 mod fragment;
 mod icmp6_error;
 mod icmp_error;
+mod index_input;
 mod ip6_input;
 mod ip_input;
 mod iteration;

@@ -9,6 +9,7 @@ use crate::packet::ipv4::{Ipv4Header, PROTOCOL_UDP};
 use crate::packet::ipv6::{self, Ipv6Header};
 use crate::packet::ipv6_extension::UpperLayer;
 use crate::pool::pooled_packet_detector::{Detection, PooledDrop, ZeroChecksum, detect, detect6};
+use crate::pool::wire::Templates;
 
 /// Which protocol a packet is said to be by what carried it: the EtherType of its frame, or the type of its row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,6 +99,7 @@ pub(super) trait Header {
         &self,
         l3: &'a [u8],
         port: u16,
+        templates: &'a Templates,
         peer_of: impl Fn(IpAddr) -> Option<(P, ZeroChecksum)>,
     ) -> Result<Detection<'a, P>, PooledDrop>;
 
@@ -141,9 +143,10 @@ impl Header for Ipv4Header {
         &self,
         l3: &'a [u8],
         port: u16,
+        templates: &'a Templates,
         peer_of: impl Fn(IpAddr) -> Option<(P, ZeroChecksum)>,
     ) -> Result<Detection<'a, P>, PooledDrop> {
-        detect(self, self.upper_layer(l3), port, peer_of)
+        detect(self, self.upper_layer(l3), port, templates, peer_of)
     }
 
     #[inline(always)]
@@ -190,10 +193,11 @@ impl Header for Ipv6Header {
         &self,
         l3: &'a [u8],
         port: u16,
+        templates: &'a Templates,
         peer_of: impl Fn(IpAddr) -> Option<(P, ZeroChecksum)>,
     ) -> Result<Detection<'a, P>, PooledDrop> {
         let Ok(upper) = UpperLayer::find(self, l3) else { return Ok(Detection::NotPooled) };
-        detect6(self, &upper, upper.bytes(self, l3), port, peer_of)
+        detect6(self, &upper, upper.bytes(self, l3), port, templates, peer_of)
     }
 
     #[inline(always)]

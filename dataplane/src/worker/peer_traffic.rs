@@ -85,6 +85,14 @@ impl PeerTraffic {
         Some(row)
     }
 
+    /// Takes note of packets taken out of a pooled packet that was noted when it came, by the address it came from.
+    #[inline]
+    pub fn taken_out(&mut self, peer: PeerIndex, address: IpAddr, rows: u64) {
+        if let Some(row) = self.peers.get_mut(peer.index()).filter(|row| row.address == address) {
+            row.rows += rows;
+        }
+    }
+
     /// The peers that something came from.
     pub fn iter(&self, state: &RouterState) -> impl Iterator<Item = PeerReceived> {
         let rows = (0u16..).map(PeerIndex).zip(self.peers.iter());

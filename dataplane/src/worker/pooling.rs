@@ -149,6 +149,7 @@ impl<N: Nic> Stages<N> {
         self.out.counters.set_dropped(Drop::PoolBroken, pooler.broken);
         let values = [
             (Counter::CreatedPooled, pooler.created),
+            (Counter::CreatedIndex, pooler.indexes),
             (Counter::AbsorbedStaged, pooler.absorbed),
             (Counter::PoolStaged, pooler.staged),
             (Counter::PoolLone, pooler.lone()),
@@ -169,6 +170,7 @@ impl<N: Nic> Stages<N> {
             (Counter::PoolCannotShare, pooler.unstaged_for(Unstaged::CannotShare)),
             (Counter::PoolTableFull, table_full),
             (Counter::PoolNoBuffer, pooler.unstaged_for(Unstaged::NoPoolBuffer)),
+            (Counter::PoolIndexWaiting, self.indexes.held() as u64),
             (Counter::PoolsOpen, self.pooler.held() as u64),
             (Counter::PoolLongestNs, self.rate.duration(pooler.delay_max).as_nanos() as u64),
             (Counter::Held, self.held() as u64),

@@ -1,7 +1,7 @@
 //! The loop around the iterations: reads the time, and decides when to block.
 //!
 //! An idle worker blocks on file descriptors, never for a fixed time: until a packet arrives, the control thread rings,
-//! or a deadline of its own comes near. It never blocks within a millisecond of a pool's deadline, because a wake-up
+//! or a deadline of its own comes near. It never blocks within a millisecond of a pool's deadline, or an index's, because a wake-up
 //! can come that late.
 
 use std::time::Duration;
@@ -43,7 +43,7 @@ impl<N: Nic> Worker<N> {
     /// Whether nothing here needs the worker soon.
     fn may_block(&self, time: Tick, early: TickSpan) -> bool {
         let stages = &self.stages;
-        stages.out.queued() == 0 && stages.pooler.next_deadline().is_none_or(|deadline| deadline.since(time) > early)
+        stages.out.queued() == 0 && stages.next_deadline().is_none_or(|deadline| deadline.since(time) > early)
     }
 
     /// Blocks, unless there is something to do after all; returns whether it did.
@@ -54,7 +54,7 @@ impl<N: Nic> Worker<N> {
         if self.iterate(time) > 0 || !self.may_block(time, early) || self.shared.stop_requested() {
             return false;
         }
-        let pools = self.stages.pooler.next_deadline().map(|deadline| deadline - early);
+        let pools = self.stages.next_deadline().map(|deadline| deadline - early);
         let timeout = self.neighbour_timeout();
         let neighbours = self.stages.out.waiting.deadline(timeout);
         let until = pools.into_iter().chain(neighbours).min();

@@ -3,14 +3,16 @@
 
 use std::sync::Arc;
 
-use crate::arch::TickRate;
+use crate::arch::{Tick, TickRate};
 use crate::dpdk::{Mbuf, MempoolCache, Nic};
 use crate::fib::PortIndex;
 use crate::packet::ethernet::HEADER_LEN;
+use crate::pool::index_queue::IndexQueue;
 use crate::pool::{FlowSeed, PacketPooler, PoolerLimits};
 
 use super::WorkerOptions;
 use super::icmp_error::RateLimit;
+use super::index_input::{Outside, index_queue_limits};
 use super::output::Output;
 use super::peer_traffic::PeerTraffic;
 use super::reentry::Reentry;
@@ -29,6 +31,8 @@ pub(super) struct Stages<N> {
     pub pooler: PacketPooler<Mbuf>,
     /// Packets taken out of pooled packets.
     pub reentry: Reentry,
+    /// Pooled packets and indexes that wait for each other.
+    pub indexes: IndexQueue<Mbuf, Outside>,
     /// What came from each peer.
     pub peers: PeerTraffic,
     /// Memory for packets.
@@ -67,6 +71,7 @@ impl<N: Nic> Stages<N> {
             out: Output::new(queues, options.rate, Arc::clone(&shared)),
             pooler: PacketPooler::new(limits),
             reentry: Reentry::new(),
+            indexes: IndexQueue::new(index_queue_limits(options.rate)),
             peers: PeerTraffic::new(MAX_PEERS),
             mempool,
             icmp_limit: RateLimit::icmp(options.rate),
@@ -78,8 +83,14 @@ impl<N: Nic> Stages<N> {
         }
     }
 
+    /// When the next pool or the next packet without its index has waited long enough.
+    #[inline]
+    pub fn next_deadline(&self) -> Option<Tick> {
+        self.pooler.next_deadline().into_iter().chain(self.indexes.next_deadline()).min()
+    }
+
     /// Packets in this worker's hands.
     pub fn held(&self) -> usize {
-        self.pooler.held() + self.reentry.len() + self.out.waiting.len() + self.out.queued()
+        self.pooler.held() + self.indexes.held() + self.reentry.len() + self.out.waiting.len() + self.out.queued()
     }
 }

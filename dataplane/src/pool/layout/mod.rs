@@ -9,16 +9,21 @@
     deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable)
 )]
 
+mod data_only;
 mod native;
 mod outer_header;
+mod predetermined;
 mod simplemux;
 
 pub(super) use native::wrap;
 pub(super) use outer_header::{OuterHeader, length as outer_length};
 
+use self::data_only::DataOnlyRows;
 use self::native::NativeRows;
+use self::predetermined::Records;
 use self::simplemux::SimplemuxEntries;
-use super::representation::Format;
+use super::hello::Capabilities;
+use super::representation::{Format, Index, Representation};
 use super::ride::Ride;
 use crate::packet::Buffer;
 
@@ -41,6 +46,10 @@ pub(super) enum Room {
 pub(super) enum Layout {
     /// Kind 0: whole packets behind an index of rows.
     Native(NativeRows),
+    /// Kind 1: whole packets, whose index goes apart.
+    DataOnly(DataOnlyRows),
+    /// Kind 3: whole packets of known lengths.
+    Predetermined(Records),
     /// Simplemux: whole packets for the peer itself, each behind a separator.
     Simplemux(SimplemuxEntries),
 }
@@ -61,12 +70,22 @@ impl Layout {
             let rows = NativeRows::open(length, outer_length, mtu, ride.rule.max_count, ride.rule.lone, room)?;
             return Some(Layout::Native(rows.between_overlay_nodes()));
         }
+        let takes = |flags| ride.peer.capabilities.contains(flags);
         match (ride.peer.format, ride.rule.index, ride.rule.representation) {
             (Format::Simplemux(flavour), _, _) => {
                 // The format is for IPv4 inside of IPv4.
                 (ride.peer.addressee.is_ipv4() && !ride.key.is_ipv6()).then_some(())?;
                 let (max_count, lone) = (ride.rule.max_count, ride.rule.lone);
                 SimplemuxEntries::open(length, flavour, mtu, max_count, lone, room).map(Layout::Simplemux)
+            }
+            (Format::Native, Index::OutOfBand, Representation::Whole) if takes(Capabilities::INDEX_OUT_OF_BAND) => {
+                DataOnlyRows::open(length, outer_length, mtu, ride.rule.max_count, room).map(Layout::DataOnly)
+            }
+            (Format::Native, Index::Predetermined { id, template }, Representation::Whole)
+                if takes(Capabilities::PREDETERMINED) =>
+            {
+                let (max_count, template) = (ride.rule.max_count, (id, template));
+                Records::open(length, outer_length, mtu, max_count, room, template).map(Layout::Predetermined)
             }
             // What the addressee does not take goes whole and behind an index in band, which every native peer takes.
             (Format::Native, _, _) => {
@@ -82,6 +101,8 @@ impl Layout {
         match self {
             Layout::Native(rows) => rows.reserved(),
             Layout::Simplemux(entries) => entries.reserved(),
+            Layout::DataOnly(rows) => rows.reserved(),
+            Layout::Predetermined(records) => records.reserved(),
         }
     }
 
@@ -91,6 +112,8 @@ impl Layout {
         match self {
             Layout::Native(rows) => Layout::Native(rows.emptied()),
             Layout::Simplemux(entries) => Layout::Simplemux(entries.emptied()),
+            Layout::DataOnly(rows) => Layout::DataOnly(rows.emptied()),
+            Layout::Predetermined(records) => Layout::Predetermined(records.emptied()),
         }
     }
 
@@ -99,7 +122,7 @@ impl Layout {
     pub(super) fn has_ttls(&self) -> bool {
         match self {
             Layout::Native(_) => true,
-            Layout::Simplemux(_) => false,
+            Layout::Simplemux(_) | Layout::DataOnly(_) | Layout::Predetermined(_) => false,
         }
     }
 
@@ -109,6 +132,8 @@ impl Layout {
         match self {
             Layout::Native(rows) => rows.rows(),
             Layout::Simplemux(entries) => entries.rows(),
+            Layout::DataOnly(rows) => rows.rows(),
+            Layout::Predetermined(records) => records.rows(),
         }
     }
 
@@ -118,6 +143,8 @@ impl Layout {
         match self {
             Layout::Native(rows) => rows.bytes_in(),
             Layout::Simplemux(entries) => entries.bytes_in(),
+            Layout::DataOnly(rows) => rows.bytes_in(),
+            Layout::Predetermined(records) => records.bytes_in(),
         }
     }
 
@@ -127,6 +154,8 @@ impl Layout {
         match self {
             Layout::Native(rows) => rows.length(),
             Layout::Simplemux(entries) => entries.length(),
+            Layout::DataOnly(rows) => rows.length(),
+            Layout::Predetermined(records) => records.length(),
         }
     }
 
@@ -136,6 +165,8 @@ impl Layout {
         match self {
             Layout::Native(rows) => rows.can_open(length),
             Layout::Simplemux(entries) => entries.can_open(length),
+            Layout::DataOnly(rows) => rows.can_open(length),
+            Layout::Predetermined(records) => records.can_open(length),
         }
     }
 
@@ -145,6 +176,8 @@ impl Layout {
         match self {
             Layout::Native(rows) => rows.fits(length),
             Layout::Simplemux(entries) => entries.fits(length),
+            Layout::DataOnly(rows) => rows.fits(length),
+            Layout::Predetermined(records) => records.fits(length),
         }
     }
 
@@ -154,6 +187,8 @@ impl Layout {
         match self {
             Layout::Native(rows) => rows.room(),
             Layout::Simplemux(entries) => entries.room(),
+            Layout::DataOnly(rows) => rows.room(),
+            Layout::Predetermined(records) => records.room(),
         }
     }
 
@@ -164,6 +199,8 @@ impl Layout {
         match self {
             Layout::Native(rows) => rows.append(buffer, packet, ttl),
             Layout::Simplemux(entries) => entries.append(buffer, packet),
+            Layout::DataOnly(rows) => rows.append(buffer, packet, ttl),
+            Layout::Predetermined(records) => records.append(buffer, packet),
         }
     }
 
@@ -174,6 +211,33 @@ impl Layout {
         match self {
             Layout::Native(rows) => rows.complete(buffer, outer, sequence),
             Layout::Simplemux(entries) => entries.complete(buffer, outer),
+            Layout::DataOnly(rows) => rows.complete(buffer, outer, sequence),
+            Layout::Predetermined(records) => records.complete(buffer, outer, sequence),
+        }
+    }
+
+    /// The rows of the packets in `buffer`, as they are on the wire, where these go apart from it; to be asked for before
+    /// the buffer is completed.
+    #[inline(always)]
+    pub(super) fn rows_apart<'a, B: Buffer>(&self, buffer: &'a B) -> Option<&'a [u8]> {
+        match self {
+            Layout::DataOnly(rows) => rows.rows_apart(buffer),
+            Layout::Native(_) | Layout::Simplemux(_) | Layout::Predetermined(_) => None,
+        }
+    }
+
+    /// Whether packets wait at the addressee, so that what does not travel in the same way could overtake them.
+    #[inline(always)]
+    pub(super) fn may_wait(&self) -> bool {
+        matches!(self, Layout::DataOnly(_))
+    }
+
+    /// The longest packet this layout makes, in bytes of IP length: what gets to the addressee.
+    #[inline(always)]
+    pub(super) fn path_mtu(&self) -> u16 {
+        match self {
+            Layout::DataOnly(rows) => rows.path_mtu(),
+            Layout::Native(_) | Layout::Simplemux(_) | Layout::Predetermined(_) => u16::MAX,
         }
     }
 }

@@ -175,7 +175,7 @@ impl NativeRows {
 
 /// The type of a whole packet, which was checked when it came.
 #[inline(always)]
-fn row_type(packet: &[u8]) -> RowType {
+pub(super) fn row_type(packet: &[u8]) -> RowType {
     if matches!(packet.first(), Some(0x60..=0x6f)) { RowType::WholeIpv6 } else { RowType::WholeIpv4 }
 }
 

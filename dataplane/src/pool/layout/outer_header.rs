@@ -25,7 +25,7 @@ pub(in crate::pool) const fn length(source: IpAddr, destination: IpAddr) -> Opti
 }
 
 /// Where a pool's packet goes and what its outer headers say.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::pool) struct OuterHeader {
     /// Our address.
     pub(super) source: IpAddr,
@@ -84,6 +84,21 @@ impl OuterHeader {
             ttl: peer.outer_ttl,
             with_checksum: peer.checksum,
         }
+    }
+
+    /// The length of both headers in bytes. None where the addresses are of different families.
+    pub(in crate::pool) fn length(&self) -> Option<usize> {
+        length(self.source, self.destination).map(usize::from)
+    }
+
+    /// The same headers for a packet that nobody hears of congestion from.
+    pub(in crate::pool) fn not_ecn_capable(self) -> OuterHeader {
+        OuterHeader { tos: self.tos & !0b11, ..self }
+    }
+
+    /// The TTL it is sent with.
+    pub(in crate::pool) fn ttl(&self) -> u8 {
+        self.ttl
     }
 
     /// Writes the headers, checksums included, of a packet with `payload_length` bytes behind them, at most 65535 less

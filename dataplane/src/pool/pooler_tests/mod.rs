@@ -4,6 +4,7 @@ mod adaptive;
 mod behaviour;
 mod buckets;
 mod criteria;
+mod indexes;
 mod memory;
 mod properties;
 mod reader;
@@ -13,11 +14,11 @@ mod simplemux;
 use std::net::Ipv4Addr;
 use std::sync::OnceLock;
 
+use super::hello::Capabilities;
 use super::{Format, Match, PeerPath, PoolKey, Ride, Rule, RuleIndex, StreamFields};
 use crate::arch::TickSpan;
 use crate::fib::PeerIndex;
 use crate::pool::FlowSeed;
-use crate::pool::hello::Capabilities;
 use crate::pool::path::{MAX_HOPS, PoolPath, Trunk};
 
 /// A flow of test packets: who talks to whom, and how it is marked.

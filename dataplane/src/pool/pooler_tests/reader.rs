@@ -31,11 +31,11 @@ fn sum(bytes: &[u8]) -> u16 {
     sum as u16
 }
 
-/// Takes a pooled packet apart.
+/// The UDP datagram in a packet.
 ///
 /// # Panics
-/// Where anything is not as the format has it.
-pub(super) fn read(bytes: &[u8]) -> Pooled {
+/// Where anything outside of it or in its header is not as the format has it.
+pub(super) fn datagram(bytes: &[u8]) -> &[u8] {
     assert_eq!(bytes[0], 0x45, "version and header length");
     assert_eq!(usize::from(word(bytes, 2)), bytes.len(), "total length");
     assert_eq!(word(bytes, 4), 0, "identification");
@@ -51,6 +51,16 @@ pub(super) fn read(bytes: &[u8]) -> Pooled {
         with_pseudo_header.extend_from_slice(udp);
         assert_eq!(sum(&with_pseudo_header), 0xffff, "UDP checksum");
     }
+    udp
+}
+
+/// Takes a pooled packet of kind 0 apart.
+///
+/// # Panics
+/// Where anything is not as the format has it.
+pub(super) fn read(bytes: &[u8]) -> Pooled {
+    let udp = datagram(bytes);
+    let udp_checksum = word(udp, 6);
     let pool = &udp[8..];
     assert_eq!(pool[0], 0x10, "version 1, kind 0");
     assert_eq!(pool[2], bytes[8], "the outer TTL as sent");

@@ -8,9 +8,15 @@
     deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable)
 )]
 
+mod data_only;
+mod index_packet;
 mod pooled_packet;
+mod template;
 
+pub use data_only::DataOnly;
+pub use index_packet::{BLOCK_HEADER_LEN, IndexBlock, IndexPacket, MAX_BLOCK_DISTANCE, write_block_header};
 pub use pooled_packet::{PooledPacket, ROW_LEN, Row, RowType, header_and_rows_len, write_header_and_rows};
+pub use template::{MAX_LENGTHS, Predetermined, Template, TemplateError, TemplateId, Templates};
 
 /// The UDP destination port, unless another is configured.
 pub const PORT: u16 = 7665;
@@ -78,6 +84,28 @@ pub enum WireError {
     /// The length the inner packet's header gives is not that of its row.
     #[error("inner length differs from the row's")]
     InnerLength,
+    /// Less data without an index than its packets take at least.
+    #[error("less data than so many packets take")]
+    DataTooShort,
+    /// An index that has another number of rows than the pooled packet it is about has packets.
+    #[error("number of rows differs from the number of packets")]
+    IndexCount,
+    /// An index packet with a count of 0.
+    #[error("no blocks")]
+    NoBlocks,
+    /// A block of an index packet that is about an earlier pooled packet than the one in front of it, the same one, or
+    /// one too far behind.
+    #[error("blocks out of order")]
+    BlockOrder,
+    /// Something behind the last block of an index packet.
+    #[error("something behind the last block")]
+    TrailingIndex,
+    /// A template that is not known here.
+    #[error("unknown template")]
+    UnknownTemplate,
+    /// Data shorter or longer than what the template says.
+    #[error("data is not as long as the template says")]
+    TemplateLength,
     /// A hello with a count that is not 0.
     #[error("hello with rows")]
     HelloRows,
@@ -91,7 +119,7 @@ pub enum WireError {
 
 impl WireError {
     /// Every bound there is.
-    pub const ALL: [WireError; 19] = [
+    pub const ALL: [WireError; 26] = [
         WireError::TruncatedHeader,
         WireError::UnsupportedVersion,
         WireError::AuthenticatedUnsupported,
@@ -108,6 +136,13 @@ impl WireError {
         WireError::TrailingData,
         WireError::InnerVersion,
         WireError::InnerLength,
+        WireError::DataTooShort,
+        WireError::IndexCount,
+        WireError::NoBlocks,
+        WireError::BlockOrder,
+        WireError::TrailingIndex,
+        WireError::UnknownTemplate,
+        WireError::TemplateLength,
         WireError::HelloRows,
         WireError::TruncatedHello,
         WireError::HelloInstance,
@@ -132,6 +167,13 @@ impl WireError {
             WireError::TrailingData => "trailing_data",
             WireError::InnerVersion => "inner_version",
             WireError::InnerLength => "inner_length",
+            WireError::DataTooShort => "data_too_short",
+            WireError::IndexCount => "index_count",
+            WireError::NoBlocks => "no_blocks",
+            WireError::BlockOrder => "block_order",
+            WireError::TrailingIndex => "trailing_index",
+            WireError::UnknownTemplate => "unknown_template",
+            WireError::TemplateLength => "template_length",
             WireError::HelloRows => "hello_rows",
             WireError::TruncatedHello => "truncated_hello",
             WireError::HelloInstance => "hello_instance",
@@ -168,11 +210,12 @@ impl Kind {
 pub struct PoolHeader {
     /// What follows.
     pub kind: Kind,
-    /// Number of rows: 1 to 255 in a pooled packet, 0 in a hello.
+    /// Number of packets, 1 to 255, in a pooled packet of any kind; of blocks in a packet of indexes; 0 in a hello.
     pub count: u8,
     /// The TTL of the outer IP header as the last equipped node sent it.
     pub outer_ttl: u8,
-    /// In kind 0 a set of flags, of which [`OVERLAY`] is known and the others are sent as 0 and ignored on receipt.
+    /// Names the template of a predetermined packet. In kind 0 a set of flags, of which [`OVERLAY`] is known. What is not
+    /// known, and in all other kinds, is sent as 0 and ignored on receipt.
     pub template: u8,
     /// Counts what is sent from one source address and port to one destination address; wraps.
     pub sequence: u32,
@@ -209,7 +252,14 @@ impl PoolHeader {
 }
 
 #[cfg(test)]
-pub(crate) use pooled_packet::tests::pooled;
+mod index_vectors;
+#[cfg(test)]
+pub(crate) use self::{
+    data_only::tests::parted,
+    index_packet::tests::index_packet,
+    pooled_packet::tests::pooled,
+    template::tests::{predetermined, templates},
+};
 
 #[cfg(test)]
 mod tests {

@@ -13,6 +13,8 @@ use crate::packet::Sum;
 pub const ROW_LEN: usize = 6;
 
 const IPV4_HEADER: u16 = 20;
+/// The shortest packet there is: an IPv4 header.
+pub(super) const SHORTEST: u16 = IPV4_HEADER;
 const IPV6_HEADER: u16 = 40;
 
 /// How a stream packet travels inside a pooled packet.
@@ -122,8 +124,27 @@ impl<'a> PooledPacket<'a> {
             .get(HEADER_LEN..)
             .and_then(|behind| behind.split_at_checked(usize::from(header.count) * ROW_LEN))
             .ok_or(WireError::TruncatedIndex)?;
-        let (index, _) = index.as_chunks::<ROW_LEN>();
+        PooledPacket::cover::<IN_TRANSIT>(header, index.as_chunks::<ROW_LEN>().0, data)
+    }
 
+    /// A pooled packet whose header says how many rows there are in `index`, which came apart from `data`, read as its
+    /// addressee.
+    #[inline]
+    pub(super) fn of_parts(
+        header: PoolHeader,
+        index: &'a [[u8; ROW_LEN]],
+        data: &'a [u8],
+    ) -> Result<PooledPacket<'a>, WireError> {
+        PooledPacket::cover::<false>(header, index, data)
+    }
+
+    /// Checks every bound between an index and data.
+    #[inline(always)]
+    fn cover<const IN_TRANSIT: bool>(
+        header: PoolHeader,
+        index: &'a [[u8; ROW_LEN]],
+        data: &'a [u8],
+    ) -> Result<PooledPacket<'a>, WireError> {
         let mut previous: Option<Row> = None;
         let mut rest = data;
         for row in index {
@@ -186,15 +207,54 @@ fn check_start(row: &Row, previous: Option<Row>) -> Result<(), WireError> {
     }
 }
 
-/// Whether `data`, which starts where `row` does, holds the packet that the row is about. Returns what is behind it.
+/// Whether rows whose data is elsewhere lie behind each other, and none is shorter than any packet.
+#[inline]
+pub(super) fn check_rows(index: &[[u8; ROW_LEN]]) -> Result<(), WireError> {
+    let mut previous = None;
+    for row in index {
+        let row = Row::parse(row);
+        if !row.row_type.is_whole() {
+            return Err(WireError::UnsupportedType);
+        }
+        check_start(&row, previous)?;
+        if row.length < shortest(row.row_type) {
+            return Err(WireError::RowTooShort);
+        }
+        previous = Some(row);
+    }
+    Ok(())
+}
+
+/// Whether `packet` is an IP packet of either family, as long as its own header says.
+#[inline]
+pub(super) fn check_whole(packet: &[u8]) -> Result<(), WireError> {
+    let (shortest, length) = match packet {
+        [0x40..0x50, _, l0, l1, ..] => (SHORTEST, u32::from(u16::from_be_bytes([*l0, *l1]))),
+        [0x60..0x70, _, _, _, l0, l1, ..] => {
+            (IPV6_HEADER, u32::from(IPV6_HEADER) + u32::from(u16::from_be_bytes([*l0, *l1])))
+        }
+        _ => return Err(WireError::InnerVersion),
+    };
+    if packet.len() < usize::from(shortest) {
+        return Err(WireError::RowTooShort);
+    }
+    if u32::try_from(packet.len()) == Ok(length) { Ok(()) } else { Err(WireError::InnerLength) }
+}
+
+/// The shortest packet of a type, in bytes.
 #[inline(always)]
-fn check_packet<'a>(row: &Row, data: &'a [u8]) -> Result<&'a [u8], WireError> {
-    let shortest = match row.row_type {
+const fn shortest(row_type: RowType) -> u16 {
+    match row_type {
         RowType::WholeIpv4 => IPV4_HEADER,
         RowType::WholeIpv6 => IPV6_HEADER,
         RowType::Other(_) => 0,
-    };
-    if row.length < shortest {
+    }
+}
+
+/// Whether `data`, which starts where `row` does, holds the packet that the row is about. Returns what is behind it.
+#[inline(always)]
+fn check_packet<'a>(row: &Row, data: &'a [u8]) -> Result<&'a [u8], WireError> {
+    if row.length < shortest(row.row_type) {
         return Err(WireError::RowTooShort);
     }
     let (packet, rest) = data.split_at_checked(usize::from(row.length)).ok_or(WireError::RowBeyondData)?;
@@ -330,8 +390,20 @@ pub(crate) mod tests {
             assert_eq!(found, expected, "case {number}");
         }
         for error in WireError::ALL {
-            let of_hello = matches!(error, WireError::HelloRows | WireError::TruncatedHello | WireError::HelloInstance);
-            assert!(of_hello || cases.iter().any(|(_, expected)| *expected == error), "{error:?} was never seen");
+            let of_other_kinds = matches!(
+                error,
+                WireError::DataTooShort
+                    | WireError::IndexCount
+                    | WireError::NoBlocks
+                    | WireError::BlockOrder
+                    | WireError::TrailingIndex
+                    | WireError::UnknownTemplate
+                    | WireError::TemplateLength
+                    | WireError::HelloRows
+                    | WireError::TruncatedHello
+                    | WireError::HelloInstance
+            );
+            assert!(of_other_kinds || cases.iter().any(|(_, expected)| *expected == error), "{error:?} was never seen");
         }
     }
 

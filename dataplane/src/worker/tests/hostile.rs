@@ -41,7 +41,7 @@ fn every_broken_bound_drops_the_pooled_packet_whole_under_its_name() {
         (Drop::PoolTruncatedHeader, |p| p.truncate(7)),
         (Drop::PoolUnsupportedVersion, |p| p[0] = 0x20),
         (Drop::PoolAuthenticatedUnsupported, |p| p[0] = 0x18),
-        (Drop::PoolUnsupportedKind, |p| p[0] = 0x13),
+        (Drop::PoolUnsupportedKind, |p| p[0] = 0x17),
         (Drop::PoolNoRows, |p| p[1] = 0),
         (Drop::PoolTruncatedIndex, |p| p[1] = 255),
         (Drop::PoolFirstRowStart, |p| p[9] = 1),

@@ -169,6 +169,7 @@ impl Bench {
             .into(),
             peers: Arc::new(PeerTable::new(vec![Peer { path, zero_checksum: ZeroChecksum::Refused }])),
             rules: Arc::new(RuleSet::new(vec![rule()]).expect("a sound rule")),
+            templates: Arc::default(),
             pool_port: POOL_PORT,
             neighbour_timeout: TickRate::NANOSECONDS.ticks(Duration::from_secs(3)),
         };

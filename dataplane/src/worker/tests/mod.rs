@@ -2,6 +2,7 @@
 
 mod forwarding;
 mod hostile;
+mod indexes;
 mod ipv6;
 mod lab;
 mod lab6;

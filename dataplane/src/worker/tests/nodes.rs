@@ -96,6 +96,7 @@ impl Node {
             entries: entries.collect(),
             neighbours: Arc::new(NeighbourTable::new(neighbours.collect())),
             paths: Arc::default(),
+            templates: Arc::default(),
             legs: Arc::default(),
             peers: Arc::new(PeerTable::new(peers.iter().map(peer).collect())),
             rules: Arc::new(RuleSet::new(vec![rule()]).expect("a sound rule")),

@@ -183,7 +183,7 @@ fn open_pools_are_shown_on_request() {
 }
 
 /// A bench that plays the peer: it takes the outer packet apart as the addressee.
-fn addressee() -> Bench {
+pub(super) fn addressee() -> Bench {
     let mut bench = Bench::new();
     bench.routes.insert("198.51.100.77/32".parse().expect("prefix"), LOCAL).expect("room");
     bench.routes.insert("203.0.113.0/24".parse().expect("prefix"), VIA_EAST).expect("room");
