@@ -13,9 +13,9 @@ use crate::fib::{
     lpm4, lpm6, publish,
 };
 use crate::pool::hello::Capabilities;
-use crate::pool::path::{MAX_HOPS, PoolPath, Trunk};
+use crate::pool::path::{MAX_HOPS, PoolPath, SharedHops, Trunk};
 use crate::pool::pooled_packet_detector::ZeroChecksum;
-use crate::pool::{Format, PeerPath, RuleSet};
+use crate::pool::{Format, PeerPath, Rule, RuleSet};
 use crate::worker::{
     Bell, Counters, Idle, Leg, LegTable, Peer, PeerLeg, PeerTable, PortAddress, PortState, RouterState, Worker,
     WorkerOptions, WorkerShared,
@@ -99,7 +99,7 @@ impl Node {
             templates: Arc::default(),
             legs: Arc::default(),
             peers: Arc::new(PeerTable::new(peers.iter().map(peer).collect())),
-            rules: Arc::new(RuleSet::new(vec![rule()]).expect("a sound rule")),
+            rules: Arc::new(RuleSet::new(vec![Rule { shared_hops: SharedHops::AtLeast(1), ..rule() }]).expect("sound")),
             pool_port: POOL_PORT,
             neighbour_timeout: TickRate::NANOSECONDS.ticks(Duration::from_secs(3)),
         };
