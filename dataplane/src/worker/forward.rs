@@ -13,7 +13,7 @@ use super::stages::Stages;
 
 impl<N: Nic> Stages<N> {
     /// Forwards a packet to a next hop, alone or in a pool.
-    #[inline]
+    #[inline(always)]
     pub(super) fn forward(&mut self, mut packet: Packet, entry: Entry, moment: &Moment<'_>) {
         // RFC 1812, 5.3.1: a packet that arrives with a time to live of one or zero is not forwarded.
         if packet.header.ttl <= 1 {

@@ -61,7 +61,7 @@ impl Ipv6Burst {
 
 impl<N: Nic> Stages<N> {
     /// Validates a packet that `before` IPv4 packets of its burst go before.
-    #[inline]
+    #[inline(never)]
     pub(super) fn ip6_input(
         &mut self,
         mut mbuf: Mbuf,
@@ -81,7 +81,7 @@ impl<N: Nic> Stages<N> {
 
     /// Sends a packet where its leaf leads. Groups and link-local addresses, which no route is for, are ours where they
     /// were found valid.
-    #[inline]
+    #[inline(never)]
     pub(super) fn send_on6(&mut self, packet: Packet6, leaf: EntryId, depth: u8, moment: &Moment<'_>) {
         let entry = moment.state.entry(leaf);
         let is_routed = destination_class(packet.header.dst) == DestinationClass::Unicast;

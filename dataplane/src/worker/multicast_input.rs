@@ -14,7 +14,7 @@ use super::stages::Stages;
 
 impl<N: Nic> Stages<N> {
     /// Replicates a packet to a group once per leg of its route.
-    #[inline]
+    #[inline(never)]
     pub(super) fn multicast_input(&mut self, mut packet: Packet, moment: &Moment<'_>) {
         let (source, group) = (packet.header.src, packet.header.dst);
         if is_link_local(group) {

@@ -84,7 +84,7 @@ impl<N: Nic> Output<N> {
     }
 
     /// Ends a packet's life here, under its reason. Its memory goes back with that of others.
-    #[inline]
+    #[inline(always)]
     pub fn drop(&mut self, mbuf: Mbuf, reason: Drop) {
         self.counters.dropped(reason, 1);
         self.bin(mbuf);
@@ -161,7 +161,7 @@ impl<N: Nic> Output<N> {
     }
 
     /// Sends an IP packet to its next hop, or has it wait for the neighbour.
-    #[inline]
+    #[inline(always)]
     pub fn send<D: Destination>(&mut self, mbuf: Mbuf, adjacency: Adjacency, destination: D, moment: &Moment<'_>) {
         let neighbours = &moment.state.neighbours;
         let (port, neighbour) = match adjacency {
@@ -185,7 +185,7 @@ impl<N: Nic> Output<N> {
     }
 
     /// Puts the Ethernet header in front and queues the frame.
-    #[inline]
+    #[inline(always)]
     pub fn transmit(&mut self, mut mbuf: Mbuf, port: PortIndex, mac: [u8; 6], family: Family, moment: &Moment<'_>) {
         let Some(state) = moment.state.port(port) else {
             return self.drop(mbuf, Drop::NoRoute);
@@ -201,7 +201,7 @@ impl<N: Nic> Output<N> {
     }
 
     /// Queues a whole frame for a port.
-    #[inline]
+    #[inline(always)]
     pub fn queue(&mut self, frame: Mbuf, port: PortIndex) {
         let at = self.position.get(port.index()).copied().flatten();
         let Some(output) = at.and_then(|at| self.ports.get_mut(at)) else {

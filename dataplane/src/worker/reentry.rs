@@ -54,7 +54,7 @@ impl Reentry {
     }
 
     /// Moves the oldest to `burst`, as many as fit.
-    #[inline]
+    #[inline(always)]
     pub fn fill(&mut self, depth: u8, burst: &mut IpBurst) {
         let Some(queue) = self.queues.get_mut(usize::from(depth)) else { return };
         let count = burst.remaining_capacity().min(queue.len());
