@@ -45,6 +45,18 @@ impl From<PeerFormat> for pool::Format {
     }
 }
 
+/// How the path MTU to a peer is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PathMtuSource {
+    /// It is configured, or taken for granted.
+    Configured,
+    /// It is being searched for.
+    Probing,
+    /// Probes of this length get there, and none that are much longer, or none longer are sent.
+    Probed,
+}
+
 /// A peer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerEntry {
@@ -70,6 +82,13 @@ pub struct PeerEntry {
     pub hops: Option<u8>,
     /// The largest pooled packet to it, in bytes of IP length.
     pub path_mtu: u16,
+    /// How that is known.
+    pub path_mtu_source: PathMtuSource,
+    /// What it takes, as its last hello says: the flags of docs/wire-format.md by name.
+    pub capabilities: Vec<String>,
+    /// Its router id; missing where no hello came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub router_id: Option<Ipv4Addr>,
     /// Time since its last hello, in milliseconds; missing where there was none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_hello_ms: Option<u64>,

@@ -143,6 +143,8 @@ pub struct Peer {
     pub source: Option<Ipv4Addr>,
     /// The largest pooled packet on the way to it, in bytes, outer IP header included. None: [`DEFAULT_PEER_MTU`].
     pub mtu: Option<u16>,
+    /// Whether the path MTU to it is searched for. `mtu` is then the most that is tried.
+    pub probe_mtu: bool,
     /// It is taken to be alive without hellos.
     pub assume: bool,
     /// In which format pooled packets are exchanged with it.

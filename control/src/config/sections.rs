@@ -252,6 +252,7 @@ fn peer(table: &Table<'_, '_>) -> Option<Peer> {
     let alias = table.texts("alias", ADDRESS, address);
     let source = table.text("source", ADDRESS, address);
     let mtu = table.integer("mtu", u32::from(*PEER_MTU.start())..=u32::from(*PEER_MTU.end()));
+    let probe_mtu = table.optional("probe_mtu", "true or false", DeValue::as_bool);
     let assume = table.optional("assume", "true or false", DeValue::as_bool).unwrap_or(false);
     let format = table.text("format", "\"native\", \"simplemux\" or \"simplemux-fast\"", |text| match text {
         "native" => Some(PeerFormat::Native),
@@ -269,6 +270,7 @@ fn peer(table: &Table<'_, '_>) -> Option<Peer> {
         source,
         mtu: mtu.and_then(|mtu| u16::try_from(mtu).ok()),
         assume,
+        probe_mtu: probe_mtu.unwrap_or(true),
         format: format.unwrap_or_default(),
         hello_interval: interval.unwrap_or(HELLO_INTERVAL_DEFAULT),
     })

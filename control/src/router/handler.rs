@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 use std::time::Instant;
 
 use carpool_dataplane::fib::{FibError, PortIndex};
+use carpool_dataplane::pool::hello::Capabilities;
 use ipnet::Ipv4Net;
 use log::info;
 
@@ -15,7 +16,7 @@ use crate::api::multicast::{MulticastDel, MulticastList, MulticastRoute, Multica
 use crate::api::neighbor::{NeighborAdd, NeighborDel, NeighborEntry, NeighborList, NeighborShow, NeighborState};
 use crate::api::overlay::{OverlayDel, OverlayList, OverlayRoute, OverlayShow};
 use crate::api::path::{PathAdd, PathChanged, PathDel, PathList, PathShow};
-use crate::api::peer::{PeerEntry, PeerList, PeerShow, PeerState};
+use crate::api::peer::{PathMtuSource, PeerEntry, PeerList, PeerShow, PeerState};
 use crate::api::pool::{PoolReport, PoolShow};
 use crate::api::port::{PortList, PortShow};
 use crate::api::route::{
@@ -154,6 +155,17 @@ impl Router {
             reason,
             hops: peer.hops(),
             path_mtu,
+            path_mtu_source: match peer.path_mtu() {
+                None => PathMtuSource::Configured,
+                Some(search) if search.is_found() => PathMtuSource::Probed,
+                Some(_) => PathMtuSource::Probing,
+            },
+            capabilities: Capabilities::NAMES
+                .iter()
+                .filter(|(flag, _)| peer.capabilities().contains(*flag))
+                .map(|(_, name)| (*name).into())
+                .collect(),
+            router_id: peer.router_id(),
             last_hello_ms: peer.last_hello(now).map(milliseconds),
         }
     }

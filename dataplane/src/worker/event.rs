@@ -39,9 +39,9 @@ pub enum Event {
     },
     /// A packet waits for this neighbour.
     NeighbourWanted { port: PortIndex, address: IpAddr },
-    /// A sound hello from a peer: the TTL it came with, and the beginning of the UDP payload. The peer is named by its
-    /// address; its index can have come to mean another peer since.
-    Hello { from: IpAddr, ttl: u8, payload: ArrayVec<u8, HELLO_BYTES> },
+    /// A sound hello from a peer: the TTL it came with, its length with the IP header in bytes, and the beginning of the
+    /// UDP payload. The peer is named by its address; its index can have come to mean another peer since.
+    Hello { from: IpAddr, ttl: u8, length: u16, payload: ArrayVec<u8, HELLO_BYTES> },
     /// A pool that was open when the control thread asked ([`super::WorkerShared::sample_pools`]).
     OpenPool(OpenPoolSample),
     /// What came from a peer until then, if anything did.
@@ -76,6 +76,8 @@ pub struct Inject {
     pub target: InjectTarget,
     /// The packet.
     pub bytes: ArrayVec<u8, CONTROL_BYTES>,
+    /// So many zero bytes follow.
+    pub padding: u16,
 }
 
 /// Where a packet from the control thread goes.
