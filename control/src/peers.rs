@@ -5,6 +5,7 @@
 //! it announced. One that is configured so is assumed to be up. Time is an argument; the control thread calls.
 
 mod path_mtu;
+mod told;
 
 use std::net::Ipv4Addr;
 use std::num::NonZeroU16;
@@ -13,11 +14,12 @@ use std::time::{Duration, Instant};
 
 use carpool_dataplane::fib::PeerIndex;
 use carpool_dataplane::pool::hello::{Capabilities, HELLO_LEN, Hello};
-use log::{info, warn};
+use log::{debug, info, warn};
 
 use crate::api::peer::PeerFormat;
 use crate::config;
 pub use path_mtu::PathMtu;
+pub use told::{ToldPeers, ToldPeersError};
 
 /// A peer is down after so many of its intervals without a hello.
 const INTERVALS: u32 = 3;
@@ -250,6 +252,25 @@ impl Peers {
         (0u16..).map(PeerIndex).zip(&self.rows).filter_map(|(index, row)| Some((index, row.as_ref()?)))
     }
 
+    /// A router says that a packet to the peer with this address was too long for a link that takes `mtu` bytes. `hello`: the
+    /// sequence number of a quoted hello; None: it was a pooled packet, which does not prove that the router has seen one.
+    pub fn packet_too_big(&mut self, address: Ipv4Addr, mtu: u16, hello: Option<u32>, now: Instant) {
+        let Some(peer) = self.rows.iter_mut().flatten().find(|peer| peer.config.address == address) else { return };
+        let Some(path_mtu) = &mut peer.path_mtu else { return };
+        let goes_on = match hello {
+            Some(sequence) if peer.sequence.wrapping_sub(sequence) < RECENT_HELLOS => {
+                debug!("peer {}: a router on the way takes {mtu} bytes", peer.config.name);
+                path_mtu.told(mtu, now);
+                true
+            }
+            Some(_) => false,
+            None => mtu < path_mtu.current() && path_mtu.doubt(peer.config.hello_interval, now),
+        };
+        if goes_on {
+            peer.next_hello = now;
+        }
+    }
+
     /// The search for the path MTU to a peer goes up to this length, in bytes.
     pub fn limit_probes(&mut self, index: PeerIndex, ceiling: u16, now: Instant) {
         if let Some(path_mtu) = self.get_mut(index).and_then(|peer| peer.path_mtu.as_mut()) {
@@ -383,6 +404,9 @@ impl Peers {
     }
 }
 
+/// A router that quotes a hello quotes one of the last few.
+const RECENT_HELLOS: u32 = 16;
+
 /// Length of a hello that is not padded, with its IP and UDP headers, in bytes: of an IPv6 one, the longer of the two.
 const PLAIN_HELLO: usize = 40 + 8 + HELLO_LEN;
 
@@ -398,17 +422,7 @@ mod tests {
     const INTERVAL: Duration = Duration::from_millis(200);
 
     fn peer(address: Ipv4Addr, assume: bool) -> config::Peer {
-        config::Peer {
-            name: address.to_string(),
-            address,
-            alias: Vec::new(),
-            source: None,
-            mtu: None,
-            assume,
-            probe_mtu: true,
-            format: PeerFormat::Native,
-            hello_interval: INTERVAL,
-        }
+        config::Peer { assume, ..config::Peer::new(address.to_string(), address) }
     }
 
     fn peers(instance: u32, now: Instant) -> Peers {
@@ -554,6 +568,27 @@ mod tests {
         assert_eq!((lengths(&due), told(&due)), (vec![0], vec![1400]), "its probe is answered at once");
         peers.hello(EAST, &Hello { longest_hello: 56, ..hello(2, 0) }, PLAIN, later);
         assert!(peers.get(ROW).is_some_and(|peer| peer.path_mtu().is_none()), "it has restarted");
+    }
+
+    #[test]
+    fn only_a_quoted_hello_of_ours_lowers_the_path_mtu() {
+        let now = Instant::now();
+        let mut peers = peers(7, now);
+        peers.hello(EAST, &Hello { longest_hello: 56, ..hello(1, 7) }, PLAIN, now);
+        let probe = peers.due_hellos(now, now).pop().expect("a probe").hello;
+        peers.hello(EAST, &Hello { longest_hello: 1500, ..hello(1, 7) }, PLAIN, now);
+        let mtu = |peers: &Peers| peers.get(ROW).and_then(Peer::path_mtu).map(PathMtu::current);
+        for (address, sequence) in [(EAST, probe.sequence + 1), (EAST, probe.sequence.wrapping_sub(16))] {
+            peers.packet_too_big(address, 1400, Some(sequence), now);
+        }
+        peers.packet_too_big(Ipv4Addr::new(10, 0, 0, 1), 1400, Some(probe.sequence), now);
+        assert_eq!(mtu(&peers), Some(1500), "that was not ours, or long ago");
+        peers.packet_too_big(EAST, 1400, None, now);
+        assert_eq!(mtu(&peers), Some(1500), "a pooled packet is quoted");
+        let lengths: Vec<_> = peers.due_hellos(now, now).iter().map(|due| due.length).collect();
+        assert_eq!(lengths, [0, 1500], "but it is asked for at once");
+        peers.packet_too_big(EAST, 1400, Some(probe.sequence), now);
+        assert_eq!(mtu(&peers), Some(1400));
     }
 
     #[test]

@@ -10,6 +10,54 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields)]
 pub struct PeerShow {}
 
+/// `peer_add`: adds a peer; a name that is taken is refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PeerAdd {
+    /// Its name, unique among the peers.
+    pub name: String,
+    /// Where pooled packets to it are addressed and those from it come from.
+    pub address: Ipv4Addr,
+    /// Its other addresses, as hops of paths name it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alias: Vec<Ipv4Addr>,
+    /// The address of ours that it knows us by; that of the port towards it where missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<Ipv4Addr>,
+    /// The largest packet on the way to it, in bytes of IP length.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<u16>,
+    /// Whether the path MTU is searched for; it is where missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe_mtu: Option<bool>,
+    /// It is taken to be alive, hellos or not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub assume: Option<bool>,
+    /// In which format pooled packets are exchanged with it; our own where missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<PeerFormat>,
+    /// Time between hellos to it, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hello_interval_ms: Option<u64>,
+}
+
+impl PeerAdd {
+    /// A peer of which nothing else is said yet.
+    pub fn new(name: String, address: Ipv4Addr) -> PeerAdd {
+        let alias = Vec::new();
+        let (source, mtu, probe_mtu, assume, format, hello_interval_ms) = (None, None, None, None, None, None);
+        PeerAdd { name, address, alias, source, mtu, probe_mtu, assume, format, hello_interval_ms }
+    }
+}
+
+/// `peer_del`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PeerDel {
+    /// The peer's name.
+    pub name: String,
+}
+
 /// Whether a peer lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -97,6 +145,6 @@ pub struct PeerEntry {
 /// Reply to `peer_show`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerList {
-    /// The peers, in the order of the configuration.
+    /// The peers, in the order of the configuration; then those that came over the control socket.
     pub peers: Vec<PeerEntry>,
 }

@@ -37,6 +37,8 @@ pub struct PathMtu {
     is_confirmed: bool,
     /// The shortest length that is taken to be too long; above the ceiling where there is none.
     too_long: u16,
+    /// A length that is likely to be right: tried first where it is possible.
+    hint: u16,
     /// The one that is not answered yet.
     probe: Option<Probe>,
     /// When the next one may be sent.
@@ -53,6 +55,7 @@ impl PathMtu {
             current: BASE.min(ceiling),
             is_confirmed: false,
             too_long: ceiling.saturating_add(1),
+            hint: ceiling,
             probe: None,
             next: now,
             raise: now + RAISE,
@@ -92,6 +95,7 @@ impl PathMtu {
         }
         if now >= self.raise && self.current < self.ceiling {
             (self.too_long, self.raise) = (self.ceiling.saturating_add(1), now + RAISE);
+            self.hint = self.ceiling;
         }
         let length = self.candidate();
         self.probe = Some(Probe { length, sent: 1 });
@@ -99,10 +103,10 @@ impl PathMtu {
         Some(length)
     }
 
-    /// The next length to try: first all, then what is taken to get through, then halves of what is between.
+    /// The next length to try: first what is likely, then what is taken to get through, then halves of what is between.
     fn candidate(&self) -> u16 {
-        if self.current < self.ceiling && self.too_long > self.ceiling {
-            self.ceiling
+        if self.current < self.hint && self.hint < self.too_long {
+            self.hint
         } else if !self.is_confirmed || self.is_found() {
             self.current
         } else {
@@ -119,6 +123,30 @@ impl PathMtu {
         }
         // The search goes on at once; what was found is confirmed later.
         self.next = if self.is_found() { now + interval * CONFIRM } else { now };
+    }
+
+    /// A router says of a probe of ours that no more than this gets through.
+    pub fn told(&mut self, mtu: u16, now: Instant) {
+        // RFC 1191, 3: less than this is no honest answer.
+        let mtu = mtu.max(LEAST);
+        if mtu >= self.too_long {
+            return;
+        }
+        (self.probe, self.next, self.hint) = (None, now, mtu);
+        if mtu < self.current {
+            self.fall_back(mtu, mtu.saturating_add(1), now);
+        } else {
+            self.too_long = mtu.saturating_add(1);
+        }
+    }
+
+    /// There is reason to think that the path has changed: what is known is confirmed at once, at most once an interval.
+    pub fn doubt(&mut self, interval: Duration, now: Instant) -> bool {
+        let has_time = self.next > now + interval;
+        if has_time {
+            self.next = now;
+        }
+        has_time
     }
 
     /// A probe was not received, as often as it was sent.
@@ -211,6 +239,33 @@ mod tests {
         assert!(mtu.current() <= 1400, "not at once");
         pass(&mut mtu, 1500, 10, now + RAISE);
         assert_eq!(mtu.current(), 1500);
+    }
+
+    #[test]
+    fn what_a_router_says_of_a_probe_is_tried_next() {
+        let now = Instant::now();
+        let mut mtu = PathMtu::new(9000, now);
+        assert_eq!(mtu.due(INTERVAL, now), Some(9000));
+        mtu.told(1400, now);
+        assert_eq!((mtu.current(), mtu.due(INTERVAL, now)), (1200, Some(1400)));
+        mtu.received(1400, INTERVAL, now);
+        assert_eq!((mtu.current(), mtu.is_found()), (1400, true));
+        mtu.told(1300, now);
+        assert_eq!((mtu.current(), mtu.is_found()), (1300, false), "shorter ones from now on");
+        mtu.told(68, now);
+        assert_eq!(mtu.current(), 576, "no less than this, whatever is said");
+        mtu.told(5000, now);
+        assert_eq!(mtu.current(), 576, "nobody raises it");
+    }
+
+    #[test]
+    fn a_doubt_brings_one_probe_in_an_interval() {
+        let now = Instant::now();
+        let mut mtu = PathMtu::new(1500, now);
+        let now = pass(&mut mtu, 1500, 1, now);
+        assert!(mtu.doubt(INTERVAL, now));
+        assert_eq!(mtu.due(INTERVAL, now), Some(1500));
+        assert!(!mtu.doubt(INTERVAL, now), "that one is under way");
     }
 
     proptest! {

@@ -14,6 +14,11 @@ const NETWORK_CONTROL: u8 = 48 << 2;
 /// The packet's length in bytes.
 pub const LENGTH: usize = MIN_HEADER_LEN + udp::HEADER_LEN + HELLO_LEN;
 
+/// The UDP port that hellos come from.
+pub fn hello_port(pool_port: u16) -> u16 {
+    pool_port.saturating_sub(1).max(1)
+}
+
 /// The packet with which `hello` goes from `source` to `peer`, to the pool port. It comes from a port of its own, because
 /// its sequence numbers do too: those of workers begin at the pool port. Zero bytes have to follow up to `length`, if it is
 /// longer; they change no checksum.
@@ -36,12 +41,7 @@ pub fn hello_packet(hello: &Hello, source: Ipv4Addr, peer: Ipv4Addr, pool_port: 
         src: source,
         dst: peer,
     };
-    let mut udp = UdpHeader {
-        src_port: pool_port.saturating_sub(1).max(1),
-        dst_port: pool_port,
-        length: datagram_len,
-        checksum: 0,
-    };
+    let mut udp = UdpHeader { src_port: hello_port(pool_port), dst_port: pool_port, length: datagram_len, checksum: 0 };
     udp.checksum = udp.checksum_over(source, peer, Sum::of(&payload));
     if let Some((header, rest)) = packet.split_first_chunk_mut::<MIN_HEADER_LEN>()
         && let Some((datagram, data)) = rest.split_first_chunk_mut::<{ udp::HEADER_LEN }>()

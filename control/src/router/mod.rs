@@ -10,6 +10,7 @@ mod hello_packet;
 mod legs;
 mod open_pools;
 mod path_requests;
+mod peer_requests;
 mod publication;
 mod refused_changes;
 mod reload;
@@ -24,8 +25,10 @@ use arrayvec::ArrayVec;
 use carpool_dataplane::arch::TickRate;
 use carpool_dataplane::fib::{Domain, Lpm4Writer, PathIndex, PeerIndex, PortIndex, Published};
 use carpool_dataplane::packet::ethernet::MacAddr;
+use carpool_dataplane::packet::too_big::{QUOTE_LEN, QuotedDatagram};
 use carpool_dataplane::pool::hello::{Capabilities, Hello};
 use carpool_dataplane::pool::pooled_packet_detector::ZeroChecksum;
+use carpool_dataplane::pool::wire::{Kind, PoolHeader};
 use carpool_dataplane::pool::{Format, PeerPath, RuleSet};
 use carpool_dataplane::worker::{
     Event, Inject, InjectTarget, Peer as PublishedPeer, PeerTable, PortAddress, PortState, RouterState,
@@ -43,11 +46,11 @@ use crate::forwarding::{Change, Forwarding};
 use crate::legs as leg_routes;
 use crate::neighbors::{ASKED, Key, Link, NEIGHBOR_LIMIT, Neighbors, RETRY};
 use crate::paths::{Arrangement, Node, PathSource, Reached, keeps_pools};
-use crate::peers::{Arrival, DueHello, HELLO_TTL, Identity, Peers};
+use crate::peers::{Arrival, DueHello, HELLO_TTL, Identity, Peers, ToldPeers};
 use crate::rib::{OwnRoute, Routes};
 use crate::rules::Rules;
 pub use change::ChangeError;
-use hello_packet::{LENGTH as HELLO_PACKET, hello_packet};
+use hello_packet::{LENGTH as HELLO_PACKET, hello_packet, hello_port};
 use open_pools::OpenPools;
 pub use publication::{Publication, Stalled, WorkerLink};
 use refused_changes::RefusedChanges;
@@ -92,6 +95,7 @@ pub struct Parts {
 
 /// The router.
 pub struct Router {
+    /// What the file says, but for the peers: those in force, whoever told them.
     config: Config,
     config_path: PathBuf,
     started: Instant,
@@ -103,6 +107,7 @@ pub struct Router {
     neighbors: Neighbors,
     /// Neighbours that clients added or deleted: what the file says of them does not count.
     socket_neighbors: HashSet<Key>,
+    told_peers: ToldPeers,
     peers: Peers,
     /// The paths as workers have them.
     arrangement: Arrangement,
@@ -164,6 +169,7 @@ impl Router {
             forwarding: Forwarding::new(domain, fib),
             neighbors: Neighbors::new(links, NEIGHBOR_LIMIT),
             socket_neighbors: HashSet::new(),
+            told_peers: ToldPeers::new(config.peers.clone()),
             peers: Peers::new(identity, largest),
             arrangement: Arrangement::default(),
             rules,
@@ -227,9 +233,30 @@ impl Router {
             Event::NeighbourSeen { address: other, .. }
             | Event::NeighbourWanted { address: other, .. }
             | Event::Hello { from: other, .. } => debug!("worker {worker} heard of {other}"),
+            Event::PacketTooBig { mtu, quote } => self.packet_too_big(mtu, &quote, now),
             Event::OpenPool(sample) => self.open_pools.sample(worker, sample),
             Event::PeerReceived(received) => self.open_pools.received(worker, received),
             Event::OpenPoolsEnd { request } => self.open_pools.end(worker, request),
+        }
+    }
+
+    /// A router says that a packet was too long. Whether it was one of ours is seen from its addresses, ports and contents.
+    fn packet_too_big(&mut self, mtu: u16, quote: &[u8; QUOTE_LEN], now: Instant) {
+        let Some(quoted) = QuotedDatagram::read(quote) else { return };
+        let Some(peer) = self.peers.index_of(quoted.dst).and_then(|index| self.peers.get(index)) else { return };
+        let pool_port = self.config.pool_port;
+        let is_ours = quoted.src == self.limits_towards(peer).0 && quoted.dst_port == pool_port;
+        if !is_ours || quoted.total_len <= mtu {
+            return;
+        }
+        match PoolHeader::parse(&quoted.payload) {
+            Ok(header) if quoted.src_port == hello_port(pool_port) && header.kind == Kind::Hello => {
+                self.peers.packet_too_big(quoted.dst, mtu, Some(header.sequence), now);
+            }
+            Ok(header) if quoted.src_port >= pool_port && header.kind != Kind::Hello => {
+                self.peers.packet_too_big(quoted.dst, mtu, None, now);
+            }
+            _ => {}
         }
     }
 

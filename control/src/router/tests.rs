@@ -276,6 +276,26 @@ fn the_path_mtu_is_searched_for_up_to_the_mtu_of_the_port() {
 }
 
 #[test]
+fn a_router_on_the_way_that_quotes_a_probe_lowers_the_path_mtu() {
+    let mut bench = Bench::new(CONFIG);
+    bench.hello_from(PEER, Hello { longest_hello: 56, ..HELLO });
+    let probe = bench.injected().into_iter().rfind(|inject| inject.padding > 0).expect("a probe");
+    bench.hello_from(PEER, Hello { longest_hello: 1500, ..HELLO });
+    let mtu = |bench: &mut Bench| bench.state().peers.get(PeerIndex(0)).map(|peer| peer.path.mtu);
+    assert_eq!(mtu(&mut bench), Some(1500));
+    let quote: [u8; QUOTE_LEN] = *probe.bytes.first_chunk().expect("long enough");
+    // Another source, another destination, another port, another kind: not what we sent.
+    for position in [12, 16, 23, 28] {
+        let mut other = quote;
+        other[position] ^= 1;
+        bench.tell(Event::PacketTooBig { mtu: 1300, quote: other });
+        assert_eq!(mtu(&mut bench), Some(1500), "byte {position}");
+    }
+    bench.tell(Event::PacketTooBig { mtu: 1300, quote });
+    assert_eq!(mtu(&mut bench), Some(1300));
+}
+
+#[test]
 fn packets_are_not_pooled_while_the_peer_is_reached_another_way() {
     let mut bench = Bench::new(CONFIG);
     bench.hello(INSTANCE);

@@ -9,6 +9,7 @@ use arrayvec::ArrayVec;
 
 use super::peer_traffic::PeerReceived;
 use crate::fib::{PeerIndex, PortIndex};
+use crate::packet::too_big::QUOTE_LEN;
 
 /// Largest number of bytes the control thread hands down as one packet, and of a hello handed up.
 pub const CONTROL_BYTES: usize = 1600;
@@ -42,6 +43,9 @@ pub enum Event {
     /// A sound hello from a peer: the TTL it came with, its length with the IP header in bytes, and the beginning of the
     /// UDP payload. The peer is named by its address; its index can have come to mean another peer since.
     Hello { from: IpAddr, ttl: u8, length: u16, payload: ArrayVec<u8, HELLO_BYTES> },
+    /// A router says that a packet from one of our addresses was too long for its next link, which takes `mtu` bytes, and
+    /// quotes the beginning of that packet. Anybody can say so: it has to be asked whether we sent it.
+    PacketTooBig { mtu: u16, quote: [u8; QUOTE_LEN] },
     /// A pool that was open when the control thread asked ([`super::WorkerShared::sample_pools`]).
     OpenPool(OpenPoolSample),
     /// What came from a peer until then, if anything did.
