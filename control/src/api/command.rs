@@ -13,7 +13,7 @@ use super::multicast::{MulticastDel, MulticastList, MulticastRoute, MulticastSho
 use super::neighbor::{NeighborAdd, NeighborDel, NeighborList, NeighborShow};
 use super::overlay::{OverlayDel, OverlayList, OverlayRoute, OverlayShow};
 use super::path::{PathAdd, PathChanged, PathDel, PathList, PathShow};
-use super::peer::{PeerList, PeerShow};
+use super::peer::{PeerAdd, PeerDel, PeerList, PeerShow};
 use super::pool::{PoolReport, PoolShow};
 use super::port::{PortList, PortShow};
 use super::route::{RouteAdd, RouteChanged, RouteDel, RouteList, RouteLoad, RouteLoaded, RouteShow};
@@ -144,6 +144,10 @@ methods! {
         path_del: PathDel(PathDel) -> Done;
         /// Lists paths, a page at a time.
         path_show: PathShow(PathShow) -> PathList;
+        /// Adds a peer.
+        peer_add: PeerAdd(PeerAdd) -> Done;
+        /// Deletes a peer.
+        peer_del: PeerDel(PeerDel) -> Done;
         /// Lists peers.
         peer_show: PeerShow(PeerShow) -> PeerList;
         /// Tells the workers' counters.

@@ -10,6 +10,54 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields)]
 pub struct PeerShow {}
 
+/// `peer_add`: adds a peer; a name that is taken is refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PeerAdd {
+    /// Its name, unique among the peers.
+    pub name: String,
+    /// Where pooled packets to it are addressed and those from it come from.
+    pub address: Ipv4Addr,
+    /// Its other addresses, as hops of paths name it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alias: Vec<Ipv4Addr>,
+    /// The address of ours that it knows us by; that of the port towards it where missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<Ipv4Addr>,
+    /// The largest packet on the way to it, in bytes of IP length.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<u16>,
+    /// Whether the path MTU is searched for; it is where missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe_mtu: Option<bool>,
+    /// It is taken to be alive, hellos or not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub assume: Option<bool>,
+    /// In which format pooled packets are exchanged with it; our own where missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<PeerFormat>,
+    /// Time between hellos to it, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hello_interval_ms: Option<u64>,
+}
+
+impl PeerAdd {
+    /// A peer of which nothing else is said yet.
+    pub fn new(name: String, address: Ipv4Addr) -> PeerAdd {
+        let alias = Vec::new();
+        let (source, mtu, probe_mtu, assume, format, hello_interval_ms) = (None, None, None, None, None, None);
+        PeerAdd { name, address, alias, source, mtu, probe_mtu, assume, format, hello_interval_ms }
+    }
+}
+
+/// `peer_del`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PeerDel {
+    /// The peer's name.
+    pub name: String,
+}
+
 /// Whether a peer lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -45,6 +93,18 @@ impl From<PeerFormat> for pool::Format {
     }
 }
 
+/// How the path MTU to a peer is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PathMtuSource {
+    /// It is configured, or taken for granted.
+    Configured,
+    /// It is being searched for.
+    Probing,
+    /// Probes of this length get there, and none that are much longer, or none longer are sent.
+    Probed,
+}
+
 /// A peer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerEntry {
@@ -70,6 +130,13 @@ pub struct PeerEntry {
     pub hops: Option<u8>,
     /// The largest pooled packet to it, in bytes of IP length.
     pub path_mtu: u16,
+    /// How that is known.
+    pub path_mtu_source: PathMtuSource,
+    /// What it takes, as its last hello says: the flags of docs/wire-format.md by name.
+    pub capabilities: Vec<String>,
+    /// Its router id; missing where no hello came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub router_id: Option<Ipv4Addr>,
     /// Time since its last hello, in milliseconds; missing where there was none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_hello_ms: Option<u64>,
@@ -78,6 +145,6 @@ pub struct PeerEntry {
 /// Reply to `peer_show`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerList {
-    /// The peers, in the order of the configuration.
+    /// The peers, in the order of the configuration; then those that came over the control socket.
     pub peers: Vec<PeerEntry>,
 }

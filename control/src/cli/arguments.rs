@@ -144,6 +144,7 @@ impl Command {
                 | Command::Path { verb: Some(Path::Add { .. } | Path::Del { .. }) }
                 | Command::Multicast { verb: Some(Multicast::Add { .. } | Multicast::Del { .. }) }
                 | Command::Overlay { verb: Some(Overlay::Add { .. } | Overlay::Del { .. }) }
+                | Command::Peer { verb: Some(Peer::Add { .. } | Peer::Del { .. }) }
         )
     }
 }
@@ -309,6 +310,23 @@ pub(super) enum Path {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Peer {
+    /// Add a peer
+    #[command(
+        override_usage = "carpool peer add NAME address ADDRESS [alias ADDRESS,...] [source ADDRESS] [mtu SIZE] \
+        [probe-mtu false] [assume true] [format native | simplemux | simplemux-fast] [hello-interval TIME]",
+        after_help = "Example:\n  carpool peer add east address 198.51.100.7 source 198.51.100.1"
+    )]
+    Add {
+        /// What stands above, after the name in any order
+        #[arg(required = true, value_name = "PEER")]
+        words: Vec<String>,
+    },
+    /// Delete a peer
+    #[command(alias = "delete")]
+    Del {
+        #[arg(value_name = "NAME")]
+        name: String,
+    },
     /// List peers
     #[command(alias = "list", alias = "ls")]
     Show,

@@ -24,7 +24,7 @@ use crate::api::multicast::MulticastShow;
 use crate::api::neighbor::{NEIGHBOR_PAGE_MAX, NeighborList, NeighborShow};
 use crate::api::overlay::{OverlayDel, OverlayShow};
 use crate::api::path::{PATH_PAGE_MAX, PathDel, PathList, PathShow};
-use crate::api::peer::PeerShow;
+use crate::api::peer::{PeerDel, PeerShow};
 use crate::api::pool::PoolShow;
 use crate::api::port::PortShow;
 use crate::api::route::{ROUTE_PAGE_MAX, RouteDel, RouteList, RouteShow};
@@ -167,7 +167,11 @@ fn execute_once(arguments: &Arguments, redraw: bool) -> Result<(), Failure> {
                 session.print(&all)
             }
         },
-        Command::Peer { verb: None | Some(Peer::Show) } => session.show(&PeerShow {}),
+        Command::Peer { verb } => match verb.as_ref().unwrap_or(&Peer::Show) {
+            Peer::Add { words } => session.change(&words::peer(words).map_err(Failure::Usage)?),
+            Peer::Del { name } => session.change(&PeerDel { name: name.clone() }),
+            Peer::Show => session.show(&PeerShow {}),
+        },
         Command::Pool { verb: None | Some(Pool::Show) } => session.show(&PoolShow {}),
         Command::Stats { drops, all } => {
             let stats = session.connect()?.call(&StatsShow { drops: *drops })?;

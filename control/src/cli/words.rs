@@ -1,4 +1,4 @@
-//! What follows a verb, word by word: routes, neighbours, paths and rules as ip(8) writes them.
+//! What follows a verb, word by word: routes, neighbours, paths, peers and rules as ip(8) writes them.
 //!
 //! Errors are one sentence that says what stood there and what was expected.
 
@@ -8,6 +8,7 @@ use crate::api::multicast::{MulticastDel, MulticastRoute};
 use crate::api::neighbor::{NeighborAdd, NeighborDel};
 use crate::api::overlay::OverlayRoute;
 use crate::api::path::PathAdd;
+use crate::api::peer::{PeerAdd, PeerFormat};
 use crate::api::quantity::{parse_bytes, parse_microseconds};
 use crate::api::route::{Route, RouteTarget};
 use crate::api::rule::{LonePacket, RuleAdd};
@@ -94,6 +95,52 @@ pub(super) fn neighbor_del<W: AsRef<str>>(words: &[W]) -> Result<NeighborDel, St
         }
     }
     Ok(NeighborDel { address, port })
+}
+
+/// Reads `NAME address ADDRESS`, and what else may be said of a peer, what follows the name in any order.
+pub(super) fn peer<W: AsRef<str>>(words: &[W]) -> Result<PeerAdd, String> {
+    let mut words = Words { rest: words };
+    let name = words.expect("the peer's name")?.to_owned();
+    let mut at = None;
+    let mut aliases = None;
+    let mut peer = PeerAdd::new(name, Ipv4Addr::UNSPECIFIED);
+    while let Some(word) = words.next() {
+        match word {
+            "address" => once(&mut at, word, address(words.expect("an address")?)?)?,
+            "alias" => {
+                let all = words.expect("addresses")?.split(',').map(address).collect::<Result<Vec<_>, _>>()?;
+                once(&mut aliases, word, all)?;
+            }
+            "source" => once(&mut peer.source, word, address(words.expect("an address")?)?)?,
+            "mtu" => once(&mut peer.mtu, word, bytes(word, words.expect("a size")?)?)?,
+            "probe-mtu" => once(&mut peer.probe_mtu, word, truth(word, words.expect("true or false")?)?)?,
+            "assume" => once(&mut peer.assume, word, truth(word, words.expect("true or false")?)?)?,
+            "format" => {
+                let format = match words.expect("a format")? {
+                    "native" => PeerFormat::Native,
+                    "simplemux" => PeerFormat::Simplemux,
+                    "simplemux-fast" => PeerFormat::SimplemuxFast,
+                    text => return Err(format!("format {text}: expected native, simplemux or simplemux-fast")),
+                };
+                once(&mut peer.format, word, format)?;
+            }
+            "hello-interval" => {
+                let text = words.expect("a time")?;
+                let time = parse_microseconds(text)?;
+                let whole = time.is_multiple_of(1000).then_some(time / 1000);
+                let whole = whole.ok_or_else(|| format!("hello-interval {text}: expected whole milliseconds"))?;
+                once(&mut peer.hello_interval_ms, word, whole)?;
+            }
+            word => {
+                return Err(format!(
+                    "{word:?}: expected address, alias, source, mtu, probe-mtu, assume, format or hello-interval"
+                ));
+            }
+        }
+    }
+    peer.address = at.ok_or("expected address ADDRESS")?;
+    peer.alias = aliases.unwrap_or_default();
+    Ok(peer)
 }
 
 /// Reads `PREFIX hops ADDRESS...`, addresses one by one or with commas between them.
@@ -305,6 +352,31 @@ mod tests {
         assert_eq!(neighbor_add(&split("192.0.2.9")), Err("expected lladdr MAC".to_owned()));
         assert_eq!(neighbor_del(&split("192.0.2.9")).map(|neighbor| neighbor.port), Ok(None));
         assert!(neighbor_del(&split("192.0.2.9 lladdr x")).is_err());
+    }
+
+    #[test]
+    fn a_peer_is_read_in_any_order() {
+        let peer = |line| serde_json::to_value(super::peer(&split(line)).expect("a sound peer")).expect("JSON");
+        let least = json!({"name": "east", "address": "198.51.100.7"});
+        assert_eq!(peer("east address 198.51.100.7"), least);
+        let all = "far hello-interval 50ms format simplemux assume true probe-mtu false mtu 1400 source 192.0.2.1 \
+                   alias 10.0.0.2,10.0.0.3 address 198.51.100.8";
+        assert_eq!(
+            peer(all),
+            json!({
+                "name": "far", "address": "198.51.100.8", "alias": ["10.0.0.2", "10.0.0.3"], "source": "192.0.2.1",
+                "mtu": 1400, "probe_mtu": false, "assume": true, "format": "simplemux", "hello_interval_ms": 50,
+            })
+        );
+        let wrong = |line| super::peer(&split(line)).expect_err("a broken peer was accepted");
+        assert_eq!(wrong("east"), "expected address ADDRESS");
+        assert_eq!(wrong("east 198.51.100.7").split(':').next(), Some("\"198.51.100.7\""));
+        assert_eq!(
+            wrong("east address 198.51.100.7 format x"),
+            "format x: expected native, simplemux or simplemux-fast"
+        );
+        let fraction = "hello-interval 1500us: expected whole milliseconds";
+        assert_eq!(wrong("east address 198.51.100.7 hello-interval 1500us"), fraction);
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub(super) fn check(document: &Document<'_>, config: &Config) {
 }
 
 /// Whether a packet can be addressed to one host with this address.
-fn is_host(address: Ipv4Addr) -> bool {
+pub fn is_host(address: Ipv4Addr) -> bool {
     destination_class(address) == DestinationClass::Unicast
 }
 

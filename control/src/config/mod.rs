@@ -16,10 +16,10 @@ use std::time::Duration;
 
 use ipnet::Ipv4Net;
 
-pub use check::has_ports;
+pub use check::{has_ports, is_host};
 pub use error::{ConfigError, ConfigErrors};
 pub use rule::{Criteria, RULE_COUNT, RULE_HOLD, RULE_SIZE, RULE_WINDOW, Rule};
-pub use sections::{PEER_MTU, is_name};
+pub use sections::{HELLO_INTERVAL, PEER_MTU, is_name};
 
 use crate::api::multicast::MulticastRoute;
 use crate::api::overlay::OverlayRoute;
@@ -31,6 +31,8 @@ use crate::paths::HopList;
 pub const DEFAULT_POOL_PORT: u16 = 7665;
 /// The path MTU to a peer unless configured otherwise, in bytes; never more than that of the port it leaves by.
 pub const DEFAULT_PEER_MTU: u16 = 1500;
+/// The time between hellos to a peer unless configured otherwise.
+pub const DEFAULT_HELLO_INTERVAL: Duration = Duration::from_millis(200);
 /// What a pooled packet with one row has in front of its data, in bytes: IPv4, UDP, the header of pooled packets, a row.
 pub const POOL_OVERHEAD: u16 = 20 + 8 + 8 + 6;
 
@@ -143,6 +145,8 @@ pub struct Peer {
     pub source: Option<Ipv4Addr>,
     /// The largest pooled packet on the way to it, in bytes, outer IP header included. None: [`DEFAULT_PEER_MTU`].
     pub mtu: Option<u16>,
+    /// Whether the path MTU to it is searched for. `mtu` is then the most that is tried.
+    pub probe_mtu: bool,
     /// It is taken to be alive without hellos.
     pub assume: bool,
     /// In which format pooled packets are exchanged with it.
@@ -161,6 +165,21 @@ pub struct Path {
 }
 
 impl Peer {
+    /// A peer of which nothing else is told.
+    pub fn new(name: String, address: Ipv4Addr) -> Peer {
+        Peer {
+            name,
+            address,
+            alias: Vec::new(),
+            source: None,
+            mtu: None,
+            probe_mtu: true,
+            assume: false,
+            format: PeerFormat::Native,
+            hello_interval: DEFAULT_HELLO_INTERVAL,
+        }
+    }
+
     /// All its addresses; the first is where pooled packets go.
     pub fn addresses(&self) -> impl Iterator<Item = Ipv4Addr> {
         std::iter::once(self.address).chain(self.alias.iter().copied())

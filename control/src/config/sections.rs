@@ -30,8 +30,8 @@ const CRITERIA: [&str; 9] =
 const PORT_MTU: RangeInclusive<u32> = 576..=9000;
 const PORT_MTU_DEFAULT: u16 = 1500;
 const DESCRIPTORS_DEFAULT: u16 = 1024;
-const HELLO_INTERVAL: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(60);
-const HELLO_INTERVAL_DEFAULT: Duration = Duration::from_millis(200);
+/// Time between hellos to a peer.
+pub const HELLO_INTERVAL: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(60);
 const HIGHEST_CORE: u32 = 1023;
 
 const ADDRESS: &str = "an IPv4 address such as \"192.0.2.1\"";
@@ -252,6 +252,7 @@ fn peer(table: &Table<'_, '_>) -> Option<Peer> {
     let alias = table.texts("alias", ADDRESS, address);
     let source = table.text("source", ADDRESS, address);
     let mtu = table.integer("mtu", u32::from(*PEER_MTU.start())..=u32::from(*PEER_MTU.end()));
+    let probe_mtu = table.optional("probe_mtu", "true or false", DeValue::as_bool);
     let assume = table.optional("assume", "true or false", DeValue::as_bool).unwrap_or(false);
     let format = table.text("format", "\"native\", \"simplemux\" or \"simplemux-fast\"", |text| match text {
         "native" => Some(PeerFormat::Native),
@@ -262,15 +263,16 @@ fn peer(table: &Table<'_, '_>) -> Option<Peer> {
     let interval = table.text("hello_interval", "a time from \"10ms\" to \"60s\"", |text| {
         duration(text).filter(|interval| HELLO_INTERVAL.contains(interval))
     });
+    let default = Peer::new(name?, peer_address?);
     Some(Peer {
-        name: name?,
-        address: peer_address?,
         alias,
         source,
         mtu: mtu.and_then(|mtu| u16::try_from(mtu).ok()),
         assume,
+        probe_mtu: probe_mtu.unwrap_or(default.probe_mtu),
         format: format.unwrap_or_default(),
-        hello_interval: interval.unwrap_or(HELLO_INTERVAL_DEFAULT),
+        hello_interval: interval.unwrap_or(default.hello_interval),
+        ..default
     })
 }
 

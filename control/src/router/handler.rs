@@ -15,7 +15,7 @@ use crate::api::multicast::{MulticastDel, MulticastList, MulticastRoute, Multica
 use crate::api::neighbor::{NeighborAdd, NeighborDel, NeighborEntry, NeighborList, NeighborShow, NeighborState};
 use crate::api::overlay::{OverlayDel, OverlayList, OverlayRoute, OverlayShow};
 use crate::api::path::{PathAdd, PathChanged, PathDel, PathList, PathShow};
-use crate::api::peer::{PeerEntry, PeerList, PeerShow, PeerState};
+use crate::api::peer::{PeerAdd, PeerDel, PeerList, PeerShow};
 use crate::api::pool::{PoolReport, PoolShow};
 use crate::api::port::{PortList, PortShow};
 use crate::api::route::{
@@ -134,32 +134,9 @@ impl Router {
         let peer = self.pooled_to(self.forwarding.leaf(prefix));
         Some(RouteEntry { prefix, adjacency, via, port: port.map(|port| self.port_name(port)), peer, source })
     }
-
-    fn peer_entry(&self, peer: &crate::peers::Peer, now: Instant) -> PeerEntry {
-        let (source, path_mtu) = self.towards(peer);
-        let reachable = self.forwarding.next_hop(peer.config.address).is_some();
-        let (state, reason) = match peer.state(now) {
-            Ok(()) if peer.config.assume => (PeerState::Assumed, None),
-            Ok(()) => (PeerState::Up, None),
-            Err(_) if !reachable => (PeerState::Down, Some("no usable route leads to it".into())),
-            Err(down) => (PeerState::Down, Some(down.to_string())),
-        };
-        PeerEntry {
-            name: peer.config.name.clone(),
-            address: peer.config.address,
-            alias: peer.config.alias.clone(),
-            source: reachable.then_some(source).or(peer.config.source),
-            format: peer.config.format,
-            state,
-            reason,
-            hops: peer.hops(),
-            path_mtu,
-            last_hello_ms: peer.last_hello(now).map(milliseconds),
-        }
-    }
 }
 
-fn milliseconds(time: std::time::Duration) -> u64 {
+pub(super) fn milliseconds(time: std::time::Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
@@ -367,6 +344,18 @@ impl Handler for Client<'_> {
 
     fn path_show(&mut self, show: PathShow) -> Result<PathList, Refusal> {
         Ok(self.router.path_list(&show, self.now))
+    }
+
+    fn peer_add(&mut self, add: PeerAdd) -> Result<Done, Refusal> {
+        let told = self.router.told_peers.with(self.router.added_peer(add)?)?;
+        self.router.change_peers(told, self.now);
+        Ok(Done {})
+    }
+
+    fn peer_del(&mut self, del: PeerDel) -> Result<Done, Refusal> {
+        let told = self.router.told_peers.without(&del.name)?;
+        self.router.change_peers(told, self.now);
+        Ok(Done {})
     }
 
     fn peer_show(&mut self, _: PeerShow) -> Result<PeerList, Refusal> {

@@ -12,19 +12,26 @@ use crate::peers::HELLO_TTL;
 /// Class selector 6, network control (RFC 2474, 4.2.2.2), in the TOS byte: hellos must arrive where packets do.
 const NETWORK_CONTROL: u8 = 48 << 2;
 /// The packet's length in bytes.
-const LENGTH: usize = MIN_HEADER_LEN + udp::HEADER_LEN + HELLO_LEN;
+pub const LENGTH: usize = MIN_HEADER_LEN + udp::HEADER_LEN + HELLO_LEN;
+
+/// The UDP port that hellos come from.
+pub fn hello_port(pool_port: u16) -> u16 {
+    pool_port.saturating_sub(1).max(1)
+}
 
 /// The packet with which `hello` goes from `source` to `peer`, to the pool port. It comes from a port of its own, because
-/// its sequence numbers do too: those of workers begin at the pool port.
-pub fn hello_packet(hello: &Hello, source: Ipv4Addr, peer: Ipv4Addr, pool_port: u16) -> [u8; LENGTH] {
+/// its sequence numbers do too: those of workers begin at the pool port. Zero bytes have to follow up to `length`, if it is
+/// longer; they change no checksum.
+pub fn hello_packet(hello: &Hello, source: Ipv4Addr, peer: Ipv4Addr, pool_port: u16, length: u16) -> [u8; LENGTH] {
     let mut packet = [0; LENGTH];
     let mut payload = [0; HELLO_LEN];
     hello.write(&mut payload);
-    let datagram_len = (LENGTH - MIN_HEADER_LEN) as u16;
+    let total_len = length.max(LENGTH as u16);
+    let datagram_len = total_len - MIN_HEADER_LEN as u16;
     let ip = Ipv4Header {
         header_len: MIN_HEADER_LEN as u8,
         dscp_ecn: NETWORK_CONTROL,
-        total_len: LENGTH as u16,
+        total_len,
         id: 0,
         dont_fragment: true,
         more_fragments: false,
@@ -34,12 +41,7 @@ pub fn hello_packet(hello: &Hello, source: Ipv4Addr, peer: Ipv4Addr, pool_port: 
         src: source,
         dst: peer,
     };
-    let mut udp = UdpHeader {
-        src_port: pool_port.saturating_sub(1).max(1),
-        dst_port: pool_port,
-        length: datagram_len,
-        checksum: 0,
-    };
+    let mut udp = UdpHeader { src_port: hello_port(pool_port), dst_port: pool_port, length: datagram_len, checksum: 0 };
     udp.checksum = udp.checksum_over(source, peer, Sum::of(&payload));
     if let Some((header, rest)) = packet.split_first_chunk_mut::<MIN_HEADER_LEN>()
         && let Some((datagram, data)) = rest.split_first_chunk_mut::<{ udp::HEADER_LEN }>()
@@ -68,14 +70,20 @@ mod tests {
             interval_ms: 200,
             capabilities: Capabilities::WHOLE_IPV4,
             largest_pooled_packet: 9000,
+            longest_hello: 1500,
         };
         let (source, peer) = (Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(198, 51, 100, 7));
-        let packet = hello_packet(&hello, source, peer, 7665);
+        let packet = hello_packet(&hello, source, peer, 7665, 0);
         let header = Ipv4Header::parse(&packet).expect("a sound header");
         assert_eq!((header.src, header.dst, header.ttl, header.dscp()), (source, peer, 64, 48));
         let datagram = header.payload(&packet).expect("a payload");
         assert_eq!(udp::verify(source, peer, datagram), Verdict::Valid);
         assert_eq!(UdpHeader::parse(datagram).map(|udp| udp.dst_port), Ok(7665));
         assert_eq!(Hello::parse(&datagram[udp::HEADER_LEN..]), Ok(hello));
+        let mut probe = hello_packet(&hello, source, peer, 7665, 1280).to_vec();
+        probe.resize(1280, 0);
+        let header = Ipv4Header::parse(&probe).expect("a sound header");
+        let datagram = header.payload(&probe).expect("all of it");
+        assert_eq!((header.total_len, udp::verify(source, peer, datagram)), (1280, Verdict::Valid));
     }
 }

@@ -10,6 +10,7 @@ mod hello_packet;
 mod legs;
 mod open_pools;
 mod path_requests;
+mod peer_requests;
 mod publication;
 mod refused_changes;
 mod reload;
@@ -24,8 +25,10 @@ use arrayvec::ArrayVec;
 use carpool_dataplane::arch::TickRate;
 use carpool_dataplane::fib::{Domain, Lpm4Writer, PathIndex, PeerIndex, PortIndex, Published};
 use carpool_dataplane::packet::ethernet::MacAddr;
+use carpool_dataplane::packet::too_big::{QUOTE_LEN, QuotedDatagram};
 use carpool_dataplane::pool::hello::{Capabilities, Hello};
 use carpool_dataplane::pool::pooled_packet_detector::ZeroChecksum;
+use carpool_dataplane::pool::wire::{Kind, PoolHeader};
 use carpool_dataplane::pool::{Format, PeerPath, RuleSet};
 use carpool_dataplane::worker::{
     Event, Inject, InjectTarget, Peer as PublishedPeer, PeerTable, PortAddress, PortState, RouterState,
@@ -43,11 +46,11 @@ use crate::forwarding::{Change, Forwarding};
 use crate::legs as leg_routes;
 use crate::neighbors::{ASKED, Key, Link, NEIGHBOR_LIMIT, Neighbors, RETRY};
 use crate::paths::{Arrangement, Node, PathSource, Reached, keeps_pools};
-use crate::peers::{HELLO_TTL, Identity, Peers};
+use crate::peers::{Arrival, DueHello, HELLO_TTL, Identity, Peers, ToldPeers};
 use crate::rib::{OwnRoute, Routes};
 use crate::rules::Rules;
 pub use change::ChangeError;
-use hello_packet::hello_packet;
+use hello_packet::{LENGTH as HELLO_PACKET, hello_packet, hello_port};
 use open_pools::OpenPools;
 pub use publication::{Publication, Stalled, WorkerLink};
 use refused_changes::RefusedChanges;
@@ -92,6 +95,7 @@ pub struct Parts {
 
 /// The router.
 pub struct Router {
+    /// What the file says, but for the peers: those in force, whoever told them.
     config: Config,
     config_path: PathBuf,
     started: Instant,
@@ -103,6 +107,7 @@ pub struct Router {
     neighbors: Neighbors,
     /// Neighbours that clients added or deleted: what the file says of them does not count.
     socket_neighbors: HashSet<Key>,
+    told_peers: ToldPeers,
     peers: Peers,
     /// The paths as workers have them.
     arrangement: Arrangement,
@@ -165,6 +170,7 @@ impl Router {
             forwarding: Forwarding::new(domain, fib),
             neighbors: Neighbors::new(links, NEIGHBOR_LIMIT),
             socket_neighbors: HashSet::new(),
+            told_peers: ToldPeers::new(config.peers.clone()),
             peers: Peers::new(identity, largest),
             arrangement: Arrangement::default(),
             rules,
@@ -219,8 +225,8 @@ impl Router {
             Event::NeighbourWanted { port, address: IpAddr::V4(address) } => {
                 self.neighbors.wanted((port, address), now);
             }
-            Event::Hello { from: IpAddr::V4(from), ttl, payload } => match Hello::parse(&payload) {
-                Ok(hello) => self.peers.hello(from, &hello, ttl, now),
+            Event::Hello { from: IpAddr::V4(from), ttl, length, payload } => match Hello::parse(&payload) {
+                Ok(hello) => self.peers.hello(from, &hello, Arrival { ttl, length }, now),
                 Err(error) => debug!("a hello from {from}: {error}"),
             },
             // Peers and neighbours have IPv4 addresses here: there is nobody to tell this of.
@@ -228,9 +234,30 @@ impl Router {
             Event::NeighbourSeen { address: other, .. }
             | Event::NeighbourWanted { address: other, .. }
             | Event::Hello { from: other, .. } => debug!("worker {worker} heard of {other}"),
+            Event::PacketTooBig { mtu, quote } => self.packet_too_big(mtu, &quote, now),
             Event::OpenPool(sample) => self.open_pools.sample(worker, sample),
             Event::PeerReceived(received) => self.open_pools.received(worker, received),
             Event::OpenPoolsEnd { request } => self.open_pools.end(worker, request),
+        }
+    }
+
+    /// A router says that a packet was too long. Whether it was one of ours is seen from its addresses, ports and contents.
+    fn packet_too_big(&mut self, mtu: u16, quote: &[u8; QUOTE_LEN], now: Instant) {
+        let Some(quoted) = QuotedDatagram::read(quote) else { return };
+        let Some(peer) = self.peers.index_of(quoted.dst).and_then(|index| self.peers.get(index)) else { return };
+        let pool_port = self.config.pool_port;
+        let is_ours = quoted.src == self.limits_towards(peer).0 && quoted.dst_port == pool_port;
+        if !is_ours || quoted.total_len <= mtu {
+            return;
+        }
+        match PoolHeader::parse(&quoted.payload) {
+            Ok(header) if quoted.src_port == hello_port(pool_port) && header.kind == Kind::Hello => {
+                self.peers.packet_too_big(quoted.dst, mtu, Some(header.sequence), now);
+            }
+            Ok(header) if quoted.src_port >= pool_port && header.kind != Kind::Hello => {
+                self.peers.packet_too_big(quoted.dst, mtu, None, now);
+            }
+            _ => {}
         }
     }
 
@@ -274,6 +301,7 @@ impl Router {
 
     fn publish_with(&mut self, rules: Arc<RuleSet>, pools_depend: bool, now: Instant) -> u64 {
         let mut state = RouterState { rules, ..self.publication.current().clone() };
+        self.limit_probes(now);
         let nodes = self.nodes(now);
         let paths = Arc::clone(self.arrangement.of(self.forwarding.paths(), nodes));
         let pools = |path: PathIndex| paths.get(path.index()).is_some_and(|path| path.addressee.is_some());
@@ -356,19 +384,35 @@ impl Router {
         PublishedPeer { path, zero_checksum: ZeroChecksum::Refused }
     }
 
-    /// Our address that a peer knows us by, and the largest pooled packet to it: as configured, or those of the port towards
-    /// it, and no larger than the peer takes.
+    /// Our address that a peer knows us by, and the largest pooled packet to it.
     fn towards(&self, peer: &crate::peers::Peer) -> (Ipv4Addr, u16) {
+        let (source, ceiling) = self.limits_towards(peer);
+        (source, peer.path_mtu().map_or(ceiling, |path_mtu| path_mtu.current().min(ceiling)))
+    }
+
+    /// Our address that a peer knows us by, and the largest packet to it that makes sense: as configured, or those of the
+    /// port towards it, and no larger than the peer takes.
+    fn limits_towards(&self, peer: &crate::peers::Peer) -> (Ipv4Addr, u16) {
         let next_hop = self.forwarding.next_hop(peer.config.address);
         let (port, gateway) = next_hop.unwrap_or((PortIndex(0), Ipv4Addr::UNSPECIFIED));
         let config = self.config.ports.get(port.index());
         let on_link = config.and_then(|config| config.addresses.iter().find(|net| net.contains(&gateway)));
         let source = on_link.or_else(|| config?.addresses.first()).map_or(self.config.router_id, Ipv4Net::addr);
-        let mtu = peer.config.mtu.unwrap_or(DEFAULT_PEER_MTU);
+        // Where the path is not probed, it is taken to be an ordinary one.
+        let unprobed = if peer.path_mtu().is_some() { u16::MAX } else { DEFAULT_PEER_MTU };
+        let mtu = peer.config.mtu.unwrap_or(unprobed);
         // A peer that takes hardly anything is held to what a path MTU may be at least.
         let takes = peer.largest_pooled_packet().map_or(u16::MAX, |takes| takes.get().max(*PEER_MTU.start()));
         let mtu = mtu.min(takes);
         (peer.config.source.unwrap_or(source), config.map_or(mtu, |config| mtu.min(config.mtu)))
+    }
+
+    /// Tells the search for path MTUs how far it makes sense.
+    fn limit_probes(&mut self, now: Instant) {
+        let ceilings: Vec<_> = self.peers.iter().map(|(index, peer)| (index, self.limits_towards(peer).1)).collect();
+        for (index, ceiling) in ceilings {
+            self.peers.limit_probes(index, ceiling, now);
+        }
     }
 
     /// The peers as nodes of paths.
@@ -404,7 +448,7 @@ impl Router {
     fn send_arp_requests(&mut self) {
         for request in self.neighbors.take_requests() {
             debug!("asking for {} at port {}", request.target, request.port.0);
-            inject(&self.workers, InjectTarget::Frame(request.port), &request.frame());
+            inject(&self.workers, InjectTarget::Frame(request.port), &request.frame(), 0);
         }
     }
 
@@ -441,22 +485,23 @@ impl Heartbeat {
         }
     }
 
-    fn send(&self, hellos: Vec<(PeerIndex, Hello)>, workers: &[WorkerLink]) {
-        for (index, hello) in hellos {
-            if let Some((source, peer)) = self.ways.get(&index) {
-                inject(workers, InjectTarget::Routed, &hello_packet(&hello, *source, *peer, self.pool_port));
+    fn send(&self, hellos: Vec<DueHello>, workers: &[WorkerLink]) {
+        for DueHello { peer, hello, length } in hellos {
+            if let Some((source, address)) = self.ways.get(&peer) {
+                let packet = hello_packet(&hello, *source, *address, self.pool_port, length);
+                inject(workers, InjectTarget::Routed, &packet, length.saturating_sub(HELLO_PACKET as u16));
             }
         }
     }
 }
 
 /// Hands a packet to the first worker; each has a transmit queue of every port. What finds its ring full is lost, and sent
-/// again when its timer ends, as if the network had lost it.
-fn inject(workers: &[WorkerLink], target: InjectTarget, packet: &[u8]) {
+/// again when its timer ends, as if the network had lost it. So many zero bytes as `padding` says follow the packet.
+fn inject(workers: &[WorkerLink], target: InjectTarget, packet: &[u8], padding: u16) {
     let mut bytes = ArrayVec::new();
     if bytes.try_extend_from_slice(packet).is_ok()
         && let Some(worker) = workers.first()
-        && !worker.inject(Inject { target, bytes })
+        && !worker.inject(Inject { target, bytes, padding })
     {
         debug!("worker 0 takes no more packets from the control thread");
     }

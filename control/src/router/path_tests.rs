@@ -7,6 +7,7 @@ use carpool_dataplane::pool::path::{PoolPath, SharedHops};
 
 use crate::api::lookup::Lookup;
 use crate::api::path::{PathAdd, PathDel, PathEntry, PathShow};
+use crate::api::peer::{PeerAdd, PeerDel, PeerFormat, PeerShow};
 use crate::api::route::{RouteAdd, RouteDel, Source};
 use crate::api::{Handler, RefusalKind};
 
@@ -214,4 +215,55 @@ fn a_lookup_shows_the_path_and_pages_show_all_paths() {
     assert_eq!(bench.entry([203, 0, 115, 0]).0.adjacency, Adjacency::Blackhole);
     let reason = shown(&mut bench, "203.0.115.0/32").reason;
     assert_eq!(reason.as_deref(), Some("no route leads by the path's first hop 192.0.2.2"));
+}
+
+#[test]
+fn peers_come_and_go_over_the_socket() {
+    let mut bench = bench();
+    let prefix = net("203.0.115.0/24");
+    let hops = vec![[192, 0, 2, 2].into(), [198, 51, 100, 50].into()];
+    bench.client().path_add(PathAdd { prefix, hops }).expect("possible");
+    assert_eq!(pooled_on(&mut bench, [203, 0, 115, 9]), None, "a router that just forwards");
+    let mut add = PeerAdd::new("new".into(), [198, 51, 100, 5].into());
+    add.alias = vec![[198, 51, 100, 50].into()];
+    bench.client().peer_add(add.clone()).expect("possible");
+    assert_eq!(pooled_on(&mut bench, [203, 0, 115, 9]), None, "it was not heard yet");
+    let new = Ipv4Addr::new(198, 51, 100, 5);
+    bench.hello_from(new, HELLO);
+    let (path, addressee) = pooled_on(&mut bench, [203, 0, 115, 9]).expect("pooled");
+    assert_eq!((addressee, path.trunk.distance()), (new.into(), 2));
+    bench.reload(CHAIN).expect("possible");
+    assert!(pooled_on(&mut bench, [203, 0, 115, 9]).is_some(), "it stays over a reload");
+    let again = bench.client().peer_add(add).expect_err("it is there");
+    assert_eq!((again.kind, again.message.as_str()), (RefusalKind::Exists, "peer \"new\" is there already"));
+    bench.client().peer_del(PeerDel { name: "new".into() }).expect("it is there");
+    assert_eq!(pooled_on(&mut bench, [203, 0, 115, 9]), None);
+    assert_eq!(bench.state().peers.find(new.into()), None, "it is not listened to any more");
+    bench.client().peer_del(PeerDel { name: "near".into() }).expect("it is there");
+    let peers = bench.client().peer_show(PeerShow {}).expect("answered").peers;
+    assert_eq!(peers.iter().map(|peer| peer.name.as_str()).collect::<Vec<_>>(), ["far"]);
+    assert_eq!(shown(&mut bench, "203.0.113.0/24").hops[1].peer, None);
+}
+
+#[test]
+fn what_is_no_peer_is_refused_in_a_sentence() {
+    let mut bench = bench();
+    let mut refused = |address: [u8; 4], change: &dyn Fn(&mut PeerAdd)| {
+        let mut add = PeerAdd::new("new".into(), address.into());
+        change(&mut add);
+        bench.client().peer_add(add).expect_err("no peer").message
+    };
+    let new = [198, 51, 100, 5];
+    assert_eq!(refused([192, 0, 2, 1], &|_| ()), "peer \"new\": 192.0.2.1 is one of the router's own addresses");
+    assert_eq!(refused([224, 0, 0, 1], &|_| ()), "peer \"new\": 224.0.0.1 is not the address of a host");
+    let taken = "peer \"new\": 198.51.100.30 is an address of peer \"near\" already";
+    assert_eq!(refused([198, 51, 100, 30], &|_| ()), taken);
+    let source = "peer \"new\": source 10.0.0.9: expected one of the router's own addresses";
+    assert_eq!(refused(new, &|add| add.source = Some([10, 0, 0, 9].into())), source);
+    let mtu = "peer \"new\": mtu 1501: expected 128 to 1500, the largest MTU of a port";
+    assert_eq!(refused(new, &|add| add.mtu = Some(1501)), mtu);
+    let interval = "peer \"new\": hello_interval 9 ms: expected 10 ms to 60 s";
+    assert_eq!(refused(new, &|add| add.hello_interval_ms = Some(9)), interval);
+    let format = "peer \"new\": format: expected assume beside it: there are no hellos in this format";
+    assert_eq!(refused(new, &|add| add.format = Some(PeerFormat::Simplemux)), format);
 }

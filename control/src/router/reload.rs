@@ -15,6 +15,7 @@ use super::{ChangeError, Router};
 use crate::config::{self, Config, ConfigErrors};
 use crate::forwarding::Change;
 use crate::paths::PathSource;
+use crate::peers::ToldPeersError;
 use crate::rib::Routes;
 use crate::rules::RulesError;
 
@@ -29,6 +30,8 @@ pub enum ReloadError {
     NeedsRestart(String),
     #[error(transparent)]
     Rules(#[from] RulesError),
+    #[error("with those that came over the control socket: {0}")]
+    Peers(#[from] ToldPeersError),
     #[error("with those that came over the control socket, more than {0} [[neighbor]] tables would be in force")]
     Neighbors(usize),
     #[error(transparent)]
@@ -53,17 +56,21 @@ impl Router {
         }
         let rules = self.rules.reloaded(config.rules.clone())?;
         let set = rules.compile(self.rate)?;
+        let told_peers = self.told_peers.reloaded(config.peers.clone())?;
         self.check_neighbors(&config)?;
         let routes = self.route_differences(&config);
         info!("configuration: {} routes change", routes.len());
 
         let peers_before = self.peers.clone();
         let config_before = std::mem::replace(&mut self.config, config);
+        let told_before = std::mem::replace(&mut self.told_peers, told_peers);
+        self.config.peers = self.told_peers.in_force().cloned().collect();
         self.peers.configure(self.config.peers.iter().cloned(), now);
         let paths = self.config.paths.iter().map(|path| (path.prefix, path.hops.clone()));
         let paths = self.forwarding.paths().replacement(PathSource::Config, paths);
         if let Err(error) = self.change(Change { routes, paths, needs_gateways: false }, now) {
             self.peers = peers_before;
+            self.told_peers = told_before;
             self.config = config_before;
             self.publish(true, now);
             return Err(error.into());

@@ -11,7 +11,7 @@ use carpool_dataplane::worker::{Bell, WorkerShared};
 
 use crate::api::neighbor::NeighborAdd;
 use crate::api::path::PathShow;
-use crate::api::peer::{PeerFormat, PeerShow, PeerState};
+use crate::api::peer::{PathMtuSource, PeerFormat, PeerShow, PeerState};
 use crate::api::route::{Route, RouteDel, RouteLoad, RouteShow, RouteTarget, Source};
 use crate::api::rule::{RuleDel, RuleShow};
 use crate::api::status::StatusShow;
@@ -68,6 +68,7 @@ pub(super) const HELLO: Hello = Hello {
     interval_ms: 200,
     capabilities: Capabilities(Capabilities::WHOLE_IPV4.0 | Capabilities::ON_THE_WAY.0),
     largest_pooled_packet: 1500,
+    longest_hello: 0,
 };
 const MAC: [u8; 6] = [2, 0, 0, 0, 0, 9];
 
@@ -156,7 +157,7 @@ impl Bench {
         hello.write(&mut bytes);
         let mut payload = ArrayVec::new();
         payload.try_extend_from_slice(&bytes).expect("room");
-        self.tell(Event::Hello { from: from.into(), ttl: 62, payload });
+        self.tell(Event::Hello { from: from.into(), ttl: 62, length: 56, payload });
     }
 
     /// The entry and the generation of pools that a worker would use for an address.
@@ -253,6 +254,45 @@ fn pooled_packets_are_no_larger_than_the_peer_takes() {
     }
     let announced: Vec<_> = bench.hellos().iter().map(|hello| hello.largest_pooled_packet).collect();
     assert_eq!(announced.first(), Some(&1500), "the largest MTU of our ports");
+}
+
+#[test]
+fn the_path_mtu_is_searched_for_up_to_the_mtu_of_the_port() {
+    let mut bench = Bench::new(&CONFIG.replace("net_null0\"", "net_null0\"\nmtu = 9000"));
+    bench.injected();
+    bench.hello_from(PEER, Hello { largest_pooled_packet: 9000, longest_hello: 56, ..HELLO });
+    let mtu = |bench: &mut Bench| bench.state().peers.get(PeerIndex(0)).map(|peer| peer.path.mtu);
+    assert_eq!(mtu(&mut bench), Some(1200), "nothing longer has arrived yet");
+    let known = |bench: &mut Bench| bench.client().peer_show(PeerShow {}).expect("answered").peers[0].path_mtu_source;
+    assert_eq!(known(&mut bench), PathMtuSource::Probing);
+    let probes: Vec<_> =
+        bench.injected().iter().map(|inject| inject.bytes.len() + usize::from(inject.padding)).collect();
+    assert_eq!(probes, [56, 9000]);
+    bench.hello_from(PEER, Hello { largest_pooled_packet: 9000, longest_hello: 9000, ..HELLO });
+    assert_eq!((mtu(&mut bench), known(&mut bench)), (Some(9000), PathMtuSource::Probed));
+    bench.pass(Duration::from_millis(600));
+    bench.hello_from(PEER, HELLO);
+    assert_eq!(mtu(&mut bench), Some(1500), "it was away, and does not say what arrives");
+}
+
+#[test]
+fn a_router_on_the_way_that_quotes_a_probe_lowers_the_path_mtu() {
+    let mut bench = Bench::new(CONFIG);
+    bench.hello_from(PEER, Hello { longest_hello: 56, ..HELLO });
+    let probe = bench.injected().into_iter().rfind(|inject| inject.padding > 0).expect("a probe");
+    bench.hello_from(PEER, Hello { longest_hello: 1500, ..HELLO });
+    let mtu = |bench: &mut Bench| bench.state().peers.get(PeerIndex(0)).map(|peer| peer.path.mtu);
+    assert_eq!(mtu(&mut bench), Some(1500));
+    let quote: [u8; QUOTE_LEN] = *probe.bytes.first_chunk().expect("long enough");
+    // Another source, another destination, another port, another kind: not what we sent.
+    for position in [12, 16, 23, 28] {
+        let mut other = quote;
+        other[position] ^= 1;
+        bench.tell(Event::PacketTooBig { mtu: 1300, quote: other });
+        assert_eq!(mtu(&mut bench), Some(1500), "byte {position}");
+    }
+    bench.tell(Event::PacketTooBig { mtu: 1300, quote });
+    assert_eq!(mtu(&mut bench), Some(1300));
 }
 
 #[test]

@@ -187,6 +187,19 @@ prefix          hops                      pooled to  source  why not
 }
 
 #[test]
+fn peers_are_added_and_deleted() {
+    let router = FakeRouter::start(Limits::default());
+    assert_eq!(done(&router, "peer add east address 198.51.100.7 alias 10.0.0.2,10.0.0.3"), "");
+    assert_eq!(done(&router, "peer add west address 198.51.100.8"), "");
+    assert_eq!(done(&router, "peer del west"), "");
+    let gone = carpool(&router.socket(), "peer del west");
+    assert_eq!((gone.code, gone.errors.as_str()), (1, "carpool: there is no peer \"west\"\n"));
+    let peers = router.stop().peers;
+    let peers: Vec<_> = peers.iter().map(|peer| (peer.name.as_str(), peer.alias.len())).collect();
+    assert_eq!(peers, [("east", 2)]);
+}
+
+#[test]
 fn rules_and_neighbors_are_added_and_shown() {
     let router = FakeRouter::start(Limits::default());
     let rule = "rule add voice match udp port 16384-32767 dscp ef max-size 300B window 2ms";

@@ -8,7 +8,7 @@ use carpool_control::api::multicast::{MulticastDel, MulticastRoute, MulticastSho
 use carpool_control::api::neighbor::{NeighborAdd, NeighborDel, NeighborShow};
 use carpool_control::api::overlay::{OverlayDel, OverlayRoute, OverlayShow};
 use carpool_control::api::path::{PathAdd, PathDel, PathShow};
-use carpool_control::api::peer::PeerShow;
+use carpool_control::api::peer::{PeerAdd, PeerDel, PeerShow};
 use carpool_control::api::pool::PoolShow;
 use carpool_control::api::port::PortShow;
 use carpool_control::api::route::{RouteAdd, RouteDel, RouteShow};
@@ -83,6 +83,8 @@ fn every_reply_in_the_document_is_one_that_the_router_gives() {
     check_replies::<OverlayDel>();
     check_replies::<OverlayShow>();
     check_replies::<PathShow>();
+    check_replies::<PeerAdd>();
+    check_replies::<PeerDel>();
     check_replies::<PeerShow>();
     check_replies::<PoolShow>();
     check_replies::<StatsShow>();

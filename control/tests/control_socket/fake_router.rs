@@ -13,7 +13,7 @@ use carpool_control::api::neighbor::{
 };
 use carpool_control::api::overlay::{OverlayDel, OverlayList, OverlayRoute, OverlayShow};
 use carpool_control::api::path::{PathAdd, PathChanged, PathDel, PathEntry, PathHop, PathList, PathShow};
-use carpool_control::api::peer::{PeerList, PeerShow};
+use carpool_control::api::peer::{PeerAdd, PeerDel, PeerList, PeerShow};
 use carpool_control::api::pool::{PoolReport, PoolShow, PoolTotals};
 use carpool_control::api::port::{PortList, PortShow};
 use carpool_control::api::route::{
@@ -105,6 +105,7 @@ pub struct State {
     pub loads: Vec<(usize, bool)>,
     pub rules: Vec<RuleAdd>,
     pub paths: Vec<PathAdd>,
+    pub peers: Vec<PeerAdd>,
     pub neighbors: Vec<NeighborAdd>,
 }
 
@@ -277,6 +278,21 @@ impl Handler for State {
         };
         let page = self.paths.iter().skip(show.offset as usize).take(show.limit as usize);
         Ok(PathList { total: self.paths.len() as u64, offset: show.offset, paths: page.map(entry).collect() })
+    }
+
+    fn peer_add(&mut self, peer: PeerAdd) -> Result<Done, Refusal> {
+        self.peers.push(peer);
+        Ok(Done {})
+    }
+
+    fn peer_del(&mut self, peer: PeerDel) -> Result<Done, Refusal> {
+        let before = self.peers.len();
+        self.peers.retain(|known| known.name != peer.name);
+        if self.peers.len() < before {
+            Ok(Done {})
+        } else {
+            Err(Refusal::not_found(format!("there is no peer {:?}", peer.name)))
+        }
     }
 
     fn peer_show(&mut self, _: PeerShow) -> Result<PeerList, Refusal> {

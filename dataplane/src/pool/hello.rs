@@ -1,7 +1,7 @@
 //! Hellos (kind 4): how peers know that they live, which packets they take, and that each hears the other.
 //!
-//! The control thread decides when to send them and what a silence means; workers pass received ones up to it. A
-//! later version may add fields behind these, or padding to probe the path MTU: what is behind is ignored.
+//! The control thread decides when to send them and what a silence means; workers pass received ones up to it. Behind
+//! the fields there may be padding, to probe the path MTU; a later version may put others there: they are ignored.
 #![cfg_attr(
     not(test),
     deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable)
@@ -34,6 +34,9 @@ pub struct Hello {
     pub capabilities: Capabilities,
     /// The longest pooled packet the sender takes, with its IP header, in bytes.
     pub largest_pooled_packet: u16,
+    /// The longest hello, with its IP header and padding, in bytes, that the sender got from the addressee since its own
+    /// hello before this one; 0: none. Tells which probes of the path MTU arrive.
+    pub longest_hello: u16,
 }
 
 /// What a router takes: a set of flags. Unknown ones are kept and mean nothing.
@@ -59,6 +62,13 @@ impl Capabilities {
             | Capabilities::ON_THE_WAY.0,
     );
 
+    /// The flags that this version knows, with the names that people see.
+    pub const NAMES: &[(Capabilities, &str)] = &[
+        (Capabilities::WHOLE_IPV4, "whole-ipv4"),
+        (Capabilities::WHOLE_IPV6, "whole-ipv6"),
+        (Capabilities::ON_THE_WAY, "on-the-way"),
+    ];
+
     /// Whether all of `flags` are set.
     pub const fn contains(self, flags: Capabilities) -> bool {
         self.0 & flags.0 == flags.0
@@ -76,7 +86,7 @@ impl Hello {
             return Err(WireError::HelloRows);
         }
         let body = payload.get(HEADER_LEN..).and_then(fields).ok_or(WireError::TruncatedHello)?;
-        let (router_id, instance, heard_instance, [interval, capabilities, largest]) = body;
+        let (router_id, instance, heard_instance, [interval, capabilities, largest, longest_hello]) = body;
         if instance == 0 {
             return Err(WireError::HelloInstance);
         }
@@ -89,6 +99,7 @@ impl Hello {
             interval_ms: interval,
             capabilities: Capabilities(capabilities),
             largest_pooled_packet: largest,
+            longest_hello,
         })
     }
 
@@ -105,7 +116,7 @@ impl Hello {
             &self.interval_ms.to_be_bytes(),
             &self.capabilities.0.to_be_bytes(),
             &self.largest_pooled_packet.to_be_bytes(),
-            &[0, 0],
+            &self.longest_hello.to_be_bytes(),
         ];
         for (to, from) in out.iter_mut().zip(parts.into_iter().flatten()) {
             *to = *from;
@@ -113,20 +124,21 @@ impl Hello {
     }
 }
 
-/// Router id, instance, heard instance; interval, capabilities and largest pooled packet.
-fn fields(body: &[u8]) -> Option<(u32, u32, u32, [u16; 3])> {
+/// Router id, instance, heard instance; interval, capabilities, largest pooled packet and longest hello.
+fn fields(body: &[u8]) -> Option<(u32, u32, u32, [u16; 4])> {
     let body = body.first_chunk::<BODY_LEN>()?;
     let (&router_id, rest) = body.split_first_chunk()?;
     let (&instance, rest) = rest.split_first_chunk()?;
     let (&heard_instance, rest) = rest.split_first_chunk()?;
     let (&interval, rest) = rest.split_first_chunk()?;
     let (&capabilities, rest) = rest.split_first_chunk()?;
-    let (&largest, _reserved) = rest.split_first_chunk()?;
+    let (&largest, rest) = rest.split_first_chunk()?;
+    let (&longest, _) = rest.split_first_chunk()?;
     Some((
         u32::from_be_bytes(router_id),
         u32::from_be_bytes(instance),
         u32::from_be_bytes(heard_instance),
-        [interval, capabilities, largest].map(u16::from_be_bytes),
+        [interval, capabilities, largest, longest].map(u16::from_be_bytes),
     ))
 }
 
@@ -146,6 +158,7 @@ pub(crate) mod tests {
         interval_ms: 500,
         capabilities: Capabilities::WHOLE_IPV4,
         largest_pooled_packet: 1500,
+        longest_hello: 1280,
     };
 
     pub(crate) fn hello() -> Vec<u8> {
@@ -164,7 +177,7 @@ pub(crate) mod tests {
             0x01, 0xf4, // interval
             0, 1, // capabilities
             0x05, 0xdc, // largest pooled packet
-            0, 0, // reserved
+            0x05, 0x00, // longest hello
         ];
         assert_eq!(hello(), expected);
         assert_eq!(Hello::parse(&expected), Ok(HELLO));
@@ -189,10 +202,9 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn padding_the_template_and_reserved_bytes_are_ignored() {
+    fn padding_and_the_template_are_ignored() {
         let mut bytes = hello();
         bytes[3] = 0xee;
-        bytes[26..28].fill(0xee);
         bytes.resize(1472, 0xee);
         assert_eq!(Hello::parse(&bytes), Ok(HELLO));
     }
@@ -211,7 +223,6 @@ pub(crate) mod tests {
                 parsed.write(&mut out);
                 let mut expected = bytes[..HELLO_LEN].to_vec();
                 expected[3] = 0;
-                expected[26..28].fill(0);
                 prop_assert_eq!(&out[..], &expected[..]);
             }
         }

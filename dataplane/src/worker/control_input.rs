@@ -46,8 +46,12 @@ impl<N: Nic> Stages<N> {
                 self.out.counters.dropped(Drop::NoBuffer, 1);
                 continue;
             };
-            match mbuf.append(inject.bytes.len()) {
-                Some(room) => room.copy_from_slice(&inject.bytes),
+            match mbuf.append(inject.bytes.len() + usize::from(inject.padding)) {
+                Some(room) => {
+                    let (bytes, padding) = room.split_at_mut(inject.bytes.len());
+                    bytes.copy_from_slice(&inject.bytes);
+                    padding.fill(0);
+                }
                 None => {
                     self.out.drop(mbuf, Drop::NoBuffer);
                     continue;

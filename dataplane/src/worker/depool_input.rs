@@ -95,7 +95,9 @@ impl<N: Nic> Stages<N> {
         let mut payload = ArrayVec::new();
         let udp = packet.header.upper_layer(packet.mbuf.bytes());
         payload.extend(udp.iter().copied().skip(crate::packet::udp::HEADER_LEN).take(HELLO_BYTES));
-        if self.out.tell(Event::Hello { from: packet.header.src(), ttl: packet.header.hop_limit(), payload }) {
+        let length = u16::try_from(packet.mbuf.bytes().len()).unwrap_or(u16::MAX);
+        let hello = Event::Hello { from: packet.header.src(), ttl: packet.header.hop_limit(), length, payload };
+        if self.out.tell(hello) {
             self.out.counters.add(Counter::AbsorbedControl, 1);
             self.mempool.free(packet.mbuf);
         } else {

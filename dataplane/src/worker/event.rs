@@ -9,6 +9,7 @@ use arrayvec::ArrayVec;
 
 use super::peer_traffic::PeerReceived;
 use crate::fib::{PeerIndex, PortIndex};
+use crate::packet::too_big::QUOTE_LEN;
 
 /// Largest number of bytes the control thread hands down as one packet, and of a hello handed up.
 pub const CONTROL_BYTES: usize = 1600;
@@ -39,9 +40,12 @@ pub enum Event {
     },
     /// A packet waits for this neighbour.
     NeighbourWanted { port: PortIndex, address: IpAddr },
-    /// A sound hello from a peer: the TTL it came with, and the beginning of the UDP payload. The peer is named by its
-    /// address; its index can have come to mean another peer since.
-    Hello { from: IpAddr, ttl: u8, payload: ArrayVec<u8, HELLO_BYTES> },
+    /// A sound hello from a peer: the TTL it came with, its length with the IP header in bytes, and the beginning of the
+    /// UDP payload. The peer is named by its address; its index can have come to mean another peer since.
+    Hello { from: IpAddr, ttl: u8, length: u16, payload: ArrayVec<u8, HELLO_BYTES> },
+    /// A router says that a packet from one of our addresses was too long for its next link, which takes `mtu` bytes, and
+    /// quotes the beginning of that packet. Anybody can say so: it has to be asked whether we sent it.
+    PacketTooBig { mtu: u16, quote: [u8; QUOTE_LEN] },
     /// A pool that was open when the control thread asked ([`super::WorkerShared::sample_pools`]).
     OpenPool(OpenPoolSample),
     /// What came from a peer until then, if anything did.
@@ -76,6 +80,8 @@ pub struct Inject {
     pub target: InjectTarget,
     /// The packet.
     pub bytes: ArrayVec<u8, CONTROL_BYTES>,
+    /// So many zero bytes follow.
+    pub padding: u16,
 }
 
 /// Where a packet from the control thread goes.

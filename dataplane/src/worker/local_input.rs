@@ -3,10 +3,12 @@
 use crate::dpdk::Nic;
 use crate::packet::icmp::{EchoError, ErrorKind, echo_reply};
 use crate::packet::ipv4::{PROTOCOL_ICMP, PROTOCOL_UDP};
+use crate::packet::too_big;
 use crate::pool::simplemux::Flavour;
 
 use super::counters::Counter;
 use super::drop::Drop;
+use super::event::Event;
 use super::moment::Moment;
 use super::origin::Packet;
 use super::stages::Stages;
@@ -17,7 +19,7 @@ impl<N: Nic> Stages<N> {
     pub(super) fn local_input(&mut self, packet: Packet, moment: &Moment<'_>) {
         match packet.header.protocol {
             PROTOCOL_UDP => self.udp(packet, moment),
-            PROTOCOL_ICMP => self.echo(packet, moment),
+            PROTOCOL_ICMP => self.icmp(packet, moment),
             _ => self.refuse(packet, ErrorKind::ProtocolUnreachable, Drop::LocalUnhandled, moment),
         }
     }
@@ -31,6 +33,23 @@ impl<N: Nic> Stages<N> {
             Some(port) if port == moment.state.pool_port => self.depool_input(packet, moment),
             Some(port) if let Some(flavour) = Flavour::of_port(port) => self.simplemux_input(packet, flavour, moment),
             _ => self.refuse(packet, ErrorKind::PortUnreachable, Drop::LocalUnhandled, moment),
+        }
+    }
+
+    /// Takes an ICMP message: the control thread hears of packets that were too long, echo requests are answered.
+    #[cold]
+    fn icmp(&mut self, packet: Packet, moment: &Moment<'_>) {
+        let message = packet.header.payload(packet.mbuf.bytes()).unwrap_or_default();
+        let is_whole = packet.header.fragment_offset == 0 && !packet.header.more_fragments;
+        let Some((mtu, quote)) = too_big::fragmentation_needed(message).filter(|_| is_whole) else {
+            return self.echo(packet, moment);
+        };
+        let event = Event::PacketTooBig { mtu, quote: *quote };
+        if self.out.tell(event) {
+            self.out.counters.add(Counter::AbsorbedControl, 1);
+            self.mempool.free(packet.mbuf);
+        } else {
+            self.out.drop(packet.mbuf, Drop::ControlRingFull);
         }
     }
 

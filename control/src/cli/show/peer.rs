@@ -17,6 +17,9 @@ fn text(list: &PeerList) -> String {
         ("state", Align::Left),
         ("hops", Align::Right),
         ("path mtu", Align::Right),
+        ("known", Align::Left),
+        ("takes", Align::Left),
+        ("router id", Align::Left),
         ("last hello", Align::Right),
         ("why", Align::Left),
     ]);
@@ -29,6 +32,9 @@ fn text(list: &PeerList) -> String {
             word(&peer.state),
             cell(peer.hops),
             format!("{} B", peer.path_mtu),
+            word(&peer.path_mtu_source),
+            cell(Some(peer.capabilities.join(",")).filter(|names| !names.is_empty())),
+            cell(peer.router_id),
             peer.last_hello_ms.map_or_else(|| "never".to_owned(), |age| format!("{} ago", short_time(age))),
             cell(peer.reason.as_ref()),
         ]);
@@ -44,7 +50,7 @@ fn addresses(peer: &PeerEntry) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::peer::{PeerFormat, PeerState};
+    use crate::api::peer::{PathMtuSource, PeerFormat, PeerState};
     use crate::cli::show::Show;
 
     #[test]
@@ -59,6 +65,9 @@ mod tests {
             reason: None,
             hops: Some(2),
             path_mtu: 1500,
+            path_mtu_source: PathMtuSource::Probed,
+            capabilities: vec!["whole-ipv4".to_owned(), "on-the-way".to_owned()],
+            router_id: Some([198, 51, 100, 7].into()),
             last_hello_ms: Some(120),
         };
         let down = PeerEntry {
@@ -69,15 +78,18 @@ mod tests {
             state: PeerState::Down,
             reason: Some("no route to it".to_owned()),
             hops: None,
+            path_mtu_source: PathMtuSource::Configured,
+            capabilities: vec![],
+            router_id: None,
             last_hello_ms: None,
             ..up.clone()
         };
         assert_eq!(
             PeerList { peers: vec![up, down] }.text(),
             "\
-name  address                 from       format          state  hops  path mtu  last hello  why
-east  198.51.100.7,192.0.2.2  192.0.2.1  native          up        2    1500 B  120 ms ago  -
-west  198.51.100.7            -          simplemux-fast  down      -    1500 B       never  no route to it
+name  address                 from       format          state  hops  path mtu  known       takes                  router id     last hello  why
+east  198.51.100.7,192.0.2.2  192.0.2.1  native          up        2    1500 B  probed      whole-ipv4,on-the-way  198.51.100.7  120 ms ago  -
+west  198.51.100.7            -          simplemux-fast  down      -    1500 B  configured  -                      -                  never  no route to it
 "
         );
     }

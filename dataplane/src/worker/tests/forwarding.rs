@@ -272,7 +272,7 @@ fn frames_for_a_port_that_takes_none_wait_a_while_and_are_then_dropped_by_name()
 fn what_the_control_thread_hands_down_is_sent() {
     let mut bench = Bench::new();
     let hello = udp(OWN_EAST, PEER, (POOL_PORT, POOL_PORT), 60, 9);
-    let routed = Inject { target: InjectTarget::Routed, bytes: hello.iter().copied().collect() };
+    let routed = Inject { target: InjectTarget::Routed, bytes: hello.iter().copied().collect(), padding: 0 };
     assert!(bench.shared.injects.push(routed).is_ok());
     bench.run();
     assert_eq!(bench.east_gets(), [hello], "its TTL is left as it is");

@@ -288,6 +288,7 @@ fn a_hello_over_ipv6_goes_to_the_control_thread() {
         interval_ms: 200,
         capabilities: Capabilities::WHOLE_IPV6,
         largest_pooled_packet: 1500,
+        longest_hello: 0,
     };
     let mut payload = [0; HELLO_LEN];
     hello.write(&mut payload);
@@ -295,7 +296,7 @@ fn a_hello_over_ipv6_goes_to_the_control_thread() {
     bench.west_sends(&udp6_with(OWN_EAST6, PEER6, (POOL_PORT, POOL_PORT), &payload));
     bench.run();
     let events = bench.events();
-    let [Event::Hello { from, payload, .. }] = &events[..] else { panic!("{events:?}") };
+    let [Event::Hello { from, length: 76, payload, .. }] = &events[..] else { panic!("{events:?}") };
     assert_eq!((*from, Hello::parse(payload)), (OWN_EAST6.into(), Ok(hello)));
     bench.end();
 }

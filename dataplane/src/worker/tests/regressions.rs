@@ -122,7 +122,7 @@ fn what_the_control_thread_hands_down_is_counted_where_memory_is_exhausted() {
     let mut bench = Bench::new();
     let hoard: Vec<_> = std::iter::from_fn(|| bench.cache.alloc()).collect();
     let hello = udp(OWN_EAST, PEER, (POOL_PORT, POOL_PORT), 60, 9);
-    let inject = Inject { target: InjectTarget::Routed, bytes: hello.iter().copied().collect() };
+    let inject = Inject { target: InjectTarget::Routed, bytes: hello.iter().copied().collect(), padding: 0 };
     assert!(bench.shared.injects.push(inject).is_ok());
     bench.run();
     assert_eq!(bench.east_gets().len() as u64 + bench.counters().drops(Drop::NoBuffer), 1);
