@@ -340,7 +340,7 @@ impl Peers {
         let rows = (0u16..).map(PeerIndex).zip(&mut self.rows);
         let is_due = |peer: &&mut Peer| peer.has_hellos() && peer.next_hello <= now;
         let due = rows.filter_map(|(index, row)| Some((index, row.as_mut().filter(is_due)?)));
-        due.map(|(index, peer)| {
+        due.flat_map(|(index, peer)| {
             peer.next_hello = now + peer.config.hello_interval;
             peer.sequence = peer.sequence.wrapping_add(1);
             let heard = peer.heard.filter(|heard| heard_until < heard.silent_at());
@@ -364,7 +364,6 @@ impl Peers {
             });
             std::iter::once(DueHello { peer: index, hello, length: 0 }).chain(probe)
         })
-        .flatten()
         .collect()
     }
 
