@@ -77,7 +77,7 @@ pub fn readdress<S: BufferSource>(
 }
 
 fn write<B: Buffer>(packet: &PooledPacket<'_>, rows: &RowSet, onward: &Onward<'_>, buffer: &mut B) -> Option<()> {
-    let chosen = || (0u8..).zip(packet.rows()).filter(|(at, _)| rows.contains(*at)).map(|(_, row)| row);
+    let chosen = || (0..=u8::MAX).zip(packet.rows()).filter(|(at, _)| rows.contains(*at)).map(|(_, row)| row);
     let data_length: usize = chosen().map(|(_, bytes)| bytes.len()).sum();
     let index_length = ROW_LEN * usize::from(rows.len());
     let outer_length = usize::from(outer_length(onward.peer.source, onward.peer.addressee)?);
@@ -156,7 +156,7 @@ mod tests {
             let payload = payload(&rows.iter().map(|row| (row.0, row.1)).collect::<Vec<_>>());
             let packet = PooledPacket::parse(&payload).expect("sound");
             let mut chosen = RowSet::default();
-            (0u8..).zip(&rows).filter(|(_, row)| row.2).for_each(|(at, _)| chosen.insert(at));
+            (0..=u8::MAX).zip(&rows).filter(|(_, row)| row.2).for_each(|(at, _)| chosen.insert(at));
             let onward = Onward { peer: &peer(1500), port_offset: 3, sequence: 77, tos: 0xbb };
             let mut source = HeapSource { room: 2048, available: 1 };
             let out = readdress(&packet, &chosen, &onward, 128, &mut source).expect("it fits");

@@ -36,7 +36,7 @@ impl<N: Nic> Stages<N> {
                     return self.out.drop(packet.mbuf, Drop::PoolNesting);
                 }
                 let readdressed = self.readdress_rows(&pooled, packet.mbuf.bytes(), packet.origin.depth, peer, moment);
-                let rows = (0u8..).zip(pooled.rows()).filter(|(at, _)| !readdressed.contains(*at));
+                let rows = (0..=u8::MAX).zip(pooled.rows()).filter(|(at, _)| !readdressed.contains(*at));
                 let packets = rows.map(|(_, (_, bytes))| bytes);
                 let ours = self.take_apart(packets, pooled.header(), &packet, peer, src_port, moment);
                 self.finish(packet, ours);

@@ -69,7 +69,7 @@ impl<N: Nic> Stages<N> {
             return rows;
         }
         let mut next: Option<(PeerIndex, &PeerPath)> = None;
-        for (at, (row, bytes)) in (0u8..).zip(pooled.rows()) {
+        for (at, (row, bytes)) in (0..=u8::MAX).zip(pooled.rows()) {
             if row.ttl <= 1 || row.row_type != RowType::WholeIpv4 {
                 continue;
             }
@@ -97,7 +97,7 @@ impl<N: Nic> Stages<N> {
         self.take_up_reentry(depth, moment);
         let mut exit = PoolExit { out: &mut self.out, mempool: &mut self.mempool, moment };
         if !self.pooler.is_empty() {
-            for (_, (_, bytes)) in (0u8..).zip(pooled.rows()).filter(|(at, _)| rows.contains(*at)) {
+            for (_, (_, bytes)) in (0..=u8::MAX).zip(pooled.rows()).filter(|(at, _)| rows.contains(*at)) {
                 if let Some(fields) = StreamFields::read(bytes, self.seed) {
                     let fields = on_leg(&fields, index);
                     self.pooler.pass(fields.flow, moment.now, &mut exit);
