@@ -58,7 +58,7 @@ fn cases() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         ("a count beyond the packet", "pool_truncated_index", broken(|packet| packet.count = 255)),
         ("version 0", "pool_unsupported_version", broken(|packet| packet.version = 0)),
         ("version 2", "pool_unsupported_version", broken(|packet| packet.version = 2)),
-        ("kind 1", "pool_unsupported_kind", broken(|packet| packet.kind = 1)),
+        ("a pooled packet whose index never comes", "pool_index_missing", broken(|packet| packet.kind = 1)),
         ("kind 7", "pool_unsupported_kind", broken(|packet| packet.kind = 7)),
         (
             "an authentication trailer nobody asked for",
@@ -97,7 +97,7 @@ fn cases() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         (
             "a representation that is reserved",
             "pool_unsupported_type",
-            broken(|packet| packet.rows[1].representation = 41),
+            broken(|packet| packet.rows[1].representation = 5),
         ),
         ("an inner packet longer than its row", "pool_inner_length", broken(|packet| packet.data[3] += 1)),
         ("an inner packet shorter than its row", "pool_inner_length", broken(|packet| packet.data[3] -= 1)),
