@@ -8,7 +8,9 @@ use crate::fib::Neighbour;
 use crate::packet::arp::{Arp, ArpOperation};
 use crate::packet::checksum::Sum;
 use crate::packet::ethernet::MacAddr;
+use crate::packet::icmp::{ErrorKind, write_error};
 use crate::packet::ipv4::Ipv4Header;
+use crate::packet::too_big::QUOTE_LEN;
 use crate::worker::{Counter, Drop, Event, Inject, InjectTarget};
 
 /// A destination that is routed to the gateway and has no path.
@@ -277,4 +279,40 @@ fn what_the_control_thread_hands_down_is_sent() {
     bench.run();
     assert_eq!(bench.east_gets(), [hello], "its TTL is left as it is");
     bench.end();
+}
+
+#[test]
+fn padding_follows_what_the_control_thread_hands_down() {
+    let mut bench = Bench::new();
+    let mut probe = udp(OWN_EAST, PEER, (POOL_PORT, POOL_PORT), 1200, 9);
+    let start = probe.len() - 1000;
+    probe[start..].fill(0);
+    let bytes = probe[..start].iter().copied().collect();
+    assert!(bench.shared.injects.push(Inject { target: InjectTarget::Routed, bytes, padding: 1000 }).is_ok());
+    let bytes = probe[..start].iter().copied().collect();
+    assert!(bench.shared.injects.push(Inject { target: InjectTarget::Routed, bytes, padding: 60_000 }).is_ok());
+    bench.run();
+    assert_eq!(bench.east_gets(), [probe]);
+    assert_eq!(bench.end().drops(Drop::NoBuffer), 1, "there is no room for that much");
+}
+
+#[test]
+fn a_router_that_says_that_a_packet_of_ours_was_too_long_is_heard_by_the_control_thread() {
+    let mut bench = Bench::new();
+    let ours = udp(OWN_EAST, PEER, (POOL_PORT, POOL_PORT), 1200, 9);
+    let mut message = vec![0; 576];
+    let kind = ErrorKind::FragmentationNeeded { next_hop_mtu: 1100 };
+    let length = write_error(kind, &ours, PEER, OWN_EAST, &mut message).expect("room");
+    message.truncate(length);
+    bench.east_sends(&message);
+    bench.run();
+    let events = bench.events();
+    let [Event::PacketTooBig { mtu: 1100, quote }] = &events[..] else { panic!("{events:?}") };
+    assert_eq!(quote, &ours[..QUOTE_LEN]);
+    message[40] ^= 1;
+    bench.east_sends(&message);
+    bench.run();
+    assert!(bench.events().is_empty(), "its checksum is wrong");
+    let counters = bench.end();
+    assert_eq!((counters.get(Counter::AbsorbedControl), counters.drops(Drop::LocalIcmp)), (1, 1));
 }
