@@ -6,7 +6,7 @@
 //! nothing any more is a leg by which nothing is sent.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use carpool_dataplane::fib::{PeerIndex, PortIndex};
 use carpool_dataplane::packet::ipv4::{DestinationClass, destination_class};
@@ -124,7 +124,7 @@ pub enum End {
     /// A port.
     Port(PortIndex),
     /// The peer with this address.
-    Peer(Ipv4Addr),
+    Peer(IpAddr),
 }
 
 /// The port or peer of a name.
@@ -206,7 +206,7 @@ fn wrong_with_legs(from: Option<&str>, to: &[String], config: &Config) -> Option
 }
 
 /// Whether a peer speaks the format that says what overlay nodes need to know.
-fn is_native(address: Ipv4Addr, config: &Config) -> bool {
+fn is_native(address: IpAddr, config: &Config) -> bool {
     config.peers.iter().any(|peer| peer.address == address && peer.format == PeerFormat::Native)
 }
 
@@ -251,7 +251,7 @@ struct Builder<'a, A> {
     config: &'a Config,
     peers: &'a Peers,
     alive: A,
-    nodes: HashMap<Ipv4Addr, NodeNumber>,
+    nodes: HashMap<IpAddr, NodeNumber>,
     /// By what the paths of a group have in common.
     groups: HashMap<Vec<NodeNumber>, u16>,
 }
@@ -270,7 +270,8 @@ impl<A: Fn(PeerIndex) -> bool> Builder<'_, A> {
             End::Peer(address) => address,
         };
         let peer = self.peers.index_of(address)?;
-        let nodes: Vec<_> = [address].iter().chain(hops).map(|node| self.node(*node)).collect();
+        let nodes: Vec<_> =
+            std::iter::once(address).chain(hops.iter().copied().map(IpAddr::V4)).map(|node| self.node(node)).collect();
         let mut groups = [0; MAX_HOPS + 1];
         for (group, hops) in groups.iter_mut().zip(1..=MAX_HOPS) {
             *group = self.group(nodes.iter().copied().take(hops).collect());
@@ -284,7 +285,7 @@ impl<A: Fn(PeerIndex) -> bool> Builder<'_, A> {
         Some(Leg::Peer(PeerLeg { peer, path: PoolPath { trunk: Trunk::overlay(&nodes), addressee, groups } }))
     }
 
-    fn node(&mut self, address: Ipv4Addr) -> NodeNumber {
+    fn node(&mut self, address: IpAddr) -> NodeNumber {
         let next = NodeNumber::try_from(self.nodes.len() + 1).unwrap_or(NodeNumber::MAX);
         *self.nodes.entry(address).or_insert(next)
     }

@@ -7,7 +7,7 @@
 mod path_mtu;
 mod told;
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -57,7 +57,7 @@ pub struct Peer {
     /// As configured.
     pub config: config::Peer,
     /// All its addresses.
-    pub addresses: Arc<[Ipv4Addr]>,
+    pub addresses: Arc<[IpAddr]>,
     heard: Option<Heard>,
     next_hello: Instant,
     sequence: u32,
@@ -228,7 +228,7 @@ impl Peers {
     }
 
     /// The index of the peer with this address.
-    pub fn index_of(&self, address: Ipv4Addr) -> Option<PeerIndex> {
+    pub fn index_of(&self, address: IpAddr) -> Option<PeerIndex> {
         self.iter().find(|(_, peer)| peer.config.address == address).map(|(index, _)| index)
     }
 
@@ -254,7 +254,7 @@ impl Peers {
 
     /// A router says that a packet to the peer with this address was too long for a link that takes `mtu` bytes. `hello`: the
     /// sequence number of a quoted hello; None: it was a pooled packet, which does not prove that the router has seen one.
-    pub fn packet_too_big(&mut self, address: Ipv4Addr, mtu: u16, hello: Option<u32>, now: Instant) {
+    pub fn packet_too_big(&mut self, address: IpAddr, mtu: u16, hello: Option<u32>, now: Instant) {
         let Some(peer) = self.rows.iter_mut().flatten().find(|peer| peer.config.address == address) else { return };
         let Some(path_mtu) = &mut peer.path_mtu else { return };
         let goes_on = match hello {
@@ -284,7 +284,7 @@ impl Peers {
     }
 
     /// A hello came from this address.
-    pub fn hello(&mut self, from: Ipv4Addr, hello: &Hello, arrival: Arrival, now: Instant) {
+    pub fn hello(&mut self, from: IpAddr, hello: &Hello, arrival: Arrival, now: Instant) {
         let identity = self.identity;
         let Some(peer) = self.rows.iter_mut().flatten().find(|peer| peer.config.address == from) else { return };
         if hello.instance == identity.instance && hello.router_id == identity.router_id.to_bits() {
@@ -416,11 +416,12 @@ pub const HELLO_TTL: u8 = 64;
 mod tests {
     use super::*;
 
-    const EAST: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
+    const EAST: IpAddr = IpAddr::V4(EAST_ID);
+    const EAST_ID: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
     const PLAIN: Arrival = Arrival { ttl: 63, length: 56 };
     const INTERVAL: Duration = Duration::from_millis(200);
 
-    fn peer(address: Ipv4Addr, assume: bool) -> config::Peer {
+    fn peer(address: IpAddr, assume: bool) -> config::Peer {
         config::Peer { assume, ..config::Peer::new(address.to_string(), address) }
     }
 
@@ -435,7 +436,7 @@ mod tests {
         Hello {
             sequence: 1,
             outer_ttl: 64,
-            router_id: EAST.to_bits(),
+            router_id: EAST_ID.to_bits(),
             instance,
             heard_instance,
             interval_ms: 100,
@@ -535,7 +536,7 @@ mod tests {
     fn strangers_and_echoes_of_ourselves_say_nothing() {
         let now = Instant::now();
         let mut peers = peers(7, now);
-        peers.hello(Ipv4Addr::new(10, 0, 0, 1), &hello(1, 7), PLAIN, now);
+        peers.hello(IpAddr::from([10, 0, 0, 1]), &hello(1, 7), PLAIN, now);
         let echo = Hello { router_id: Ipv4Addr::new(192, 0, 2, 1).to_bits(), ..hello(7, 7) };
         peers.hello(EAST, &echo, PLAIN, now);
         let incapable = Hello { capabilities: Capabilities(0), ..hello(1, 7) };
@@ -580,7 +581,7 @@ mod tests {
         for (address, sequence) in [(EAST, probe.sequence + 1), (EAST, probe.sequence.wrapping_sub(16))] {
             peers.packet_too_big(address, 1400, Some(sequence), now);
         }
-        peers.packet_too_big(Ipv4Addr::new(10, 0, 0, 1), 1400, Some(probe.sequence), now);
+        peers.packet_too_big(IpAddr::from([10, 0, 0, 1]), 1400, Some(probe.sequence), now);
         assert_eq!(mtu(&peers), Some(1500), "that was not ours, or long ago");
         peers.packet_too_big(EAST, 1400, None, now);
         assert_eq!(mtu(&peers), Some(1500), "a pooled packet is quoted");
@@ -593,8 +594,8 @@ mod tests {
     #[test]
     fn an_assumed_peer_is_up_without_a_word() {
         let now = Instant::now();
-        let mut peers = Peers::new(Identity { router_id: EAST, instance: 1 }, 1500);
-        peers.configure([peer(Ipv4Addr::new(10, 0, 0, 1), true)], now);
+        let mut peers = Peers::new(Identity { router_id: EAST_ID, instance: 1 }, 1500);
+        peers.configure([peer(IpAddr::from([10, 0, 0, 1]), true)], now);
         assert!(peers.take_changes(now));
         assert!(peers.is_up(ROW, now + Duration::from_secs(1000)));
     }
@@ -615,7 +616,7 @@ mod tests {
     #[test]
     fn peers_keep_their_index_when_others_come_and_go() {
         let now = Instant::now();
-        let (a, b, c) = (Ipv4Addr::new(10, 0, 0, 1), Ipv4Addr::new(10, 0, 0, 2), Ipv4Addr::new(10, 0, 0, 3));
+        let (a, b, c) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]), IpAddr::from([10, 0, 0, 3]));
         let mut peers = peers(7, now);
         peers.configure([peer(a, false), peer(b, false), peer(EAST, false)], now);
         let index = peers.index_of(b).expect("b");

@@ -1,8 +1,8 @@
 //! What the router would do with a packet to an address.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::path::PathHop;
@@ -14,25 +14,25 @@ use super::text::MacAddress;
 #[serde(deny_unknown_fields)]
 pub struct Lookup {
     /// The destination.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
 }
 
 /// Reply to `lookup`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LookupResult {
     /// The destination.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// What is done with packets to it.
     pub adjacency: AdjacencyKind,
     /// The longest prefix that covers it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub prefix: Option<Ipv4Net>,
+    pub prefix: Option<IpNet>,
     /// Who put the route there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<Source>,
     /// The next router.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub via: Option<Ipv4Addr>,
+    pub via: Option<IpAddr>,
     /// The port packets leave by.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<String>,

@@ -1,6 +1,6 @@
 //! Hosts and routers on our links.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -34,7 +34,7 @@ fn deserialize_limit<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, 
 #[serde(deny_unknown_fields)]
 pub struct NeighborAdd {
     /// Its address, in the subnet of a port.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// Its Ethernet address; no group address.
     pub mac: MacAddress,
     /// The port's name; found by the address where missing.
@@ -47,7 +47,7 @@ pub struct NeighborAdd {
 #[serde(deny_unknown_fields)]
 pub struct NeighborDel {
     /// Its address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// The port's name; found by the address where missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<String>,
@@ -73,7 +73,7 @@ pub enum NeighborState {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NeighborEntry {
     /// Its address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// Its Ethernet address, where it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mac: Option<MacAddress>,

@@ -7,14 +7,14 @@ use serde::{Deserialize, Serialize};
 
 use super::multicast::LegEntry;
 use super::route::Source;
-use super::text::deserialize_prefix;
+use super::text::deserialize_ipv4_prefix;
 
 /// `overlay_add`, and a route as the configuration has it. One to the same prefix is replaced.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OverlayRoute {
     /// The destinations.
-    #[serde(deserialize_with = "deserialize_prefix")]
+    #[serde(deserialize_with = "deserialize_ipv4_prefix")]
     pub prefix: Ipv4Net,
     /// The port or peer that packets must come in by; missing: any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -31,7 +31,7 @@ pub struct OverlayRoute {
 #[serde(deny_unknown_fields)]
 pub struct OverlayDel {
     /// The destinations of the route: exactly these.
-    #[serde(deserialize_with = "deserialize_prefix")]
+    #[serde(deserialize_with = "deserialize_ipv4_prefix")]
     pub prefix: Ipv4Net,
 }
 

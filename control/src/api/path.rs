@@ -1,8 +1,8 @@
 //! Paths: the routers behind a route, as far as they are known.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::route::{Source, default_limit, deserialize_limit};
@@ -17,9 +17,9 @@ pub const PATH_PAGE_MAX: u32 = super::route::ROUTE_PAGE_MAX;
 pub struct PathAdd {
     /// The destinations it leads to.
     #[serde(deserialize_with = "deserialize_prefix")]
-    pub prefix: Ipv4Net,
+    pub prefix: IpNet,
     /// The routers on the way, the next hop first.
-    pub hops: Vec<Ipv4Addr>,
+    pub hops: Vec<IpAddr>,
 }
 
 /// Reply to `path_add`.
@@ -35,7 +35,7 @@ pub struct PathChanged {
 pub struct PathDel {
     /// The prefix.
     #[serde(deserialize_with = "deserialize_prefix")]
-    pub prefix: Ipv4Net,
+    pub prefix: IpNet,
 }
 
 /// `path_show`: the paths in order of prefix, a page at a time.
@@ -44,7 +44,7 @@ pub struct PathDel {
 pub struct PathShow {
     /// Only paths to this prefix or to a part of it.
     #[serde(default, deserialize_with = "deserialize_optional_prefix", skip_serializing_if = "Option::is_none")]
-    pub prefix: Option<Ipv4Net>,
+    pub prefix: Option<IpNet>,
     /// How many paths to skip.
     #[serde(default)]
     pub offset: u32,
@@ -57,7 +57,7 @@ pub struct PathShow {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PathEntry {
     /// The destinations it leads to.
-    pub prefix: Ipv4Net,
+    pub prefix: IpNet,
     /// The routers on the way, nearest first.
     pub hops: Vec<PathHop>,
     /// The peer that pooled packets on it are addressed to; missing where nothing is pooled.
@@ -74,7 +74,7 @@ pub struct PathEntry {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PathHop {
     /// One of its addresses.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// Its name where it is a peer; missing for a router that just forwards.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer: Option<String>,

@@ -1,6 +1,6 @@
 //! Peers: the routers that pooled packets are exchanged with.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use carpool_dataplane::pool::{self, simplemux::Flavour};
 use serde::{Deserialize, Serialize};
@@ -17,13 +17,13 @@ pub struct PeerAdd {
     /// Its name, unique among the peers.
     pub name: String,
     /// Where pooled packets to it are addressed and those from it come from.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// Its other addresses, as hops of paths name it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub alias: Vec<Ipv4Addr>,
+    pub alias: Vec<IpAddr>,
     /// The address of ours that it knows us by; that of the port towards it where missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub source: Option<Ipv4Addr>,
+    pub source: Option<IpAddr>,
     /// The largest packet on the way to it, in bytes of IP length.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mtu: Option<u16>,
@@ -43,7 +43,7 @@ pub struct PeerAdd {
 
 impl PeerAdd {
     /// A peer of which nothing else is said yet.
-    pub fn new(name: String, address: Ipv4Addr) -> PeerAdd {
+    pub fn new(name: String, address: IpAddr) -> PeerAdd {
         let alias = Vec::new();
         let (source, mtu, probe_mtu, assume, format, hello_interval_ms) = (None, None, None, None, None, None);
         PeerAdd { name, address, alias, source, mtu, probe_mtu, assume, format, hello_interval_ms }
@@ -111,13 +111,13 @@ pub struct PeerEntry {
     /// Its name.
     pub name: String,
     /// Where pooled packets to it are addressed.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// Its other addresses.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub alias: Vec<Ipv4Addr>,
+    pub alias: Vec<IpAddr>,
     /// The address of ours that it knows us by; missing where no route leads to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub source: Option<Ipv4Addr>,
+    pub source: Option<IpAddr>,
     /// In which format pooled packets are exchanged with it.
     pub format: PeerFormat,
     /// Whether it lives.

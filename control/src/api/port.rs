@@ -1,6 +1,6 @@
 //! The router's ports.
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::text::MacAddress;
@@ -36,7 +36,7 @@ pub struct PortEntry {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub speed_mbps: Option<u32>,
     /// Our addresses, each with the length of its subnet's prefix.
-    pub addresses: Vec<Ipv4Net>,
+    pub addresses: Vec<IpNet>,
     /// Frames received.
     pub rx_packets: u64,
     /// Bytes received.

@@ -1,8 +1,9 @@
 //! Routes: add, delete, show, and the step that commits a whole table at once.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
-use ipnet::Ipv4Net;
+use carpool_dataplane::packet::ipv6::is_link_local;
+use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::text::{deserialize_optional_prefix, deserialize_prefix};
@@ -13,8 +14,9 @@ pub const ROUTE_PAGE_MAX: u32 = 10_000;
 /// Where a configured route leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RouteTarget {
-    /// To the router with this address, which must be on a connected link.
-    Via(Ipv4Addr),
+    /// To the router with this address, which must be on a connected link. Packets of IPv4 can be handed to a router that
+    /// is named by an IPv6 address (RFC 8950), not the other way round.
+    Via(IpAddr),
     /// Nowhere, silently.
     Blackhole,
     /// Nowhere, and the source is told so.
@@ -27,9 +29,35 @@ pub enum RouteTarget {
 #[serde(try_from = "RouteKeys", into = "RouteKeys")]
 pub struct Route {
     /// The destinations.
-    pub prefix: Ipv4Net,
+    pub prefix: IpNet,
     /// Where they lead.
     pub target: RouteTarget,
+}
+
+impl Route {
+    /// A route.
+    ///
+    /// # Errors
+    /// Says why packets to the prefix cannot be handed to the gateway, whatever the router's links are.
+    pub fn new(prefix: IpNet, target: RouteTarget) -> Result<Route, String> {
+        if let RouteTarget::Via(gateway) = target
+            && let Some(wrong) = wrong_with_gateway(prefix, gateway)
+        {
+            return Err(format!("route {prefix} via {gateway}: {wrong}"));
+        }
+        Ok(Route { prefix, target })
+    }
+}
+
+/// What is wrong with a gateway, as far as the address alone tells; a sentence that says what was expected.
+pub fn wrong_with_gateway(prefix: IpNet, gateway: IpAddr) -> Option<&'static str> {
+    match (prefix, gateway) {
+        (IpNet::V6(_), IpAddr::V4(_)) => Some("expected an IPv6 address, as the prefix is one of IPv6"),
+        (_, IpAddr::V6(gateway)) if is_link_local(gateway) => {
+            Some("expected another address of that router: a link-local one does not say on which link it is")
+        }
+        _ => None,
+    }
 }
 
 /// The keys of a [`Route`].
@@ -37,9 +65,9 @@ pub struct Route {
 #[serde(deny_unknown_fields)]
 struct RouteKeys {
     #[serde(deserialize_with = "deserialize_prefix")]
-    prefix: Ipv4Net,
+    prefix: IpNet,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    via: Option<Ipv4Addr>,
+    via: Option<IpAddr>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     blackhole: bool,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -56,7 +84,7 @@ impl TryFrom<RouteKeys> for Route {
             (None, false, true) => RouteTarget::Unreachable,
             _ => return Err(format!("route {}: expected exactly one of via, blackhole, unreachable", keys.prefix)),
         };
-        Ok(Route { prefix: keys.prefix, target })
+        Route::new(keys.prefix, target)
     }
 }
 
@@ -90,7 +118,7 @@ pub struct RouteChanged {
 pub struct RouteDel {
     /// The prefix.
     #[serde(deserialize_with = "deserialize_prefix")]
-    pub prefix: Ipv4Net,
+    pub prefix: IpNet,
 }
 
 /// `route_show`: the routes in order of prefix, a page at a time.
@@ -99,7 +127,7 @@ pub struct RouteDel {
 pub struct RouteShow {
     /// Only routes to this prefix or to a part of it.
     #[serde(default, deserialize_with = "deserialize_optional_prefix", skip_serializing_if = "Option::is_none")]
-    pub prefix: Option<Ipv4Net>,
+    pub prefix: Option<IpNet>,
     /// How many routes to skip.
     #[serde(default)]
     pub offset: u32,
@@ -154,12 +182,12 @@ pub enum AdjacencyKind {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RouteEntry {
     /// The destinations.
-    pub prefix: Ipv4Net,
+    pub prefix: IpNet,
     /// What is done with packets to them.
     pub adjacency: AdjacencyKind,
     /// The next router, for `via`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub via: Option<Ipv4Addr>,
+    pub via: Option<IpAddr>,
     /// The port's name, for `via` and `connected`; missing where no port leads to the next router.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<String>,

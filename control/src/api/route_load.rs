@@ -3,7 +3,7 @@
 //! The routes gather in the connection that sends them and go with it when it ends; the control thread sees them at the
 //! commit, all at once. All connections together hold no more than a budget, so that no client fills the memory.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -86,13 +86,13 @@ impl<'de> Deserialize<'de> for LoadedRoute {
         let target = match target.as_str() {
             "blackhole" => RouteTarget::Blackhole,
             "unreachable" => RouteTarget::Unreachable,
-            gateway => RouteTarget::Via(gateway.parse::<Ipv4Addr>().map_err(|_| {
+            gateway => RouteTarget::Via(gateway.parse::<IpAddr>().map_err(|_| {
                 D::Error::custom(format!(
-                    "route {prefix}: {gateway:?}: expected an IPv4 address, blackhole or unreachable"
+                    "route {prefix}: {gateway:?}: expected an IP address, blackhole or unreachable"
                 ))
             })?),
         };
-        Ok(LoadedRoute(Route { prefix, target }))
+        Route::new(prefix, target).map(LoadedRoute).map_err(D::Error::custom)
     }
 }
 
@@ -264,6 +264,6 @@ mod tests {
         let routes: Vec<LoadedRoute> = serde_json::from_str(text).expect("sound routes");
         assert_eq!(serde_json::to_string(&routes).expect("serializable"), text);
         let wrong = serde_json::from_str::<Vec<LoadedRoute>>(r#"[["10.0.0.0/8","nowhere"]]"#);
-        assert!(wrong.is_err_and(|error| error.to_string().contains("\"nowhere\": expected an IPv4 address")));
+        assert!(wrong.is_err_and(|error| error.to_string().contains("\"nowhere\": expected an IP address")));
     }
 }

@@ -1,6 +1,6 @@
 //! Pooling rules.
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::route::Source;
@@ -21,10 +21,10 @@ pub struct RuleMatch {
     pub source_ports: Option<PortRange>,
     /// Source addresses.
     #[serde(default, deserialize_with = "deserialize_optional_prefix", skip_serializing_if = "Option::is_none")]
-    pub from: Option<Ipv4Net>,
+    pub from: Option<IpNet>,
     /// Destination addresses.
     #[serde(default, deserialize_with = "deserialize_optional_prefix", skip_serializing_if = "Option::is_none")]
-    pub to: Option<Ipv4Net>,
+    pub to: Option<IpNet>,
     /// Differentiated services code point.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dscp: Option<CodePoint>,

@@ -4,27 +4,28 @@
 //! type goes through its text (`FromStr`, `Display`), also in JSON. Errors say what was expected.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use carpool_dataplane::pool::path::{MAX_HOPS, SharedHops};
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Reads a prefix: `203.0.113.0/24`, an address alone for its /32, `default` for 0.0.0.0/0.
+/// Reads a prefix of either family: `203.0.113.0/24`, `2001:db8::/32`, an address alone for all of its bits, `default` for
+/// 0.0.0.0/0.
 ///
 /// # Errors
 /// Says what was expected; bits set beyond the prefix length are an error, and the message proposes the prefix meant.
-pub fn parse_prefix(text: &str) -> Result<Ipv4Net, String> {
+pub fn parse_prefix(text: &str) -> Result<IpNet, String> {
     if text == "default" {
-        return Ok(Ipv4Net::default());
+        return Ok(IpNet::default());
     }
-    let net = match text.parse::<Ipv4Addr>() {
-        Ok(address) => Ipv4Net::from(address),
+    let net = match text.parse::<IpAddr>() {
+        Ok(address) => IpNet::from(address),
         Err(_) => text
-            .parse::<Ipv4Net>()
-            .map_err(|_| format!("{text:?}: expected an IPv4 prefix such as 203.0.113.0/24, or default"))?,
+            .parse::<IpNet>()
+            .map_err(|_| format!("{text:?}: expected a prefix such as 203.0.113.0/24 or 2001:db8::/32, or default"))?,
     };
     if net != net.trunc() {
         return Err(format!("{net} has bits set beyond its length; {} was meant?", net.trunc()));
@@ -32,14 +33,31 @@ pub fn parse_prefix(text: &str) -> Result<Ipv4Net, String> {
     Ok(net)
 }
 
+/// Reads a prefix of IPv4; see [`parse_prefix`].
+///
+/// # Errors
+/// Says what was expected.
+pub fn parse_ipv4_prefix(text: &str) -> Result<Ipv4Net, String> {
+    match parse_prefix(text)? {
+        IpNet::V4(prefix) => Ok(prefix),
+        IpNet::V6(prefix) => Err(format!("{prefix}: expected an IPv4 prefix such as 203.0.113.0/24")),
+    }
+}
+
+/// `#[serde(deserialize_with)]` for a prefix of IPv4; see [`parse_ipv4_prefix`].
+pub fn deserialize_ipv4_prefix<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Ipv4Net, D::Error> {
+    let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+    parse_ipv4_prefix(&text).map_err(serde::de::Error::custom)
+}
+
 /// `#[serde(deserialize_with)]` for a prefix; see [`parse_prefix`].
-pub fn deserialize_prefix<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Ipv4Net, D::Error> {
+pub fn deserialize_prefix<'de, D: Deserializer<'de>>(deserializer: D) -> Result<IpNet, D::Error> {
     let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
     parse_prefix(&text).map_err(serde::de::Error::custom)
 }
 
 /// `#[serde(deserialize_with)]` for a prefix that may be missing; goes with `#[serde(default)]`.
-pub fn deserialize_optional_prefix<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Ipv4Net>, D::Error> {
+pub fn deserialize_optional_prefix<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<IpNet>, D::Error> {
     let text = Option::<String>::deserialize(deserializer)?;
     text.map(|text| parse_prefix(&text)).transpose().map_err(serde::de::Error::custom)
 }
@@ -326,7 +344,7 @@ mod tests {
             parse_prefix("203.0.113.9/24"),
             Err("203.0.113.9/24 has bits set beyond its length; 203.0.113.0/24 was meant?".to_owned())
         );
-        assert!(parse_prefix("203.0.113.0/33").is_err_and(|error| error.contains("expected an IPv4 prefix")));
+        assert!(parse_prefix("203.0.113.0/33").is_err_and(|error| error.contains("expected a prefix")));
     }
 
     #[test]

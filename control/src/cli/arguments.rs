@@ -1,13 +1,13 @@
 //! What can be typed: objects, verbs, options. Verbs can be shortened as with ip(8), and left out where they are `show`.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net};
 
-use crate::api::text::parse_prefix;
+use crate::api::text::{parse_ipv4_prefix, parse_prefix};
 use crate::api::{DEFAULT_SOCKET, SOCKET_VARIABLE};
 
 const EXAMPLES: &str = "\
@@ -67,7 +67,7 @@ pub(super) enum Command {
     /// What becomes of packets to an address
     Lookup {
         #[arg(value_name = "ADDRESS")]
-        address: Ipv4Addr,
+        address: IpAddr,
     },
     /// Ports, their addresses and counters
     #[command(infer_subcommands = true, disable_help_subcommand = true)]
@@ -164,13 +164,13 @@ pub(super) enum Route {
     #[command(alias = "delete")]
     Del {
         #[arg(value_name = "PREFIX", value_parser = parse_prefix)]
-        prefix: Ipv4Net,
+        prefix: IpNet,
     },
     /// List routes, all or those to PREFIX and its parts
     #[command(alias = "list", alias = "ls")]
     Show {
         #[arg(value_name = "PREFIX", value_parser = parse_prefix)]
-        prefix: Option<Ipv4Net>,
+        prefix: Option<IpNet>,
     },
     /// Load a whole table at once: all of FILE or nothing
     ///
@@ -267,7 +267,7 @@ pub(super) enum Overlay {
     /// Delete an overlay route
     #[command(alias = "delete")]
     Del {
-        #[arg(value_name = "PREFIX", value_parser = parse_prefix)]
+        #[arg(value_name = "PREFIX", value_parser = parse_ipv4_prefix)]
         prefix: Ipv4Net,
     },
     /// List overlay routes
@@ -298,13 +298,13 @@ pub(super) enum Path {
     #[command(alias = "delete")]
     Del {
         #[arg(value_name = "PREFIX", value_parser = parse_prefix)]
-        prefix: Ipv4Net,
+        prefix: IpNet,
     },
     /// List paths, all or those to PREFIX and its parts
     #[command(alias = "list", alias = "ls")]
     Show {
         #[arg(value_name = "PREFIX", value_parser = parse_prefix)]
-        prefix: Option<Ipv4Net>,
+        prefix: Option<IpNet>,
     },
 }
 

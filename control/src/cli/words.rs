@@ -2,7 +2,7 @@
 //!
 //! Errors are one sentence that says what stood there and what was expected.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use crate::api::multicast::{MulticastDel, MulticastRoute};
 use crate::api::neighbor::{NeighborAdd, NeighborDel};
@@ -12,7 +12,7 @@ use crate::api::peer::{PeerAdd, PeerFormat};
 use crate::api::quantity::{parse_bytes, parse_microseconds};
 use crate::api::route::{Route, RouteTarget};
 use crate::api::rule::{LonePacket, RuleAdd};
-use crate::api::text::{Protocol, parse_prefix};
+use crate::api::text::{Protocol, parse_ipv4_prefix, parse_prefix};
 
 /// Words yet to be read.
 struct Words<'a, W> {
@@ -61,7 +61,7 @@ pub(super) fn route<W: AsRef<str>>(words: &[W]) -> Result<Route, String> {
                 "via" => {}
                 word => return Err(format!("{word:?}: expected via ADDRESS")),
             }
-            Ok(Route { prefix, target: RouteTarget::Via(address(words.expect("an address")?)?) })
+            Route::new(prefix, RouteTarget::Via(address(words.expect("an address")?)?))
         }
     };
     words.end()?;
@@ -103,7 +103,7 @@ pub(super) fn peer<W: AsRef<str>>(words: &[W]) -> Result<PeerAdd, String> {
     let name = words.expect("the peer's name")?.to_owned();
     let mut at = None;
     let mut aliases = None;
-    let mut peer = PeerAdd::new(name, Ipv4Addr::UNSPECIFIED);
+    let mut peer = PeerAdd::new(name, Ipv4Addr::UNSPECIFIED.into());
     while let Some(word) = words.next() {
         match word {
             "address" => once(&mut at, word, address(words.expect("an address")?)?)?,
@@ -244,11 +244,11 @@ const LEG_WORDS: [&str; 4] = ["source", "from", "to", "hops"];
 /// Reads `GROUP [source ADDRESS] from NAME to NAME...`, what follows the group in any order.
 pub(super) fn multicast_add<W: AsRef<str>>(words: &[W]) -> Result<MulticastRoute, String> {
     let mut words = Words { rest: words };
-    let group = address(words.expect("a group")?)?;
+    let group = ipv4_address(words.expect("a group")?)?;
     let (mut source, mut from, mut to) = (None, None, None);
     while let Some(word) = words.next() {
         match word {
-            "source" => once(&mut source, word, address(words.expect("an address")?)?)?,
+            "source" => once(&mut source, word, ipv4_address(words.expect("an address")?)?)?,
             "from" => once(&mut from, word, words.expect("the name of a port or peer")?.to_owned())?,
             "to" => once(&mut to, word, names(&mut words)?)?,
             _ => return Err(format!("{word:?}: expected source, from or to")),
@@ -261,11 +261,11 @@ pub(super) fn multicast_add<W: AsRef<str>>(words: &[W]) -> Result<MulticastRoute
 /// Reads `GROUP [source ADDRESS]`.
 pub(super) fn multicast_del<W: AsRef<str>>(words: &[W]) -> Result<MulticastDel, String> {
     let mut words = Words { rest: words };
-    let group = address(words.expect("a group")?)?;
+    let group = ipv4_address(words.expect("a group")?)?;
     let mut source = None;
     while let Some(word) = words.next() {
         match word {
-            "source" => once(&mut source, word, address(words.expect("an address")?)?)?,
+            "source" => once(&mut source, word, ipv4_address(words.expect("an address")?)?)?,
             _ => return Err(format!("{word:?}: expected source ADDRESS")),
         }
     }
@@ -275,14 +275,14 @@ pub(super) fn multicast_del<W: AsRef<str>>(words: &[W]) -> Result<MulticastDel, 
 /// Reads `PREFIX [from NAME] to PEER... [hops ADDRESS...]`, what follows the prefix in any order.
 pub(super) fn overlay_add<W: AsRef<str>>(words: &[W]) -> Result<OverlayRoute, String> {
     let mut words = Words { rest: words };
-    let prefix = parse_prefix(words.expect("a prefix")?)?;
+    let prefix = parse_ipv4_prefix(words.expect("a prefix")?)?;
     let (mut from, mut to, mut hops) = (None, None, None);
     while let Some(word) = words.next() {
         match word {
             "from" => once(&mut from, word, words.expect("the name of a port or peer")?.to_owned())?,
             "to" => once(&mut to, word, names(&mut words)?)?,
             "hops" => {
-                let addresses = words.until(&LEG_WORDS).into_iter().map(address).collect::<Result<Vec<_>, _>>()?;
+                let addresses = words.until(&LEG_WORDS).into_iter().map(ipv4_address).collect::<Result<Vec<_>, _>>()?;
                 once(&mut hops, word, addresses)?;
             }
             _ => return Err(format!("{word:?}: expected from, to or hops")),
@@ -300,8 +300,12 @@ fn names<W: AsRef<str>>(words: &mut Words<'_, W>) -> Result<Vec<String>, String>
     }
 }
 
-fn address(text: &str) -> Result<Ipv4Addr, String> {
+fn ipv4_address(text: &str) -> Result<Ipv4Addr, String> {
     text.parse().map_err(|_| format!("{text:?}: expected an IPv4 address"))
+}
+
+fn address(text: &str) -> Result<IpAddr, String> {
+    text.parse().map_err(|_| format!("{text:?}: expected an IP address"))
 }
 
 /// Takes the value of a word that may stand there once.
@@ -335,7 +339,7 @@ mod tests {
         let wrong = |line| route(&split(line)).expect_err("a broken route was accepted");
         assert_eq!(wrong("10.0.0.0/8"), "expected via ADDRESS at the end");
         assert_eq!(wrong("10.0.0.0/8 dev p0"), "\"dev\": expected via ADDRESS");
-        assert_eq!(wrong("10.0.0.0/8 via nowhere"), "\"nowhere\": expected an IPv4 address");
+        assert_eq!(wrong("10.0.0.0/8 via nowhere"), "\"nowhere\": expected an IP address");
         assert_eq!(wrong("10.0.0.0/8 via 192.0.2.1 dev p0"), "\"dev\": nothing more was expected");
         assert_eq!(wrong("blackhole"), "expected a prefix at the end");
         assert_eq!(
@@ -393,7 +397,7 @@ mod tests {
         let wrong = |line| path(&split(line)).expect_err("a broken path was accepted");
         assert_eq!(wrong("203.0.113.0/24 192.0.2.2"), "\"192.0.2.2\": expected hops ADDRESS...");
         assert_eq!(wrong("203.0.113.0/24 hops"), "expected an address at the end");
-        assert_eq!(wrong("203.0.113.0/24 hops 192.0.2.2 east"), "\"east\": expected an IPv4 address");
+        assert_eq!(wrong("203.0.113.0/24 hops 192.0.2.2 east"), "\"east\": expected an IP address");
     }
 
     #[test]

@@ -1,17 +1,19 @@
 //! Whether the tables of a configuration agree with each other.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
-use carpool_dataplane::packet::ipv4::{DestinationClass, destination_class};
+use carpool_dataplane::packet::ipv4;
+use carpool_dataplane::packet::ipv6::{self, MIN_MTU, is_link_local};
 use carpool_dataplane::pool::{self, MAX_WINDOWS};
 use carpool_dataplane::worker::MAX_PEERS;
 use hashbrown::{HashMap, HashSet};
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
+use prefix_trie::joint::map::JointPrefixMap;
 
 use super::document::Document;
 use super::{Config, DEFAULT_PEER_MTU, POOL_OVERHEAD, Peer};
 use crate::api::peer::PeerFormat;
-use crate::api::route::RouteTarget;
+use crate::api::route::{RouteTarget, wrong_with_gateway};
 use crate::legs::{Keyed, ROUTE_LIMIT, wrong_with_multicast, wrong_with_overlay};
 use crate::neighbors::NEIGHBOR_LIMIT;
 use crate::rib::MAX_RECURSION;
@@ -30,15 +32,22 @@ pub(super) fn check(document: &Document<'_>, config: &Config) {
     check.rules();
 }
 
-/// Whether a packet can be addressed to one host with this address.
-pub fn is_host(address: Ipv4Addr) -> bool {
-    destination_class(address) == DestinationClass::Unicast
+/// Why no packet can be addressed to one host, here or elsewhere, with this address.
+pub fn wrong_with_host(address: IpAddr) -> Option<&'static str> {
+    let is_host = match address {
+        IpAddr::V4(address) => ipv4::destination_class(address) == ipv4::DestinationClass::Unicast,
+        IpAddr::V6(address) if is_link_local(address) => {
+            return Some("expected an address that is not link-local: ports have such a one by themselves");
+        }
+        IpAddr::V6(address) => ipv6::destination_class(address) == ipv6::DestinationClass::Unicast,
+    };
+    (!is_host).then_some("expected the address of a host: no loopback, multicast or reserved address")
 }
 
 /// Whether an address names all hosts of a subnet, or none: its broadcast or network address. Subnets of two addresses
-/// have neither (RFC 3021).
-fn names_no_host(net: &Ipv4Net, address: Ipv4Addr) -> bool {
-    net.prefix_len() <= 30 && (address == net.network() || address == net.broadcast())
+/// have neither (RFC 3021), nor those of IPv6.
+fn names_no_host(net: &IpNet, address: IpAddr) -> bool {
+    address.is_ipv4() && net.prefix_len() <= 30 && (address == net.network() || address == net.broadcast())
 }
 
 struct Check<'d, 't> {
@@ -62,18 +71,22 @@ impl Check<'_, '_> {
     }
 
     /// All addresses of the router's ports, with their port.
-    fn links(&self) -> impl Iterator<Item = (usize, Ipv4Net)> {
+    fn links(&self) -> impl Iterator<Item = (usize, IpNet)> {
         let ports = self.config.ports.iter().enumerate();
         ports.flat_map(|(index, port)| port.addresses.iter().map(move |net| (index, *net)))
     }
 
     /// The port on whose link an address is.
-    fn link_of(&self, address: Ipv4Addr) -> Option<(usize, Ipv4Net)> {
+    fn link_of(&self, address: IpAddr) -> Option<(usize, IpNet)> {
         self.links().find(|(_, net)| net.contains(&address))
     }
 
-    fn is_own(&self, address: Ipv4Addr) -> bool {
+    fn is_own(&self, address: IpAddr) -> bool {
         self.links().any(|(_, net)| net.addr() == address) || self.config.addresses.contains(&address)
+    }
+
+    fn has_ipv6(&self) -> bool {
+        self.links().any(|(_, net)| net.addr().is_ipv6()) || self.config.addresses.iter().any(IpAddr::is_ipv6)
     }
 
     fn cores(&self) {
@@ -92,12 +105,12 @@ impl Check<'_, '_> {
             (format!("port[{i}].device"), p.device.split(',').next().unwrap_or(""))
         });
         self.unique(devices, "this device");
-        let mut before: Vec<(usize, Ipv4Net)> = Vec::new();
+        let mut before: Vec<(usize, IpNet)> = Vec::new();
         for (index, port) in ports.iter().enumerate() {
             for (position, net) in port.addresses.iter().enumerate() {
                 let path = format!("port[{index}].address[{position}]");
-                if !is_host(net.addr()) {
-                    self.error(&path, "expected the address of a host: no loopback, multicast or reserved address");
+                if let Some(wrong) = wrong_with_host(net.addr()) {
+                    self.error(&path, wrong);
                 } else if names_no_host(net, net.addr()) {
                     let what = if net.addr() == net.network() { "network" } else { "broadcast" };
                     self.error(
@@ -115,6 +128,11 @@ impl Check<'_, '_> {
                 }
                 before.push((index, *net));
             }
+            if port.mtu < MIN_MTU && port.addresses.iter().any(|net| net.addr().is_ipv6()) {
+                // RFC 8200, 5.
+                let message = format!("expected at least {MIN_MTU} bytes on a port with an IPv6 address");
+                self.error(&format!("port[{index}].mtu"), message);
+            }
         }
     }
 
@@ -122,8 +140,8 @@ impl Check<'_, '_> {
         let own = self.config.addresses.iter().enumerate();
         for (position, address) in own.clone() {
             let path = format!("router.address[{position}]");
-            if !is_host(*address) {
-                self.error(&path, "expected the address of a host: no loopback, multicast or reserved address");
+            if let Some(wrong) = wrong_with_host(*address) {
+                self.error(&path, wrong);
             } else if let Some((_, net)) = self.link_of(*address) {
                 self.error(
                     &path,
@@ -163,20 +181,22 @@ impl Check<'_, '_> {
     fn routes(&self) {
         let routes = self.config.routes.iter().enumerate();
         self.unique(routes.clone().map(|(i, r)| (format!("route[{i}].prefix"), r.prefix)), "a route to this prefix");
-        let mut by_prefix: prefix_trie::PrefixMap<Ipv4Net, RouteTarget> = prefix_trie::PrefixMap::new();
+        let mut by_prefix: JointPrefixMap<IpNet, RouteTarget> = JointPrefixMap::new();
         for (_, route) in routes.clone() {
             by_prefix.insert(route.prefix, route.target);
         }
         // Many routes have few gateways.
-        let mut verdicts: HashMap<Ipv4Addr, Option<String>> = HashMap::new();
+        let mut verdicts: HashMap<IpAddr, Option<String>> = HashMap::new();
         for (index, route) in routes {
             let path = |key| format!("route[{index}].{key}");
             if self.links().any(|(_, net)| net.trunc() == route.prefix) {
                 self.error(&path("prefix"), "this is the subnet of a port: there is a route to it already");
             }
-            if let RouteTarget::Via(gateway) = route.target
-                && let Some(wrong) =
-                    verdicts.entry(gateway).or_insert_with(|| self.wrong_with_gateway(gateway, &by_prefix))
+            let RouteTarget::Via(gateway) = route.target else { continue };
+            if let Some(wrong) = wrong_with_gateway(route.prefix, gateway) {
+                self.error(&path("via"), wrong);
+            } else if let Some(wrong) =
+                verdicts.entry(gateway).or_insert_with(|| self.wrong_with_gateway(gateway, &by_prefix))
             {
                 self.error(&path("via"), wrong.as_str());
             }
@@ -184,11 +204,7 @@ impl Check<'_, '_> {
     }
 
     /// Why packets cannot be handed to a gateway.
-    fn wrong_with_gateway(
-        &self,
-        gateway: Ipv4Addr,
-        routes: &prefix_trie::PrefixMap<Ipv4Net, RouteTarget>,
-    ) -> Option<String> {
+    fn wrong_with_gateway(&self, gateway: IpAddr, routes: &JointPrefixMap<IpNet, RouteTarget>) -> Option<String> {
         let mut address = gateway;
         for _ in 0..=MAX_RECURSION {
             if self.is_own(address) {
@@ -199,7 +215,7 @@ impl Check<'_, '_> {
                 return wrong
                     .then(|| format!("expected the address of a router: this one names no host of {}", net.trunc()));
             }
-            match routes.get_lpm(&Ipv4Net::from(address)) {
+            match routes.get_lpm(&IpNet::from(address)) {
                 Some((_, RouteTarget::Via(next))) => address = *next,
                 Some((prefix, _)) => return Some(format!("the route to it, {prefix}, leads nowhere")),
                 None => {
@@ -222,8 +238,8 @@ impl Check<'_, '_> {
         });
         self.unique(addresses.clone(), "a peer with this address");
         for (path, address) in addresses {
-            if !is_host(address) {
-                self.error(&path, "expected the address of a host: no loopback, multicast or reserved address");
+            if let Some(wrong) = wrong_with_host(address) {
+                self.error(&path, wrong);
             } else if self.is_own(address) {
                 self.error(&path, "expected the address of another router, this one is our own");
             }
@@ -236,6 +252,10 @@ impl Check<'_, '_> {
             let path = |key| format!("peer[{index}].{key}");
             if peer.source.is_some_and(|source| !self.is_own(source)) {
                 self.error(&path("source"), "expected one of the router's own addresses");
+            } else if peer.source.is_some_and(|source| source.is_ipv4() != peer.address.is_ipv4()) {
+                self.error(&path("source"), "expected an address of the family that the peer's has");
+            } else if peer.address.is_ipv6() && !self.has_ipv6() {
+                self.error(&path("address"), "expected an IPv4 address: the router has no IPv6 address to send from");
             }
             if peer.format != PeerFormat::Native {
                 self.foreign_format(index, peer);
@@ -248,6 +268,10 @@ impl Check<'_, '_> {
 
     /// A peer that speaks another format than ours.
     fn foreign_format(&self, index: usize, peer: &Peer) {
+        if peer.address.is_ipv6() {
+            let message = "expected an IPv4 address of the peer beside it: this format has no IPv6";
+            self.error(&format!("peer[{index}].format"), message);
+        }
         if !peer.assume {
             let message = "expected assume = true beside it: there are no hellos in this format";
             self.error(&format!("peer[{index}].format"), message);
@@ -276,6 +300,10 @@ impl Check<'_, '_> {
                 self.error(&format!("{hops}[{position}]"), "expected another router, this address is our own");
             } else if self.link_of(first).is_none_or(|(_, net)| names_no_host(&net, first)) {
                 self.error(&format!("{hops}[0]"), "expected the next hop: a router on the link of a port");
+            } else if path.prefix.addr().is_ipv6() && first.is_ipv4() {
+                let message =
+                    "expected the IPv6 address of the next hop, as the gateway of routes to an IPv6 prefix has";
+                self.error(&format!("{hops}[0]"), message);
             }
             if !path.hops.iter().any(|hop| peers.contains_key(&hop)) {
                 self.error(&hops, "expected at least one hop that is an address of a [[peer]]");
@@ -350,7 +378,7 @@ pub fn has_ports(protocol: u8) -> bool {
 }
 
 /// Whether two subnets get in each other's way: they share addresses and are not the same one of the same port.
-fn overlap(port: usize, net: &Ipv4Net, other_port: usize, other: &Ipv4Net) -> bool {
+fn overlap(port: usize, net: &IpNet, other_port: usize, other: &IpNet) -> bool {
     let shared = net.contains(&other.network()) || other.contains(&net.network());
     shared && !(port == other_port && net.trunc() == other.trunc())
 }

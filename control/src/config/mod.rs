@@ -10,13 +10,13 @@ mod error;
 mod rule;
 mod sections;
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
-pub use check::{has_ports, is_host};
+pub use check::{has_ports, wrong_with_host};
 pub use error::{ConfigError, ConfigErrors};
 pub use rule::{Criteria, RULE_COUNT, RULE_HOLD, RULE_SIZE, RULE_WINDOW, Rule};
 pub use sections::{HELLO_INTERVAL, PEER_MTU, is_name};
@@ -33,16 +33,16 @@ pub const DEFAULT_POOL_PORT: u16 = 7665;
 pub const DEFAULT_PEER_MTU: u16 = 1500;
 /// The time between hellos to a peer unless configured otherwise.
 pub const DEFAULT_HELLO_INTERVAL: Duration = Duration::from_millis(200);
-/// What a pooled packet with one row has in front of its data, in bytes: IPv4, UDP, the header of pooled packets, a row.
+/// What a pooled packet with one row has in front of its data at least, in bytes: IPv4, UDP, the header of pooled packets, a row.
 pub const POOL_OVERHEAD: u16 = 20 + 8 + 8 + 6;
 
 /// A whole configuration whose parts agree with each other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// The router's identity in hellos: configured, or the first of its addresses.
+    /// The router's identity in hellos: configured, or the first IPv4 address of its ports.
     pub router_id: Ipv4Addr,
     /// Addresses of the router beside those of its ports.
-    pub addresses: Vec<Ipv4Addr>,
+    pub addresses: Vec<IpAddr>,
     /// Cores and memory.
     pub dataplane: Dataplane,
     /// Where the control socket is.
@@ -112,7 +112,7 @@ pub struct Port {
     /// PCI address or DPDK virtual device with its arguments.
     pub device: String,
     /// The router's addresses on its link, host bits included. At least one.
-    pub addresses: Vec<Ipv4Net>,
+    pub addresses: Vec<IpNet>,
     /// The largest IP packet on its link, in bytes.
     pub mtu: u16,
     /// Descriptors of each receive queue.
@@ -125,7 +125,7 @@ pub struct Port {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Neighbor {
     /// Its address, on the link of the port.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// Its Ethernet address.
     pub mac: [u8; 6],
     /// Position of its port.
@@ -138,11 +138,11 @@ pub struct Peer {
     /// What the operator calls it.
     pub name: String,
     /// Where pooled packets to it are addressed and those from it come from.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// Its other addresses, as hops of paths name it.
-    pub alias: Vec<Ipv4Addr>,
+    pub alias: Vec<IpAddr>,
     /// The address of ours that it knows us by. None: that of the port towards it.
-    pub source: Option<Ipv4Addr>,
+    pub source: Option<IpAddr>,
     /// The largest pooled packet on the way to it, in bytes, outer IP header included. None: [`DEFAULT_PEER_MTU`].
     pub mtu: Option<u16>,
     /// Whether the path MTU to it is searched for. `mtu` is then the most that is tried.
@@ -159,14 +159,14 @@ pub struct Peer {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Path {
     /// The destinations; no host bits.
-    pub prefix: Ipv4Net,
+    pub prefix: IpNet,
     /// The routers on the way.
     pub hops: HopList,
 }
 
 impl Peer {
     /// A peer of which nothing else is told.
-    pub fn new(name: String, address: Ipv4Addr) -> Peer {
+    pub fn new(name: String, address: IpAddr) -> Peer {
         Peer {
             name,
             address,
@@ -181,7 +181,7 @@ impl Peer {
     }
 
     /// All its addresses; the first is where pooled packets go.
-    pub fn addresses(&self) -> impl Iterator<Item = Ipv4Addr> {
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
         std::iter::once(self.address).chain(self.alias.iter().copied())
     }
 }

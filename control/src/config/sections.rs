@@ -1,6 +1,6 @@
 //! Each table of the configuration by itself: which keys it has, what their values may be.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::api::overlay::OverlayRoute;
 use crate::api::peer::PeerFormat;
 use crate::api::quantity::{parse_bytes, parse_microseconds};
 use crate::api::route::RouteTarget;
-use crate::api::text::{CodePoint, HopsToShare, MacAddress, PortRange, Protocol, parse_prefix};
+use crate::api::text::{CodePoint, HopsToShare, MacAddress, PortRange, Protocol, parse_ipv4_prefix, parse_prefix};
 use crate::paths::{HopList, MAX_HOPS};
 
 /// Path MTU to a peer, in bytes.
@@ -34,8 +34,10 @@ const DESCRIPTORS_DEFAULT: u16 = 1024;
 pub const HELLO_INTERVAL: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(60);
 const HIGHEST_CORE: u32 = 1023;
 
-const ADDRESS: &str = "an IPv4 address such as \"192.0.2.1\"";
-const PREFIX: &str = "an IPv4 prefix without host bits, such as \"203.0.113.0/24\"";
+const IPV4_ADDRESS: &str = "an IPv4 address such as \"192.0.2.1\"";
+const IPV4_PREFIX: &str = "an IPv4 prefix without host bits, such as \"203.0.113.0/24\"";
+const ADDRESS: &str = "an IP address such as \"192.0.2.1\" or \"2001:db8::1\"";
+const PREFIX: &str = "a prefix without host bits, such as \"203.0.113.0/24\" or \"2001:db8::/32\"";
 const NAME: &str = "a name of 1 to 32 letters, digits, '-', '_' or '.'";
 
 /// Whether a text can be the name of a port, peer or rule.
@@ -50,7 +52,7 @@ pub(super) fn read<'t>(document: &Document<'t>, root: &DeTable<'t>) -> Option<Co
     let dataplane = root.table("dataplane").map_or_else(Dataplane::default, dataplane);
     let socket = root.table("control").and_then(control).unwrap_or_else(|| DEFAULT_SOCKET.into());
     let pool_port = root.table("pool").and_then(pool).unwrap_or(DEFAULT_POOL_PORT);
-    let ports = all(root.tables("port"), |table| port(document, table));
+    let ports = all(root.tables("port"), port);
     let neighbor = |table: &Table<'_, '_>| neighbor(table, ports.as_deref().unwrap_or(&[]));
     let neighbors = all(root.tables("neighbor"), neighbor);
     let routes = all(root.tables("route"), route);
@@ -64,7 +66,16 @@ pub(super) fn read<'t>(document: &Document<'t>, root: &DeTable<'t>) -> Option<Co
     }
     root.finish();
     let ports = ports?;
-    let router_id = router_id.or_else(|| ports.first()?.addresses.first().map(Ipv4Net::addr));
+    let router_id = router_id.or_else(|| {
+        let mut addresses = ports.iter().flat_map(|port| &port.addresses);
+        addresses.find_map(|net| match net {
+            IpNet::V4(net) => Some(net.addr()),
+            IpNet::V6(_) => None,
+        })
+    });
+    if router_id.is_none() && document.is_sound() {
+        document.error("router.id", format!("missing where no port has an IPv4 address; expected {IPV4_ADDRESS}"));
+    }
     Some(Config {
         router_id: router_id?,
         addresses,
@@ -95,20 +106,28 @@ fn all<'d, 't, T>(tables: Vec<Table<'d, 't>>, read: impl Fn(&Table<'d, 't>) -> O
     values.into_iter().collect()
 }
 
-fn address(text: &str) -> Option<Ipv4Addr> {
+fn address(text: &str) -> Option<IpAddr> {
     text.parse().ok()
 }
 
-fn prefix(text: &str) -> Option<Ipv4Net> {
+fn prefix(text: &str) -> Option<IpNet> {
     parse_prefix(text).ok()
+}
+
+fn ipv4_address(text: &str) -> Option<Ipv4Addr> {
+    text.parse().ok()
+}
+
+fn ipv4_prefix(text: &str) -> Option<Ipv4Net> {
+    parse_ipv4_prefix(text).ok()
 }
 
 fn duration(text: &str) -> Option<Duration> {
     parse_microseconds(text).ok().map(Duration::from_micros)
 }
 
-fn router(table: Table<'_, '_>) -> (Option<Ipv4Addr>, Vec<Ipv4Addr>) {
-    let id = table.text("id", ADDRESS, address);
+fn router(table: Table<'_, '_>) -> (Option<Ipv4Addr>, Vec<IpAddr>) {
+    let id = table.text("id", IPV4_ADDRESS, ipv4_address);
     let addresses = table.texts("address", ADDRESS, address);
     table.finish();
     (id, addresses)
@@ -172,7 +191,7 @@ fn pool(table: Table<'_, '_>) -> Option<u16> {
     port
 }
 
-fn port(document: &Document<'_>, table: &Table<'_, '_>) -> Option<Port> {
+fn port(table: &Table<'_, '_>) -> Option<Port> {
     let name = table.required_text("name", NAME, |text| is_name(text).then(|| text.to_owned()));
     let device = table.required_text(
         "device",
@@ -182,22 +201,8 @@ fn port(document: &Document<'_>, table: &Table<'_, '_>) -> Option<Port> {
     if table.value("address").is_none() {
         table.error("address", "missing; expected a list of addresses such as [\"192.0.2.1/24\"]");
     }
-    let expected = "an IPv4 address with the length of its subnet's prefix, such as \"192.0.2.1/24\"";
-    let addresses = table.texts("address", expected, |text| match text.parse::<IpNet>() {
-        // IPv6 is told apart below, with a sentence of its own.
-        Ok(net) => Some(net),
-        Err(_) => text.parse::<Ipv6Addr>().ok().map(|v6| IpNet::from(IpAddr::V6(v6))),
-    });
-    let mut v4 = Vec::new();
-    for (position, net) in addresses.iter().enumerate() {
-        match net {
-            IpNet::V4(net) => v4.push(*net),
-            IpNet::V6(_) => document.error(
-                &format!("{}[{position}]", table.key("address")),
-                "this version routes IPv4 only; expected an IPv4 address such as \"192.0.2.1/24\"",
-            ),
-        }
-    }
+    let expected = "an address with the length of its subnet's prefix, such as \"192.0.2.1/24\" or \"2001:db8::1/64\"";
+    let addresses = table.texts("address", expected, |text| text.parse().ok());
     if addresses.is_empty() {
         table.error("address", "expected at least one address such as \"192.0.2.1/24\"");
     }
@@ -212,7 +217,7 @@ fn port(document: &Document<'_>, table: &Table<'_, '_>) -> Option<Port> {
     };
     let mtu = table.integer("mtu", PORT_MTU).and_then(|mtu| u16::try_from(mtu).ok()).unwrap_or(PORT_MTU_DEFAULT);
     let (rx_descriptors, tx_descriptors) = (descriptors("rx_descriptors"), descriptors("tx_descriptors"));
-    Some(Port { name: name?, device: device?, addresses: v4, mtu, rx_descriptors, tx_descriptors })
+    Some(Port { name: name?, device: device?, addresses, mtu, rx_descriptors, tx_descriptors })
 }
 
 fn neighbor(table: &Table<'_, '_>, ports: &[Port]) -> Option<Neighbor> {
@@ -288,16 +293,16 @@ fn path(table: &Table<'_, '_>) -> Option<Path> {
 }
 
 fn multicast(table: &Table<'_, '_>) -> Option<MulticastRoute> {
-    let group = table.required_text("group", "a group from 224.0.1.0 to 239.255.255.255", address);
-    let source = table.text("source", ADDRESS, address);
+    let group = table.required_text("group", "a group from 224.0.1.0 to 239.255.255.255", ipv4_address);
+    let source = table.text("source", IPV4_ADDRESS, ipv4_address);
     let from = table.required_text("from", "the name of a port or peer", |text| Some(text.to_owned()));
     Some(MulticastRoute { group: group?, source, from: from?, to: legs(table)? })
 }
 
 fn overlay(table: &Table<'_, '_>) -> Option<OverlayRoute> {
-    let prefix = table.required_text("prefix", PREFIX, prefix);
+    let prefix = table.required_text("prefix", IPV4_PREFIX, ipv4_prefix);
     let from = table.text("from", "the name of a port or peer", |text| Some(text.to_owned()));
-    let hops = table.texts("hops", ADDRESS, address);
+    let hops = table.texts("hops", IPV4_ADDRESS, ipv4_address);
     Some(OverlayRoute { prefix: prefix?, from, to: legs(table)?, hops })
 }
 
@@ -390,8 +395,8 @@ fn matcher(table: Table<'_, '_>) -> Match {
         }),
         source_ports: ports("source_ports"),
         destination_ports: ports("ports"),
-        source: table.text("source", PREFIX, prefix).map(IpNet::V4),
-        destination: table.text("destination", PREFIX, prefix).map(IpNet::V4),
+        source: table.text("source", PREFIX, prefix),
+        destination: table.text("destination", PREFIX, prefix),
         dscp: named("dscp", "a code point such as \"ef\", or its number from 0 to 63", |text| {
             Some(text.parse::<CodePoint>().ok()?.value())
         })

@@ -105,11 +105,11 @@ device = "net_null0"
 address = ["192.0.2.1/24"]
 "#;
 
-fn net(text: &str) -> Ipv4Net {
+fn net(text: &str) -> IpNet {
     text.parse().expect("a prefix")
 }
 
-fn address(text: &str) -> Ipv4Addr {
+fn address(text: &str) -> IpAddr {
     text.parse().expect("an address")
 }
 
@@ -184,8 +184,8 @@ fn every_key_is_read() {
         protocol: Some(17),
         source_ports: None,
         destination_ports: Some(16384..=32767),
-        source: Some(net("10.0.0.0/8").into()),
-        destination: Some(net("203.0.113.0/24").into()),
+        source: Some(net("10.0.0.0/8")),
+        destination: Some(net("203.0.113.0/24")),
         dscp: ef,
     };
     let rest = Match { protocol: Some(6), source_ports: Some(5060..=5060), dscp: ef, ..Match::default() };
@@ -268,14 +268,77 @@ fn a_value_of_the_wrong_kind_is_told_with_what_was_expected() {
     }
 }
 
+const BOTH: &str = r#"
+[[port]]
+name = "p0"
+device = "net_null0"
+address = ["192.0.2.1/24", "2001:db8::1/64"]
+"#;
+
 #[test]
-fn an_ipv6_address_is_refused_with_a_sentence_of_its_own() {
-    let text = LEAST.replace("[\"192.0.2.1/24\"]", "[\"192.0.2.1/24\", \"2001:db8::1/64\"]");
-    assert_eq!(
-        wrong_with(&text),
-        "c.toml:5:28: port.address = \"2001:db8::1/64\": \
-         this version routes IPv4 only; expected an IPv4 address such as \"192.0.2.1/24\""
+fn addresses_of_both_families_stand_wherever_addresses_do() {
+    let text = format!(
+        "{BOTH}[router]\naddress = [\"2001:db8:ffff::1\"]\n\
+         [[neighbor]]\naddress = \"2001:db8::9\"\nmac = \"02:00:00:00:00:02\"\nport = \"p0\"\n\
+         [[route]]\nprefix = \"2001:db8:1::/48\"\nvia = \"2001:db8::2\"\n\
+         [[route]]\nprefix = \"203.0.113.0/24\"\nvia = \"2001:db8:1::2\"\n\
+         [[peer]]\nname = \"east\"\naddress = \"2001:db8:1::7\"\nalias = [\"198.51.100.7\"]\nsource = \"2001:db8:ffff::1\"\n\
+         [[path]]\nprefix = \"2001:db8:1::/48\"\nhops = [\"2001:db8::2\", \"2001:db8:1::7\"]\n\
+         [[rule]]\nname = \"voice\"\nmatch = {{ destination = \"2001:db8:1::/48\" }}\nwindow = \"2ms\"\n"
     );
+    let config = parse(&text, "c.toml").expect("sound");
+    assert_eq!(config.router_id, std::net::Ipv4Addr::new(192, 0, 2, 1));
+    assert_eq!(config.ports[0].addresses, [net("192.0.2.1/24"), net("2001:db8::1/64")]);
+    assert_eq!(config.routes[1].target, crate::api::route::RouteTarget::Via(address("2001:db8:1::2")), "RFC 8950");
+    assert_eq!(config.rules[0].matcher.destination, Some(net("2001:db8:1::/48")));
+}
+
+#[test]
+fn what_no_ipv6_address_can_be_is_refused() {
+    let link_local = "expected an address that is not link-local: ports have such a one by themselves";
+    let cases = [
+        ("address = [\"fe80::1/64\"]", format!("c.toml:5:12: port.address = \"fe80::1/64\": {link_local}")),
+        (
+            "address = [\"ff02::1/64\"]",
+            "c.toml:5:12: port.address = \"ff02::1/64\": expected the address of a host: no loopback, multicast or \
+             reserved address"
+                .into(),
+        ),
+        (
+            "address = [\"2001:db8::1/64\"]\nmtu = 1000",
+            "c.toml:6:7: port.mtu = 1000: expected at least 1280 bytes on a port with an IPv6 address".into(),
+        ),
+    ];
+    for (keys, expected) in cases {
+        let text = LEAST.replace("address = [\"192.0.2.1/24\"]", keys);
+        assert_eq!(wrong_with(&format!("{text}[router]\nid = \"192.0.2.1\"\n")), expected);
+    }
+    let told = wrong_with(&LEAST.replace("192.0.2.1/24", "2001:db8::1/64"));
+    assert!(told.contains("router.id: missing where no port has an IPv4 address; expected an IPv4 address"), "{told}");
+}
+
+#[test]
+fn families_that_do_not_go_together_are_refused() {
+    let cases = [
+        (
+            "[[route]]\nprefix = \"2001:db8:1::/48\"\nvia = \"192.0.2.2\"\n",
+            "c.toml:8:7: route.via = \"192.0.2.2\": expected an IPv6 address, as the prefix is one of IPv6",
+        ),
+        (
+            "[[route]]\nprefix = \"2001:db8:1::/48\"\nvia = \"fe80::2\"\n",
+            "c.toml:8:7: route.via = \"fe80::2\": expected another address of that router: a link-local one does not \
+             say on which link it is",
+        ),
+        (
+            "[[peer]]\nname = \"east\"\naddress = \"198.51.100.7\"\nsource = \"2001:db8::1\"\n",
+            "c.toml:9:10: peer.source = \"2001:db8::1\": expected an address of the family that the peer's has",
+        ),
+    ];
+    for (more, expected) in cases {
+        assert_eq!(wrong_with(&format!("{BOTH}{more}")), expected);
+    }
+    let told = wrong("[[peer]]\nname = \"east\"\naddress = \"2001:db8:1::7\"\n");
+    assert!(told.ends_with("expected an IPv4 address: the router has no IPv6 address to send from"), "{told}");
 }
 
 #[test]
@@ -329,7 +392,7 @@ fn routes_need_a_gateway_that_can_be_reached() {
     let cases = [
         (
             route("10.0.0.1/8", "blackhole = true"),
-            "c.toml:7:10: route.prefix = \"10.0.0.1/8\": expected an IPv4 prefix without host bits, such as \"203.0.113.0/24\"",
+            "c.toml:7:10: route.prefix = \"10.0.0.1/8\": expected a prefix without host bits, such as \"203.0.113.0/24\" or \"2001:db8::/32\"",
         ),
         (
             route("10.0.0.0/8", ""),

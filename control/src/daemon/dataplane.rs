@@ -9,7 +9,7 @@ use carpool_dataplane::arch::TickRate;
 use carpool_dataplane::dpdk::{Eal, EalOptions, LcoreHandle, Memory, Mempool, Port, PortOptions, PortQueue, Waiter};
 use carpool_dataplane::fib::{Domain, PortIndex, lpm4, lpm6};
 use carpool_dataplane::worker::{Bell, Counters, Idle, Worker, WorkerOptions, WorkerShared};
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use log::{error, info, warn};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
@@ -95,7 +95,8 @@ impl Dataplane {
         let rate = TickRate::measure();
         let domain = Domain::new(cores.len());
         let (fib, table) = lpm4(&domain).map_err(|error| format!("no memory for the forwarding table: {error}"))?;
-        let (_, table6) = lpm6(&domain).map_err(|error| format!("no memory for the IPv6 forwarding table: {error}"))?;
+        let (fib6, table6) =
+            lpm6(&domain).map_err(|error| format!("no memory for the IPv6 forwarding table: {error}"))?;
         let identity = Identity { router_id: config.router_id, instance: random() as u32 | 1 };
         let idle = match config.dataplane.idle {
             config::Idle::Adaptive => Idle::Adaptive,
@@ -110,6 +111,7 @@ impl Dataplane {
             hardware: Box::new(Devices { ports, mempool: mempool.clone() }),
             domain: Arc::clone(&domain),
             fib,
+            fib6,
         };
         let (mut router, published) = Router::new(parts, Instant::now())?;
 
@@ -307,7 +309,7 @@ fn open_port(eal: &Eal, port: &config::Port, workers: usize, mempool: &Mempool) 
         tx_descriptors: port.tx_descriptors,
     };
     let opened = Port::open(eal, &port.device, &options, mempool)?;
-    let addresses: Vec<_> = port.addresses.iter().map(Ipv4Net::to_string).collect();
+    let addresses: Vec<_> = port.addresses.iter().map(IpNet::to_string).collect();
     let (driver, mac) = (opened.driver(), MacAddress(opened.mac()));
     info!("port {}: {} ({driver}), {mac}, {}, MTU {}", port.name, port.device, addresses.join(" "), port.mtu);
     Ok(opened)

@@ -3,7 +3,7 @@
 //! A number is given another meaning only after no leaf names it and every worker has moved on since. Entry 0 means that
 //! there is no route, and is always there.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use carpool_dataplane::fib::{Adjacency, Domain, Entry, EntryId, NeighbourIndex, PathIndex, PortIndex};
 use hashbrown::HashMap;
@@ -21,7 +21,7 @@ pub enum Hop {
     /// They are for a host on this port's link.
     Connected(PortIndex),
     /// They go to this router on this port's link.
-    Via(PortIndex, Ipv4Addr),
+    Via(PortIndex, IpAddr),
     /// They are dropped, and their source is told so.
     Unreachable,
     /// They are dropped.

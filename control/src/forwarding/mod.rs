@@ -10,19 +10,23 @@
 //! leaves, or undoes what it wrote. An entry that no leaf names is used again only when every worker has passed on.
 
 mod entries;
+mod tables;
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use carpool_dataplane::fib::{Domain, Entry, EntryId, FibError, FibMemory, Lpm4Writer, PathIndex, PortIndex};
+use carpool_dataplane::fib::{
+    Domain, Entry, EntryId, FibError, FibMemory, Lpm4Writer, Lpm6Writer, PathIndex, PortIndex,
+};
 use hashbrown::{HashMap, HashSet};
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 use crate::neighbors::Neighbors;
 use crate::paths::{PathTable, PathsError, ToldPaths};
 use crate::rib::{OwnRoute, Rib, RouteTarget, Routes, Source, Target};
 use entries::Entries;
 pub use entries::{Hop, Meaning};
+use tables::{LeafChange, Tables};
 
 /// So many prefixes are dealt with between two pulses: well below a hello interval.
 pub const PULSE: usize = 4096;
@@ -31,9 +35,9 @@ pub const PULSE: usize = 4096;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ForwardingError {
     #[error("route {prefix} via {gateway}: {gateway} is neither on the link of a port nor behind another route")]
-    Gateway { prefix: Ipv4Net, gateway: Ipv4Addr },
+    Gateway { prefix: IpNet, gateway: IpAddr },
     #[error("route {prefix} via {gateway}: {gateway} {what}")]
-    NoRouter { prefix: Ipv4Net, gateway: Ipv4Addr, what: &'static str },
+    NoRouter { prefix: IpNet, gateway: IpAddr, what: &'static str },
     #[error("more than 65503 different next hops and paths are in use")]
     Entries,
     #[error(transparent)]
@@ -46,9 +50,9 @@ pub enum ForwardingError {
 #[derive(Debug, Default)]
 pub struct Change {
     /// All that is told of these prefixes from now on.
-    pub routes: Vec<(Ipv4Net, Routes)>,
+    pub routes: Vec<(IpNet, Routes)>,
     /// All that is told of the paths to these prefixes from now on.
-    pub paths: Vec<(Ipv4Net, ToldPaths)>,
+    pub paths: Vec<(IpNet, ToldPaths)>,
     /// Whether a route that comes over the socket must have a gateway that can be reached.
     pub needs_gateways: bool,
 }
@@ -58,13 +62,13 @@ pub struct Change {
 #[derive(Debug, Default)]
 pub struct Prepared {
     /// What was told of the changed prefixes before.
-    routes_before: Vec<(Ipv4Net, Routes)>,
+    routes_before: Vec<(IpNet, Routes)>,
     /// What was told of the changed paths before.
-    paths_before: Vec<(Ipv4Net, ToldPaths)>,
+    paths_before: Vec<(IpNet, ToldPaths)>,
     /// The paths that held there: their numbers stay theirs until it is sure that they are not needed again.
     held_paths: Vec<PathIndex>,
     /// The leaves to write, each prefix once.
-    leaves: Vec<(Ipv4Net, Option<EntryId>)>,
+    leaves: Vec<(IpNet, Option<EntryId>)>,
     /// Whether there are entries that workers do not know yet.
     pub new_entries: bool,
 }
@@ -82,7 +86,7 @@ pub struct Committed {
 #[derive(Clone, Copy, Debug, Default)]
 struct Gateway {
     routes: usize,
-    next_hop: Option<(PortIndex, Ipv4Addr)>,
+    next_hop: Option<(PortIndex, IpAddr)>,
     /// Whether it was looked up before: no leaf depends on one that never was.
     resolved: bool,
 }
@@ -93,14 +97,15 @@ pub struct Forwarding {
     domain: Arc<Domain>,
     rib: Rib,
     paths: PathTable,
-    gateways: HashMap<Ipv4Addr, Gateway>,
+    gateways: HashMap<IpAddr, Gateway>,
     entries: Entries,
-    fib: Lpm4Writer,
+    fib: Tables,
 }
 
 impl Forwarding {
-    /// No routes yet. The table's readers are those of `domain`.
-    pub fn new(domain: Arc<Domain>, fib: Lpm4Writer) -> Forwarding {
+    /// No routes yet. The readers of both tables are those of `domain`.
+    pub fn new(domain: Arc<Domain>, fib4: Lpm4Writer, fib6: Lpm6Writer) -> Forwarding {
+        let fib = Tables::new(fib4, fib6);
         let entries = Entries::default();
         let gateways = HashMap::new();
         Forwarding { domain, rib: Rib::default(), paths: PathTable::default(), gateways, entries, fib }
@@ -117,12 +122,12 @@ impl Forwarding {
     }
 
     /// Where packets to an address go, pooling left aside; None where no usable route leads there.
-    pub fn hop(&self, address: Ipv4Addr) -> Option<(Ipv4Net, Source, Hop)> {
+    pub fn hop(&self, address: IpAddr) -> Option<(IpNet, Source, Hop)> {
         self.route(address.into())
     }
 
     /// The router or host on one of our links that packets to an address are handed to.
-    pub fn next_hop(&self, address: Ipv4Addr) -> Option<(PortIndex, Ipv4Addr)> {
+    pub fn next_hop(&self, address: IpAddr) -> Option<(PortIndex, IpAddr)> {
         match self.hop(address)?.2 {
             Hop::Connected(port) => Some((port, address)),
             Hop::Via(port, gateway) => Some((port, gateway)),
@@ -131,12 +136,12 @@ impl Forwarding {
     }
 
     /// What the leaf of exactly this prefix means.
-    pub fn leaf(&self, prefix: Ipv4Net) -> Option<Meaning> {
+    pub fn leaf(&self, prefix: IpNet) -> Option<Meaning> {
         self.entries.meaning(self.fib.get(prefix)?)
     }
 
     /// The leaf that decides about an address, and what it means.
-    pub fn lookup(&self, address: Ipv4Addr) -> Option<(Ipv4Net, Meaning)> {
+    pub fn lookup(&self, address: IpAddr) -> Option<(IpNet, Meaning)> {
         let (prefix, id) = self.fib.longest_match(address)?;
         Some((prefix, self.entries.meaning(id)?))
     }
@@ -161,12 +166,12 @@ impl Forwarding {
         self.entries.len()
     }
 
-    /// Prefixes in the forwarding table.
+    /// Prefixes in the forwarding tables.
     pub fn leaf_count(&self) -> usize {
         self.fib.len()
     }
 
-    /// Bytes of the forwarding table.
+    /// Bytes of the forwarding tables.
     pub fn fib_memory(&self) -> FibMemory {
         self.fib.memory()
     }
@@ -256,15 +261,13 @@ impl Forwarding {
         pulse: &mut dyn FnMut(),
     ) -> Result<Committed, ForwardingError> {
         let mut changes = Vec::with_capacity(prepared.leaves.len());
-        let mut before_all = Vec::with_capacity(prepared.leaves.len());
         for (count, (prefix, leaf)) in prepared.leaves.iter().enumerate() {
             if count % PULSE == 0 {
                 pulse();
             }
-            let before = self.fib.get(*prefix);
-            if before != *leaf {
-                changes.push((*prefix, *leaf));
-                before_all.push(before);
+            let (prefix, before, after) = (*prefix, self.fib.get(*prefix), *leaf);
+            if before != after {
+                changes.push(LeafChange { prefix, before, after });
             }
         }
         if let Err(refused) = self.fib.apply(&changes, pulse) {
@@ -272,10 +275,10 @@ impl Forwarding {
             return Err(refused.into());
         }
         let mut committed = Committed { leaves: changes.len(), pooled: false };
-        for ((_, after), before) in changes.iter().zip(before_all) {
-            committed.pooled |= [before, *after].into_iter().flatten().any(|id| self.entries.pools(id));
+        for LeafChange { before, after, .. } in changes {
+            committed.pooled |= [before, after].into_iter().flatten().any(|id| self.entries.pools(id));
             if let Some(after) = after {
-                self.entries.named(*after);
+                self.entries.named(after);
             }
             if let Some(before) = before {
                 self.entries.unnamed(before);
@@ -320,7 +323,7 @@ impl Forwarding {
     }
 
     /// Tells the routes, and returns what was told before.
-    fn put_all(&mut self, routes: Vec<(Ipv4Net, Routes)>, pulse: &mut dyn FnMut()) -> Vec<(Ipv4Net, Routes)> {
+    fn put_all(&mut self, routes: Vec<(IpNet, Routes)>, pulse: &mut dyn FnMut()) -> Vec<(IpNet, Routes)> {
         let mut before_all = Vec::with_capacity(routes.len());
         for (count, (prefix, after)) in routes.into_iter().enumerate() {
             if count % PULSE == 0 {
@@ -342,7 +345,7 @@ impl Forwarding {
 
     /// Looks every gateway up again; returns those that are reached another way than before. One that is looked up for the
     /// first time is not among them: all routes that name it are part of the change that brought it.
-    fn resolve_gateways(&mut self) -> HashSet<Ipv4Addr> {
+    fn resolve_gateways(&mut self) -> HashSet<IpAddr> {
         self.gateways.retain(|_, gateway| gateway.routes > 0);
         let mut moved = HashSet::new();
         for (address, gateway) in &mut self.gateways {
@@ -356,16 +359,16 @@ impl Forwarding {
     }
 
     /// Notes that prefixes and the paths within them have to be looked at.
-    fn mark_dirty(&self, prefixes: &[Ipv4Net], dirty: &mut Vec<Ipv4Net>) {
+    fn mark_dirty(&self, prefixes: &[IpNet], dirty: &mut Vec<IpNet>) {
         dirty.extend_from_slice(prefixes);
         if !self.paths.is_empty() {
             for prefix in prefixes {
-                dirty.extend(self.paths.within(*prefix).map(|(prefix, _)| prefix));
+                dirty.extend(self.paths.within(Some(*prefix)).map(|(prefix, _)| prefix));
             }
         }
     }
 
-    fn check_gateways(&self, told: &[Ipv4Net]) -> Result<(), ForwardingError> {
+    fn check_gateways(&self, told: &[IpNet]) -> Result<(), ForwardingError> {
         for prefix in told {
             if let Some(RouteTarget::Via(gateway)) = self.rib.get(*prefix).socket
                 && self.gateways.get(&gateway).is_none_or(|known| known.next_hop.is_none())
@@ -381,7 +384,7 @@ impl Forwarding {
     }
 
     /// What an address of one of our links is, in words, where it is not that of another host.
-    pub fn why_no_other_host(&self, address: Ipv4Addr) -> Option<&'static str> {
+    pub fn why_no_other_host(&self, address: IpAddr) -> Option<&'static str> {
         match self.rib.get(address.into()).own? {
             OwnRoute::Local => Some("is one of the router's own addresses"),
             OwnRoute::Broadcast => Some("is the network or broadcast address of a subnet"),
@@ -405,7 +408,7 @@ impl Forwarding {
     }
 
     /// The longest usable route to a prefix or one that covers it.
-    fn route(&self, prefix: Ipv4Net) -> Option<(Ipv4Net, Source, Hop)> {
+    fn route(&self, prefix: IpNet) -> Option<(IpNet, Source, Hop)> {
         // Most often it is the route to the prefix itself.
         if let Some((source, hop)) = self.best(&self.rib.get(prefix)) {
             return Some((prefix, source, hop));
@@ -417,7 +420,7 @@ impl Forwarding {
     }
 
     /// What the leaf of a prefix has to mean; None where it has none.
-    fn meaning(&self, prefix: Ipv4Net) -> Option<Meaning> {
+    fn meaning(&self, prefix: IpNet) -> Option<Meaning> {
         let (covering, _, hop) = self.route(prefix)?;
         if covering != prefix && self.paths.exact(prefix).is_none() {
             return None;

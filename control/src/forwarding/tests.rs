@@ -1,5 +1,7 @@
 use super::*;
-use carpool_dataplane::fib::{Adjacency, FibOptions, Lpm4, PathIndex, Reader, lpm4_with};
+use std::net::Ipv4Addr;
+
+use carpool_dataplane::fib::{Adjacency, FibOptions, Lpm4, Lpm6, PathIndex, Reader, lpm4_with, lpm6_with};
 use proptest::prelude::*;
 
 use crate::neighbors::Link;
@@ -8,11 +10,11 @@ use crate::paths::{HopList, PathSource};
 pub(super) const PORT: PortIndex = PortIndex(0);
 pub(super) const OTHER: PortIndex = PortIndex(1);
 
-pub(super) fn net(text: &str) -> Ipv4Net {
+pub(super) fn net(text: &str) -> IpNet {
     text.parse().expect("a prefix")
 }
 
-pub(super) fn address(text: &str) -> Ipv4Addr {
+pub(super) fn address(text: &str) -> IpAddr {
     text.parse().expect("an address")
 }
 
@@ -21,6 +23,7 @@ pub(super) struct Bench {
     pub forwarding: Forwarding,
     pub neighbors: Neighbors,
     pub table: Arc<Lpm4>,
+    pub table6: Arc<Lpm6>,
     pub reader: Reader,
 }
 
@@ -32,10 +35,12 @@ impl Bench {
     pub fn with(options: FibOptions) -> Bench {
         let domain = Domain::new(1);
         let (writer, table) = lpm4_with(&domain, options).expect("address space");
+        let (writer6, table6) = lpm6_with(&domain, options).expect("address space");
         let reader = domain.reader().expect("one slot");
-        let links = ["192.0.2.1/24", "10.0.0.1/24"].map(|own| Link { mac: [2; 6], addresses: vec![net(own)] });
+        let links = ["192.0.2.1/24", "10.0.0.1/24"].map(|own| Link::new([2; 6], vec![net(own)]));
         let neighbors = Neighbors::new(links.to_vec(), 64);
-        let mut bench = Bench { forwarding: Forwarding::new(domain, writer), neighbors, table, reader };
+        let mut bench =
+            Bench { forwarding: Forwarding::new(domain, writer, writer6), neighbors, table, table6, reader };
         let own = |own| Routes { own: Some(own), ..Routes::default() };
         let routes = [
             (net("192.0.2.0/24"), own(OwnRoute::Connected(PORT))),
@@ -48,8 +53,8 @@ impl Bench {
 
     pub fn change(
         &mut self,
-        routes: Vec<(Ipv4Net, Routes)>,
-        paths: Vec<(Ipv4Net, ToldPaths)>,
+        routes: Vec<(IpNet, Routes)>,
+        paths: Vec<(IpNet, ToldPaths)>,
     ) -> Result<Committed, ForwardingError> {
         let change = Change { routes, paths, needs_gateways: true };
         let prepared = self.forwarding.prepare(change, &mut self.neighbors, &mut || ())?;
@@ -69,9 +74,17 @@ impl Bench {
         self.change(routes, Vec::new())
     }
 
+    /// What a worker finds in the table of an address's family.
+    pub fn leaf(&mut self, address: IpAddr) -> EntryId {
+        match address {
+            IpAddr::V4(address) => self.table.lookup(self.reader.enter(), address),
+            IpAddr::V6(address) => self.table6.lookup(self.reader.enter(), address),
+        }
+    }
+
     /// What a worker would do, by the table and the entries.
     pub fn looks_up(&mut self, text: &str) -> Option<Hop> {
-        let id = self.table.lookup(self.reader.enter(), address(text));
+        let id = self.leaf(address(text));
         let entries = self.forwarding.entries(|_| true);
         let entry = entries.get(usize::from(id.0)).copied().expect("every leaf names an entry");
         match entry.adjacency {
@@ -95,18 +108,18 @@ pub(super) fn via(gateway: &str) -> Option<RouteTarget> {
 }
 
 /// The router that all paths end at.
-const EAST: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
+const EAST: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 7));
 
-pub(super) fn told_path(next_hop: Option<Ipv4Addr>) -> ToldPaths {
+pub(super) fn told_path(next_hop: Option<IpAddr>) -> ToldPaths {
     let hops = next_hop.and_then(|next_hop| HopList::new(&[next_hop, EAST]));
     ToldPaths::default().with(PathSource::Config, hops)
 }
 
-pub(super) fn path(prefix: &str, next_hop: &str) -> (Ipv4Net, ToldPaths) {
+pub(super) fn path(prefix: &str, next_hop: &str) -> (IpNet, ToldPaths) {
     (net(prefix), told_path(Some(address(next_hop))))
 }
 
-fn no_path(prefix: &str) -> (Ipv4Net, ToldPaths) {
+fn no_path(prefix: &str) -> (IpNet, ToldPaths) {
     (net(prefix), ToldPaths::default())
 }
 
@@ -130,7 +143,8 @@ fn a_route_leads_to_its_gateway_until_it_goes() {
 fn routes_with_one_gateway_share_an_entry() {
     let mut bench = Bench::new();
     let before = bench.forwarding.entry_count();
-    let routes: Vec<_> = (0..200u8).map(|i| Ipv4Net::from(Ipv4Addr::new(203, 0, 113, i)).to_string()).collect();
+    let routes: Vec<_> =
+        (0..200u8).map(|i| IpNet::from(IpAddr::V4(Ipv4Addr::new(203, 0, 113, i))).to_string()).collect();
     let routes: Vec<_> = routes.iter().map(|prefix| (prefix.as_str(), via("192.0.2.2"))).collect();
     bench.tell(&routes).expect("room");
     assert_eq!(bench.forwarding.entry_count(), before + 1);
@@ -210,7 +224,7 @@ fn the_best_source_wins_and_the_next_one_takes_over_with_one_replacement_of_the_
         assert_eq!(leaves, [(prefix, after.is_some())], "step {step}: one change, and none that takes it out first");
         assert_eq!(bench.looks_up("203.0.113.9"), before, "step {step}: not before the commit");
         let Bench { forwarding, neighbors, table, reader, .. } = &mut bench;
-        let mut sees = || table.lookup(reader.enter(), address("203.0.113.9")) != EntryId::NO_ROUTE;
+        let mut sees = || table.lookup(reader.enter(), Ipv4Addr::new(203, 0, 113, 9)) != EntryId::NO_ROUTE;
         let mut pulse = || assert_eq!(sees(), before.is_some(), "step {step}");
         let committed = forwarding.commit(prepared, neighbors, &mut pulse).expect("room");
         assert_eq!(committed.leaves, usize::from(before != after), "step {step}: only what differs is written");
@@ -299,7 +313,7 @@ fn the_number_of_a_path_is_given_to_another_only_when_every_worker_has_passed() 
 fn an_entry_is_not_used_again_before_every_worker_has_passed() {
     let mut bench = Bench::new();
     bench.tell(&[("203.0.113.0/24", via("192.0.2.2"))]).expect("a route");
-    let id = bench.table.lookup(bench.reader.enter(), address("203.0.113.9"));
+    let id = bench.leaf(address("203.0.113.9"));
     let change = |socket| vec![(net("203.0.113.0/24"), Routes { socket, ..Routes::default() })];
     // The reader stays where it is from here on.
     for (step, target) in [(1, Some(RouteTarget::Blackhole)), (2, Some(RouteTarget::Unreachable))] {
@@ -334,7 +348,7 @@ fn an_entry_that_workers_never_saw_stays_new() {
 #[test]
 fn a_long_change_pulses() {
     let mut bench = Bench::new();
-    let prefix = |i: u32| Ipv4Net::from(Ipv4Addr::from_bits(0xcb00_0000 | i));
+    let prefix = |i: u32| IpNet::from(IpAddr::V4(Ipv4Addr::from_bits(0xcb00_0000 | i)));
     let routes = (0..20_000).map(|i| (prefix(i), Routes { socket: via("192.0.2.2"), ..Routes::default() }));
     let change = Change { routes: routes.collect(), ..Change::default() };
     let mut pulses = 0;
@@ -345,7 +359,7 @@ fn a_long_change_pulses() {
 }
 
 /// A prefix, and what the socket, the file and the paths say of it.
-type Told = (Ipv4Net, Option<RouteTarget>, Option<RouteTarget>, Option<Ipv4Addr>);
+type Told = (IpNet, Option<RouteTarget>, Option<RouteTarget>, Option<IpAddr>);
 
 fn told() -> impl Strategy<Value = Told> {
     let gateways = ["192.0.2.2", "192.0.2.3", "10.0.0.2", "172.16.0.1", "172.16.1.1"].map(address);

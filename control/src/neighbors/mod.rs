@@ -1,4 +1,5 @@
-//! Who is on our links: the neighbours' Ethernet addresses, found by ARP (RFC 826) and kept fresh.
+//! Who is on our links: the neighbours' Ethernet addresses, found by ARP (RFC 826) and neighbour discovery (RFC 4861), and
+//! kept fresh.
 //!
 //! Workers answer requests and say whom they want or have seen; here the states are kept, requests are made, and the
 //! table that workers read is built. Gateways of routes keep their index in that table for as long as an entry refers to
@@ -6,46 +7,64 @@
 //! that a scan of a subnet takes neither memory nor the neighbours that do answer. Gateways and those that an operator
 //! named find room whoever else claims to be there. Time is an argument.
 
-mod arp_request;
 mod reachability;
+mod request;
 
 use std::collections::VecDeque;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Instant;
 
 use carpool_dataplane::fib::{Neighbour, NeighbourIndex, NeighbourTable, PortIndex};
+use carpool_dataplane::packet::ethernet::MacAddr;
+use carpool_dataplane::packet::ipv6::{is_link_local, link_local_of};
 use hashbrown::HashMap;
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
-pub use arp_request::ArpRequest;
-pub use reachability::{ASKED, Phase, RETRY};
+pub use reachability::{ASKED, Advertised, Phase, RETRY};
 use reachability::{Known, Step};
+pub use request::{Addresses, Request};
 
 /// Neighbours that are kept unless told otherwise.
 pub const NEIGHBOR_LIMIT: usize = 4096;
 
-/// A port as far as ARP is concerned.
+/// A port as far as ARP and neighbour discovery are concerned.
 #[derive(Clone, Debug)]
 pub struct Link {
     /// Our Ethernet address.
     pub mac: [u8; 6],
     /// Our addresses on the link, host bits included.
-    pub addresses: Vec<Ipv4Net>,
+    pub addresses: Vec<IpNet>,
+    /// Our link-local address, which follows from the Ethernet address; None where there is no IPv6.
+    pub link_local: Option<Ipv6Addr>,
 }
 
 impl Link {
+    /// The link of a port with this Ethernet address and these addresses. It has a link-local one (RFC 4291, 2.5.6) where
+    /// one of these is of IPv6.
+    pub fn new(mac: [u8; 6], addresses: Vec<IpNet>) -> Link {
+        let has_ipv6 = addresses.iter().any(|net| net.addr().is_ipv6());
+        Link { mac, addresses, link_local: has_ipv6.then(|| link_local_of(MacAddr(mac))) }
+    }
+
     /// Our address in the subnet of a neighbour; None where it can be no neighbour on this link.
-    pub fn source_for(&self, neighbor: Ipv4Addr) -> Option<Ipv4Addr> {
-        let own = self.addresses.iter().any(|net| net.addr() == neighbor);
-        let net = self.addresses.iter().find(|net| net.contains(&neighbor)).filter(|_| !own)?;
-        let names_no_host = net.prefix_len() <= 30 && (neighbor == net.network() || neighbor == net.broadcast());
+    pub fn source_for(&self, neighbor: IpAddr) -> Option<IpAddr> {
+        let own = self.addresses.iter().map(IpNet::addr).chain(self.link_local.map(IpAddr::V6));
+        if own.into_iter().any(|own| own == neighbor) {
+            return None;
+        }
+        if matches!(neighbor, IpAddr::V6(neighbor) if is_link_local(neighbor)) {
+            return self.link_local.map(IpAddr::V6);
+        }
+        let net = self.addresses.iter().find(|net| net.contains(&neighbor))?;
+        let names_no_host =
+            neighbor.is_ipv4() && net.prefix_len() <= 30 && (neighbor == net.network() || neighbor == net.broadcast());
         (!names_no_host).then_some(net.addr())
     }
 }
 
 /// A neighbour's place: the same address can be on several links.
-pub type Key = (PortIndex, Ipv4Addr);
+pub type Key = (PortIndex, IpAddr);
 
 /// A gateway's place in the published table.
 #[derive(Clone, Copy, Debug)]
@@ -61,7 +80,7 @@ pub struct NeighborView {
     /// Its port.
     pub port: PortIndex,
     /// Its address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// Its Ethernet address, where it is known.
     pub mac: Option<[u8; 6]>,
     /// What is known of it.
@@ -74,7 +93,7 @@ pub struct NeighborView {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NeighborError {
     #[error("{0} is not the address of another host on the link")]
-    NotOnLink(Ipv4Addr),
+    NotOnLink(IpAddr),
     #[error("there are {0} static neighbours already, which is the most there can be")]
     Full(usize),
 }
@@ -94,7 +113,7 @@ pub struct Neighbors {
     table: Arc<NeighbourTable>,
     /// Whether the table is older than what is known.
     changed: bool,
-    requests: Vec<ArpRequest>,
+    requests: Vec<Request>,
     /// No timer ends before this.
     next_timer: Option<Instant>,
 }
@@ -118,7 +137,7 @@ impl Neighbors {
     }
 
     /// The port on whose link an address can be a neighbour.
-    pub fn port_of(&self, address: Ipv4Addr) -> Option<PortIndex> {
+    pub fn port_of(&self, address: IpAddr) -> Option<PortIndex> {
         let port = self.links.iter().position(|link| link.source_for(address).is_some())?;
         u16::try_from(port).ok().map(PortIndex)
     }
@@ -161,7 +180,7 @@ impl Neighbors {
     }
 
     /// A neighbour was heard of (RFC 826: a known one is updated by whatever it says; a new one is only learned from
-    /// what was addressed to us).
+    /// what was addressed to us). One with an IPv6 address has asked for us.
     pub fn seen(&mut self, key: Key, mac: [u8; 6], addressed_to_us: bool, now: Instant) {
         if !self.is_on_link(key) {
             return;
@@ -173,7 +192,21 @@ impl Neighbors {
         }
         let known = self.known.entry(key).or_insert_with(|| Known::asked_for(now));
         let before = known.mac;
-        known.heard(mac, now);
+        if key.1.is_ipv4() {
+            known.heard(mac, now)
+        } else {
+            known.asked_us(mac, now)
+        }
+        let (after, timer) = (known.mac, known.timer);
+        self.changed |= before != after;
+        self.wait_until(timer);
+    }
+
+    /// An advertisement told of a neighbour; one that nobody asked for is none of ours (RFC 4861, 7.2.5).
+    pub fn advertised(&mut self, key: Key, said: Advertised, now: Instant) {
+        let Some(known) = self.known.get_mut(&key) else { return };
+        let before = known.mac;
+        known.advertised(said, now);
         let (after, timer) = (known.mac, known.timer);
         self.changed |= before != after;
         self.wait_until(timer);
@@ -289,7 +322,7 @@ impl Neighbors {
     }
 
     /// The requests to send.
-    pub fn take_requests(&mut self) -> Vec<ArpRequest> {
+    pub fn take_requests(&mut self) -> Vec<Request> {
         std::mem::take(&mut self.requests)
     }
 
@@ -304,12 +337,12 @@ impl Neighbors {
             self.collect_used();
             let mac = |key: &Key| self.known.get(key).and_then(|known| known.mac);
             let gateways = self.gateways.iter().map(|gateway| match gateway {
-                Some(Gateway { key, .. }) => Neighbour::new(key.0, key.1.into(), mac(key)),
+                Some(Gateway { key, .. }) => Neighbour::new(key.0, key.1, mac(key)),
                 // Nobody refers to this place, and no packet is sent to this address.
                 None => Neighbour::new(PortIndex(0), Ipv4Addr::UNSPECIFIED.into(), None),
             });
             let hosts = self.known.iter().filter(|(key, _)| !self.gateway_at.contains_key(*key));
-            let hosts = hosts.filter_map(|(key, known)| Some(Neighbour::new(key.0, key.1.into(), Some(known.mac?))));
+            let hosts = hosts.filter_map(|(key, known)| Some(Neighbour::new(key.0, key.1, Some(known.mac?))));
             self.table = Arc::new(NeighbourTable::new(gateways.chain(hosts).collect()));
             self.changed = false;
         }
@@ -358,8 +391,9 @@ impl Neighbors {
     fn ask(&mut self, (port, target): Key, to: Option<[u8; 6]>) {
         if let Some(link) = self.links.get(port.index())
             && let Some(source) = link.source_for(target)
+            && let Some(addresses) = Addresses::new(source, target)
         {
-            self.requests.push(ArpRequest { port, mac: link.mac, source, target, to });
+            self.requests.push(Request { port, mac: link.mac, addresses, to });
         }
     }
 
@@ -371,8 +405,7 @@ impl Neighbors {
     fn collect_used(&mut self) {
         for neighbour in self.table.iter() {
             if neighbour.take_used()
-                && let IpAddr::V4(address) = neighbour.address
-                && let Some(known) = self.known.get_mut(&(neighbour.port, address))
+                && let Some(known) = self.known.get_mut(&(neighbour.port, neighbour.address))
             {
                 known.used = true;
             }

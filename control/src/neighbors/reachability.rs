@@ -1,4 +1,4 @@
-//! What is known of one neighbour, and how that changes with time: the states of RFC 4861, 7.3.2, applied to ARP.
+//! What is known of one neighbour, and how that changes with time: the states of RFC 4861, 7.3.2, applied to ARP as well.
 //!
 //! A neighbour that was heard of is reachable for 30 s. One that is used after that is asked, directly at first, then by
 //! broadcast, while packets still go to its old address; one that is not used is left alone, and forgotten in the end.
@@ -46,6 +46,17 @@ pub(super) enum Step {
     Nothing,
 }
 
+/// What a neighbour advertisement says (RFC 4861, 4.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Advertised {
+    /// Where the neighbour is; None: where it was.
+    pub mac: Option<[u8; 6]>,
+    /// It is the answer to a question of ours.
+    pub solicited: bool,
+    /// It takes the place of what was known.
+    pub overrides: bool,
+}
+
 /// A neighbour.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Known {
@@ -76,6 +87,28 @@ impl Known {
         if self.phase != Phase::Static {
             let phase = Phase::Reachable;
             *self = Known { mac: Some(mac), phase, timer: Some(now + REACHABLE), since: now, used: false };
+        }
+    }
+
+    /// It asked for us, and said where it is: that it hears us is not known from that (RFC 4861, 7.2.3).
+    pub fn asked_us(&mut self, mac: [u8; 6], now: Instant) {
+        if self.phase != Phase::Static && self.mac != Some(mac) {
+            let phase = Phase::Stale;
+            *self = Known { mac: Some(mac), phase, timer: Some(now + LOOK), since: now, used: false };
+        }
+    }
+
+    /// An advertisement told of it (RFC 4861, 7.2.5).
+    pub fn advertised(&mut self, said: Advertised, now: Instant) {
+        let moves = said.mac.is_some() && said.mac != self.mac;
+        match (self.phase, said.mac.or(self.mac)) {
+            (Phase::Static, _) | (_, None) => {}
+            (Phase::Reachable, _) if moves && !said.overrides => {
+                (self.phase, self.timer) = (Phase::Stale, Some(now + LOOK));
+            }
+            (Phase::Stale | Phase::Probe { .. }, _) if moves && !said.overrides => {}
+            (_, Some(mac)) if said.solicited => self.heard(mac, now),
+            (_, Some(mac)) => self.asked_us(mac, now),
         }
     }
 

@@ -6,12 +6,12 @@ const OTHER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 9];
 const MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
 
 fn host(last: u8) -> Key {
-    (PORT, Ipv4Addr::new(192, 0, 2, last))
+    (PORT, Ipv4Addr::new(192, 0, 2, last).into())
 }
 
 fn neighbors(limit: usize) -> Neighbors {
     let addresses = vec!["192.0.2.1/24".parse().expect("a prefix")];
-    Neighbors::new(vec![Link { mac: [2, 0, 0, 0, 0, 1], addresses }], limit)
+    Neighbors::new(vec![Link::new([2, 0, 0, 0, 0, 1], addresses)], limit)
 }
 
 fn seconds(count: u64) -> Duration {
@@ -40,11 +40,11 @@ fn a_wanted_neighbour_is_asked_for_at_once_and_found() {
     neighbors.wanted(host(2), now);
     let requests = neighbors.take_requests();
     assert_eq!(requests.len(), 1, "it is asked for once, however many packets wait");
-    assert_eq!(requests[0].source, host(1).1);
+    assert_eq!(Some(requests[0].addresses), Addresses::new(host(1).1, host(2).1));
     assert!(!neighbors.changed(), "there is nothing to publish before it answers");
     neighbors.seen(host(2), MAC, true, now);
     assert!(neighbors.changed());
-    assert_eq!(neighbors.table().find4(PORT, host(2).1).and_then(|found| found.mac), Some(MAC));
+    assert_eq!(neighbors.table().find(PORT, host(2).1).and_then(|found| found.mac), Some(MAC));
     assert!(!neighbors.changed());
 }
 
@@ -87,7 +87,7 @@ fn a_neighbour_that_is_down_for_long_takes_no_more_memory() {
 fn a_neighbour_in_use_is_asked_directly_then_by_broadcast_then_given_up() {
     let (mut neighbors, now) = (neighbors(8), Instant::now());
     neighbors.seen(host(2), MAC, true, now);
-    neighbors.table().find4(PORT, host(2).1).expect("published").mark_used();
+    neighbors.table().find(PORT, host(2).1).expect("published").mark_used();
     let direct = Some(MAC);
     let expected = [(30, direct), (31, direct), (32, direct), (33, None), (34, None), (35, None)];
     let requests = pass(&mut neighbors, now, seconds(35));
@@ -96,14 +96,14 @@ fn a_neighbour_in_use_is_asked_directly_then_by_broadcast_then_given_up() {
     assert_eq!(neighbors.mac(host(2)), direct);
     pass(&mut neighbors, now, seconds(36));
     assert!(neighbors.changed());
-    assert!(neighbors.table().find4(PORT, host(2).1).is_none());
+    assert!(neighbors.table().find(PORT, host(2).1).is_none());
 }
 
 #[test]
 fn an_answer_to_a_probe_keeps_the_neighbour() {
     let (mut neighbors, now) = (neighbors(8), Instant::now());
     neighbors.seen(host(2), MAC, true, now);
-    neighbors.table().find4(PORT, host(2).1).expect("published").mark_used();
+    neighbors.table().find(PORT, host(2).1).expect("published").mark_used();
     pass(&mut neighbors, now, seconds(31));
     neighbors.seen(host(2), MAC, true, now + seconds(31));
     assert_eq!(phase(&neighbors, host(2)), Some(Phase::Reachable));
@@ -117,7 +117,7 @@ fn a_neighbour_that_nobody_uses_is_not_asked_and_forgotten_after_ten_minutes() {
     neighbors.table();
     assert_eq!(pass(&mut neighbors, now, seconds(599)), []);
     assert_eq!(phase(&neighbors, host(2)), Some(Phase::Stale));
-    neighbors.table().find4(PORT, host(2).1).expect("published").mark_used();
+    neighbors.table().find(PORT, host(2).1).expect("published").mark_used();
     let requests = pass(&mut neighbors, now, seconds(600));
     assert_eq!(requests, [(600, Some(MAC))], "use of a stale one is noticed within a second");
     neighbors.seen(host(2), MAC, true, now + seconds(600));
@@ -139,7 +139,7 @@ fn word_of_others_updates_whom_we_know_and_teaches_nobody_new() {
 #[test]
 fn what_cannot_be_a_neighbour_is_not_learned() {
     let (mut neighbors, now) = (neighbors(8), Instant::now());
-    let elsewhere = (PORT, Ipv4Addr::new(10, 0, 0, 1));
+    let elsewhere = (PORT, Ipv4Addr::new(10, 0, 0, 1).into());
     let no_port = (PortIndex(1), host(2).1);
     for key in [host(1), host(0), host(255), elsewhere, no_port] {
         neighbors.seen(key, MAC, true, now);
@@ -229,13 +229,106 @@ fn a_gateway_keeps_its_place_while_an_entry_refers_to_it() {
     let first = neighbors.hold_gateway(host(2));
     let second = neighbors.hold_gateway(host(3));
     assert_eq!(neighbors.hold_gateway(host(2)), first);
-    assert_eq!(neighbors.table().get(first).map(|found| (found.address, found.mac)), Some((host(2).1.into(), None)));
+    assert_eq!(neighbors.table().get(first).map(|found| (found.address, found.mac)), Some((host(2).1, None)));
     neighbors.seen(host(3), MAC, false, now);
     assert_eq!(neighbors.table().get(second).and_then(|found| found.mac), Some(MAC), "a gateway counts as known");
     neighbors.release_gateway(first);
     assert_eq!(neighbors.gateway(first), Some(host(2)));
     neighbors.release_gateway(first);
     assert_eq!(neighbors.gateway(first), None);
-    assert_eq!(neighbors.table().get(second).map(|found| found.address), Some(host(3).1.into()), "others do not move");
+    assert_eq!(neighbors.table().get(second).map(|found| found.address), Some(host(3).1), "others do not move");
     assert_eq!(neighbors.hold_gateway(host(4)), first, "the place is used again");
+}
+
+/// The link of `neighbors`, with IPv6 on it.
+fn neighbors6() -> Neighbors {
+    let addresses = ["192.0.2.1/24", "2001:db8::1/64"].map(|own| own.parse().expect("a prefix"));
+    Neighbors::new(vec![Link::new([2, 0, 0, 0, 0, 1], addresses.to_vec())], 8)
+}
+
+fn host6(text: &str) -> Key {
+    (PORT, text.parse().expect("an address"))
+}
+
+fn said(mac: Option<[u8; 6]>, solicited: bool, overrides: bool) -> Advertised {
+    Advertised { mac, solicited, overrides }
+}
+
+#[test]
+fn a_neighbour_with_an_ipv6_address_is_asked_for_by_solicitation_and_found() {
+    let (mut neighbors, now) = (neighbors6(), Instant::now());
+    let key = host6("2001:db8::2");
+    neighbors.wanted(key, now);
+    let requests = neighbors.take_requests();
+    assert_eq!(Some(requests[0].addresses), Addresses::new(host6("2001:db8::1").1, key.1));
+    neighbors.advertised(key, said(Some(MAC), true, true), now);
+    assert_eq!(phase(&neighbors, key), Some(Phase::Reachable));
+    assert_eq!(neighbors.table().find(PORT, key.1).and_then(|found| found.mac), Some(MAC));
+    neighbors.table().find(PORT, key.1).expect("published").mark_used();
+    let probes = pass(&mut neighbors, now, seconds(32));
+    assert_eq!(probes, [(30, Some(MAC)), (31, Some(MAC)), (32, Some(MAC))], "one in use is asked where it was");
+}
+
+#[test]
+fn our_link_local_address_asks_for_those_of_others() {
+    let (mut neighbors, now) = (neighbors6(), Instant::now());
+    let (own, other) = (host6("fe80::ff:fe00:1"), host6("fe80::9"));
+    neighbors.wanted(other, now);
+    assert_eq!(Some(neighbors.take_requests()[0].addresses), Addresses::new(own.1, other.1));
+    neighbors.wanted(own, now);
+    neighbors.wanted(host6("2001:db8:1::1"), now);
+    assert!(neighbors.take_requests().is_empty(), "neither ourselves nor who is elsewhere");
+    let mut without = self::neighbors(8);
+    without.wanted(other, now);
+    assert!(without.is_empty(), "a port without an IPv6 address has no IPv6");
+}
+
+#[test]
+fn who_asks_for_us_is_known_but_not_yet_taken_to_hear_us() {
+    let (mut neighbors, now) = (neighbors6(), Instant::now());
+    let key = host6("2001:db8::2");
+    neighbors.seen(key, MAC, true, now);
+    assert_eq!((phase(&neighbors, key), neighbors.mac(key)), (Some(Phase::Stale), Some(MAC)));
+    neighbors.advertised(key, said(None, true, false), now);
+    assert_eq!(phase(&neighbors, key), Some(Phase::Reachable), "it answers");
+    neighbors.seen(key, MAC, true, now);
+    assert_eq!(phase(&neighbors, key), Some(Phase::Reachable), "that is no news");
+    neighbors.seen(key, OTHER_MAC, true, now);
+    assert_eq!((phase(&neighbors, key), neighbors.mac(key)), (Some(Phase::Stale), Some(OTHER_MAC)));
+}
+
+/// RFC 4861, 7.2.5, and appendix C.
+#[test]
+fn an_advertisement_changes_what_it_may() {
+    let now = Instant::now();
+    let key = host6("2001:db8::2");
+    let reachable = || {
+        let mut neighbors = neighbors6();
+        neighbors.wanted(key, now);
+        neighbors.advertised(key, said(Some(MAC), true, true), now);
+        neighbors
+    };
+    for (said, phase_after, mac_after) in [
+        (said(Some(OTHER_MAC), false, false), Phase::Stale, MAC),
+        (said(Some(OTHER_MAC), true, false), Phase::Stale, MAC),
+        (said(Some(OTHER_MAC), false, true), Phase::Stale, OTHER_MAC),
+        (said(Some(OTHER_MAC), true, true), Phase::Reachable, OTHER_MAC),
+        (said(Some(MAC), false, true), Phase::Reachable, MAC),
+        (said(None, false, true), Phase::Reachable, MAC),
+    ] {
+        let mut neighbors = reachable();
+        neighbors.advertised(key, said, now);
+        assert_eq!((phase(&neighbors, key), neighbors.mac(key)), (Some(phase_after), Some(mac_after)), "{said:?}");
+    }
+    let mut neighbors = neighbors6();
+    neighbors.advertised(key, said(Some(MAC), true, true), now);
+    assert!(neighbors.is_empty(), "nobody asked for it");
+    neighbors.wanted(key, now);
+    neighbors.advertised(key, said(None, true, true), now);
+    assert_eq!(phase(&neighbors, key), Some(Phase::Incomplete { asked: 1 }), "it does not say where it is");
+    neighbors.advertised(key, said(Some(MAC), false, false), now);
+    assert_eq!(phase(&neighbors, key), Some(Phase::Stale));
+    neighbors.set_static(key, OTHER_MAC, now).expect("room");
+    neighbors.advertised(key, said(Some(MAC), true, true), now);
+    assert_eq!(neighbors.mac(key), Some(OTHER_MAC), "an operator knows better");
 }

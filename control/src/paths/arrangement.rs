@@ -5,7 +5,7 @@
 //! place asks for: the last such peer is the addressee, those in front of it must take packets out on the way. All is
 //! worked out anew when paths or peers change, and remembered in between.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use arrayvec::ArrayVec;
@@ -21,7 +21,7 @@ pub struct Node {
     /// Which peer it is.
     pub peer: PeerIndex,
     /// Its addresses.
-    pub addresses: Arc<[Ipv4Addr]>,
+    pub addresses: Arc<[IpAddr]>,
     /// How pooled packets reach it; None: they must not be sent there.
     pub reached: Option<Reached>,
 }
@@ -29,12 +29,19 @@ pub struct Node {
 /// How pooled packets get to a peer that lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reached {
-    /// The next hop of the route to it.
-    pub first_hop: Ipv4Addr,
+    /// The next hop of the route to it; and of that to an address of its other family, if that is by the same port.
+    pub first_hops: [Option<IpAddr>; 2],
     /// It takes packets out of pooled packets that are addressed to others.
     pub on_the_way: bool,
     /// Pooled packets to it say where each packet is taken out; if not, all go as far as it does.
     pub takes_ttls: bool,
+}
+
+impl Reached {
+    /// Whether pooled packets to it leave by this next hop, by whichever of its addresses it is named.
+    pub fn is_by(&self, first_hop: IpAddr) -> bool {
+        self.first_hops.contains(&Some(first_hop))
+    }
 }
 
 /// The paths for workers, and what they were made of.
@@ -66,7 +73,7 @@ pub fn keeps_pools(before: &[PoolPath], after: &[PoolPath]) -> bool {
 /// A path before its groups are known.
 struct Numbered {
     index: u16,
-    first_hop: Ipv4Addr,
+    first_hop: IpAddr,
     nodes: ArrayVec<NodeNumber, MAX_HOPS>,
     /// Bit n: node n, counted from 0, is equipped here.
     equipped: u16,
@@ -133,7 +140,7 @@ fn numbered(table: &PathTable, nodes: &[Node]) -> Vec<Numbered> {
     let number = |peer: PeerIndex| peer.0.saturating_add(1);
     let mut next = nodes.iter().map(|node| number(node.peer)).max().unwrap_or(0).saturating_add(1);
     let by_address = nodes.iter().flat_map(|node| node.addresses.iter().map(move |address| (*address, node)));
-    let mut known: HashMap<Ipv4Addr, (NodeNumber, Option<&Node>)> =
+    let mut known: HashMap<IpAddr, (NodeNumber, Option<&Node>)> =
         by_address.map(|(address, node)| (address, (number(node.peer), Some(node)))).collect();
     let mut all = Vec::new();
     for (index, hops) in (0..=u16::MAX).zip(table.all_hops()) {
@@ -149,7 +156,7 @@ fn numbered(table: &PathTable, nodes: &[Node]) -> Vec<Numbered> {
             });
             path.nodes.push(number);
             if let Some(node) = node
-                && let Some(reached) = node.reached.filter(|reached| reached.first_hop == first_hop)
+                && let Some(reached) = node.reached.filter(|reached| reached.is_by(first_hop))
             {
                 path.equipped |= u16::from(reached.on_the_way) << position;
                 addressee = Some((position, node.peer, reached));

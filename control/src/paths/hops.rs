@@ -1,6 +1,6 @@
 //! The hops of a path.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 pub use carpool_dataplane::pool::path::MAX_HOPS;
@@ -9,24 +9,24 @@ pub use carpool_dataplane::pool::path::MAX_HOPS;
 /// to clone.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct HopList {
-    first: Ipv4Addr,
-    all: Arc<[Ipv4Addr]>,
+    first: IpAddr,
+    all: Arc<[IpAddr]>,
 }
 
 impl HopList {
     /// These hops; None where there are none, or more than [`MAX_HOPS`].
-    pub fn new(hops: &[Ipv4Addr]) -> Option<HopList> {
+    pub fn new(hops: &[IpAddr]) -> Option<HopList> {
         let first = *hops.first()?;
         (hops.len() <= MAX_HOPS).then(|| HopList { first, all: hops.into() })
     }
 
     /// The next hop.
-    pub fn first(&self) -> Ipv4Addr {
+    pub fn first(&self) -> IpAddr {
         self.first
     }
 
     /// All hops, the next one first.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = Ipv4Addr> + DoubleEndedIterator {
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = IpAddr> + DoubleEndedIterator {
         self.all.iter().copied()
     }
 }
@@ -49,7 +49,7 @@ mod tests {
 
     #[test]
     fn a_path_has_one_to_sixteen_hops() {
-        let hops: Vec<_> = (1..=17).map(|last| Ipv4Addr::new(10, 0, 0, last)).collect();
+        let hops: Vec<_> = (1..=17).map(|last| IpAddr::from([10, 0, 0, last])).collect();
         assert_eq!(HopList::new(&hops[..0]), None);
         assert_eq!(HopList::new(&hops), None);
         let longest = HopList::new(&hops[..16]).expect("16 are allowed");

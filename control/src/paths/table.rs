@@ -4,12 +4,12 @@
 //! number keeps its meaning while a prefix or a forwarding entry names it; forwarding entries go only when every
 //! worker has moved on, and so no worker meets a number whose meaning has changed under it.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use carpool_dataplane::fib::PathIndex;
 use hashbrown::HashMap;
-use ipnet::Ipv4Net;
-use prefix_trie::PrefixMap;
+use ipnet::IpNet;
+use prefix_trie::joint::map::JointPrefixMap;
 
 use super::{HopList, PathSource, ToldPaths};
 
@@ -31,7 +31,7 @@ pub enum PathsError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Way {
     /// Its first hop.
-    pub next_hop: Ipv4Addr,
+    pub next_hop: IpAddr,
     /// The number of its hops.
     pub path: PathIndex,
 }
@@ -46,14 +46,14 @@ struct Slot {
 /// All paths.
 #[derive(Debug, Default)]
 pub struct PathTable {
-    told: PrefixMap<Ipv4Net, ToldPaths>,
+    told: JointPrefixMap<IpNet, ToldPaths>,
     /// What holds.
-    ways: PrefixMap<Ipv4Net, Way>,
+    ways: JointPrefixMap<IpNet, Way>,
     slots: Vec<Option<Slot>>,
     by_hops: HashMap<HopList, PathIndex>,
     free: Vec<PathIndex>,
     /// The addresses in all lists of hops, and in how many each is.
-    addresses: HashMap<Ipv4Addr, usize>,
+    addresses: HashMap<IpAddr, usize>,
     /// Counts the changes of `slots`.
     version: u64,
 }
@@ -70,23 +70,24 @@ impl PathTable {
     }
 
     /// All that was told of exactly this prefix.
-    pub fn told(&self, prefix: Ipv4Net) -> ToldPaths {
+    pub fn told(&self, prefix: IpNet) -> ToldPaths {
         self.told.get(&prefix).cloned().unwrap_or_default()
     }
 
     /// The path to exactly this prefix.
-    pub fn exact(&self, prefix: Ipv4Net) -> Option<Way> {
+    pub fn exact(&self, prefix: IpNet) -> Option<Way> {
         self.ways.get(&prefix).copied()
     }
 
     /// The longest path that covers a prefix.
-    pub fn way(&self, prefix: Ipv4Net) -> Option<Way> {
+    pub fn way(&self, prefix: IpNet) -> Option<Way> {
         self.ways.get_lpm(&prefix).map(|(_, way)| *way)
     }
 
-    /// The paths within a prefix, in order.
-    pub fn within(&self, prefix: Ipv4Net) -> impl Iterator<Item = (Ipv4Net, Way)> {
-        self.ways.children(&prefix).map(|(prefix, way)| (*prefix, *way))
+    /// The paths, within a prefix or at all, in order, those of IPv4 first.
+    pub fn within(&self, prefix: Option<IpNet>) -> impl Iterator<Item = (IpNet, Way)> {
+        let ways = prefix.map_or_else(|| self.ways.iter(), |prefix| self.ways.children(&prefix));
+        ways.map(|(prefix, way)| (prefix, *way))
     }
 
     /// The hops of a number.
@@ -108,10 +109,10 @@ impl PathTable {
     pub fn replacement(
         &self,
         source: PathSource,
-        paths: impl IntoIterator<Item = (Ipv4Net, HopList)>,
-    ) -> Vec<(Ipv4Net, ToldPaths)> {
+        paths: impl IntoIterator<Item = (IpNet, HopList)>,
+    ) -> Vec<(IpNet, ToldPaths)> {
         let had = self.told.iter().filter(|(_, told)| told.of(source).is_some());
-        let mut after: HashMap<Ipv4Net, Option<HopList>> = had.map(|(prefix, _)| (*prefix, None)).collect();
+        let mut after: HashMap<IpNet, Option<HopList>> = had.map(|(prefix, _)| (prefix, None)).collect();
         after.extend(paths.into_iter().map(|(prefix, hops)| (prefix, Some(hops))));
         let told = after.into_iter().map(|(prefix, hops)| (prefix, self.told(prefix), hops));
         let changed = told.filter(|(_, told, hops)| told.of(source) != hops.as_ref());
@@ -122,7 +123,7 @@ impl PathTable {
     ///
     /// # Errors
     /// There are too many; then nothing has changed.
-    pub fn put(&mut self, prefix: Ipv4Net, told: ToldPaths) -> Result<ToldPaths, PathsError> {
+    pub fn put(&mut self, prefix: IpNet, told: ToldPaths) -> Result<ToldPaths, PathsError> {
         let way = match told.best() {
             Some((hops, _)) => Some(Way { next_hop: hops.first(), path: self.number(hops)? }),
             None => None,
@@ -207,12 +208,12 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn net(text: &str) -> Ipv4Net {
+    fn net(text: &str) -> IpNet {
         text.parse().expect("a prefix")
     }
 
     fn hops(bits: &[u32]) -> HopList {
-        let addresses: Vec<_> = bits.iter().map(|bits| Ipv4Addr::from_bits(*bits)).collect();
+        let addresses: Vec<_> = bits.iter().map(|bits| IpAddr::V4(std::net::Ipv4Addr::from_bits(*bits))).collect();
         HopList::new(&addresses).expect("1 to 16 hops")
     }
 
@@ -263,7 +264,7 @@ mod tests {
     #[test]
     fn more_paths_than_numbers_are_refused() {
         let mut table = PathTable::default();
-        let prefix = |i: u32| Ipv4Net::from(Ipv4Addr::from_bits(i));
+        let prefix = |i: u32| IpNet::from(IpAddr::V4(std::net::Ipv4Addr::from_bits(i)));
         for i in 0..1 << 16 {
             table.put(prefix(i), told(hops(&[i / 256, 1000 + i % 256]))).expect("room");
         }
@@ -279,7 +280,7 @@ mod tests {
     #[test]
     fn more_routers_than_node_numbers_are_refused() {
         let mut table = PathTable::default();
-        let prefix = |i: u32| Ipv4Net::from(Ipv4Addr::from_bits(i));
+        let prefix = |i: u32| IpNet::from(IpAddr::V4(std::net::Ipv4Addr::from_bits(i)));
         let list = |i: u32| hops(&(i * 16..i * 16 + 16).collect::<Vec<_>>());
         for i in 0..3750 {
             table.put(prefix(i), told(list(i))).expect("room");
@@ -317,7 +318,7 @@ mod tests {
         }
     }
 
-    fn prefix_of(number: u32) -> Ipv4Net {
-        Ipv4Net::from(Ipv4Addr::from_bits(number << 8))
+    fn prefix_of(number: u32) -> IpNet {
+        IpNet::from(IpAddr::V4(std::net::Ipv4Addr::from_bits(number << 8)))
     }
 }

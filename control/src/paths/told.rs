@@ -87,7 +87,10 @@ mod tests {
         let told = ToldPaths::default().with(PathSource::Config, hops(3));
         assert_eq!(told.best().map(|(_, source)| source), Some(PathSource::Config));
         let both = told.clone().with(PathSource::Socket, hops(2));
-        assert_eq!(both.best().map(|(hops, source)| (hops.first().octets()[3], source)), Some((2, PathSource::Socket)));
+        assert_eq!(
+            both.best().map(|(hops, source)| (hops.first(), source)),
+            Some(([192, 0, 2, 2].into(), PathSource::Socket))
+        );
         assert_eq!(both.with(PathSource::Socket, None), told);
     }
 

@@ -4,7 +4,7 @@
 //! restart, whatever the file says meanwhile.
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use carpool_dataplane::worker::MAX_PEERS;
 use hashbrown::HashMap;
@@ -17,7 +17,7 @@ pub enum ToldPeersError {
     #[error("peer {0:?} is there already")]
     Exists(String),
     #[error("peer {name:?}: {address} is an address of peer {other:?} already")]
-    Address { name: String, address: Ipv4Addr, other: String },
+    Address { name: String, address: IpAddr, other: String },
     #[error("there is no peer {0:?}")]
     NotFound(String),
     #[error("more than {MAX_PEERS} peers")]
@@ -73,7 +73,7 @@ impl ToldPeers {
 
     fn check(&self) -> Result<(), ToldPeersError> {
         let mut names = BTreeSet::new();
-        let mut addresses: HashMap<Ipv4Addr, &str> = HashMap::new();
+        let mut addresses: HashMap<IpAddr, &str> = HashMap::new();
         for peer in self.in_force() {
             if !names.insert(&peer.name) {
                 return Err(ToldPeersError::Exists(peer.name.clone()));
@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     fn peer(name: &str, last: u8) -> Peer {
-        Peer::new(name.into(), Ipv4Addr::new(10, 0, 0, last))
+        Peer::new(name.into(), IpAddr::from([10, 0, 0, last]))
     }
 
     fn names(peers: &ToldPeers) -> Vec<&str> {
@@ -116,7 +116,7 @@ mod tests {
     fn no_two_peers_share_a_name_or_an_address() {
         let peers = ToldPeers::new(vec![peer("a", 1)]);
         assert_eq!(peers.with(peer("a", 2)).err(), Some(ToldPeersError::Exists("a".into())));
-        let alias = Peer { alias: vec![Ipv4Addr::new(10, 0, 0, 1)], ..peer("b", 2) };
+        let alias = Peer { alias: vec![IpAddr::from([10, 0, 0, 1])], ..peer("b", 2) };
         let error = peers.with(alias).expect_err("an alias is an address");
         assert_eq!(error.to_string(), "peer \"b\": 10.0.0.1 is an address of peer \"a\" already");
         let peers = peers.with(peer("b", 2)).expect("possible");
@@ -125,13 +125,14 @@ mod tests {
 
     #[test]
     fn there_are_at_most_so_many_peers() {
-        let many = (0..u32::from(MAX_PEERS)).map(|i| Peer::new(format!("p{i}"), Ipv4Addr::from_bits(0x0a00_0000 + i)));
+        let many = (0..u32::from(MAX_PEERS))
+            .map(|i| Peer::new(format!("p{i}"), IpAddr::V4(std::net::Ipv4Addr::from_bits(0x0a00_0000 + i))));
         let full = ToldPeers::new(many.collect());
         assert_eq!(
             full.with(peer("b", 2)).map(|_| ()),
-            Err(ToldPeersError::Address { name: "b".into(), address: Ipv4Addr::new(10, 0, 0, 2), other: "p2".into() })
+            Err(ToldPeersError::Address { name: "b".into(), address: IpAddr::from([10, 0, 0, 2]), other: "p2".into() })
         );
-        let one_more = Peer::new("b".into(), Ipv4Addr::new(192, 0, 2, 1));
+        let one_more = Peer::new("b".into(), IpAddr::from([192, 0, 2, 1]));
         assert_eq!(full.with(one_more).err(), Some(ToldPeersError::TooMany));
     }
 }

@@ -7,14 +7,15 @@
 //! neighbours or paths; `forwarding` turns the routes into forwarding entries.
 
 mod counts;
+mod family;
+mod table;
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use carpool_dataplane::fib::PortIndex;
-use ipnet::Ipv4Net;
-use prefix_trie::PrefixMap;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use counts::Counts;
+use table::Table;
 
 pub use crate::api::route::{RouteTarget, Source};
 
@@ -26,7 +27,7 @@ pub const MAX_RECURSION: usize = 8;
 pub enum OwnRoute {
     /// One of the router's addresses.
     Local,
-    /// Broadcast or network address of a port's subnet.
+    /// Broadcast or network address of a port's IPv4 subnet.
     Broadcast,
     /// A port's subnet.
     Connected(PortIndex),
@@ -77,7 +78,7 @@ impl Routes {
     }
 
     /// The gateways that are named by routes that hold.
-    pub fn gateways(&self) -> impl Iterator<Item = Ipv4Addr> {
+    pub fn gateways(&self) -> impl Iterator<Item = IpAddr> {
         self.by_preference().filter_map(|(target, _)| match target {
             Target::Told(RouteTarget::Via(gateway)) => Some(gateway),
             _ => None,
@@ -90,98 +91,78 @@ impl Routes {
     }
 }
 
-/// All routes.
+/// All routes, of both families.
 #[derive(Clone, Debug, Default)]
 pub struct Rib {
-    routes: PrefixMap<Ipv4Net, Routes>,
-    /// Of the prefixes that have a route which holds.
-    counts: Counts,
+    v4: Table<Ipv4Net>,
+    v6: Table<Ipv6Net>,
 }
 
 impl Rib {
     /// All that was told of exactly this prefix.
-    pub fn get(&self, prefix: Ipv4Net) -> Routes {
-        self.routes.get(&prefix).copied().unwrap_or_default()
+    pub fn get(&self, prefix: IpNet) -> Routes {
+        match prefix {
+            IpNet::V4(prefix) => self.v4.get(prefix),
+            IpNet::V6(prefix) => self.v6.get(prefix),
+        }
     }
 
     /// Says what is told of a prefix, and returns what was told before.
-    pub fn put(&mut self, prefix: Ipv4Net, routes: Routes) -> Routes {
-        let before = if routes.is_empty() { self.routes.remove(&prefix) } else { self.routes.insert(prefix, routes) };
-        let before = before.unwrap_or_default();
-        match (before.hold(), routes.hold()) {
-            (false, true) => self.counts.add(prefix),
-            (true, false) => self.counts.remove(prefix),
-            _ => {}
+    pub fn put(&mut self, prefix: IpNet, routes: Routes) -> Routes {
+        match prefix {
+            IpNet::V4(prefix) => self.v4.put(prefix, routes),
+            IpNet::V6(prefix) => self.v6.put(prefix, routes),
         }
-        before
     }
 
     /// What was told of a prefix and of all shorter ones that cover it, the longest first.
-    pub fn covering(&self, prefix: Ipv4Net) -> impl Iterator<Item = (Ipv4Net, Routes)> {
-        let mut covering = arrayvec::ArrayVec::<_, 33>::new();
-        covering.extend(self.routes.cover(&prefix).map(|(prefix, routes)| (*prefix, *routes)));
-        covering.into_iter().rev()
+    pub fn covering(&self, prefix: IpNet) -> impl Iterator<Item = (IpNet, Routes)> {
+        let (v4, v6) = by_family(prefix);
+        let v4 = v4.into_iter().flat_map(|prefix| self.v4.covering(prefix));
+        joined(v4, v6.into_iter().flat_map(|prefix| self.v6.covering(prefix)))
     }
 
     /// What was told of a prefix and of all longer ones within it, in order.
-    pub fn within(&self, prefix: Ipv4Net) -> impl Iterator<Item = (Ipv4Net, Routes)> {
-        self.routes.children(&prefix).map(|(prefix, routes)| (*prefix, *routes))
+    pub fn within(&self, prefix: IpNet) -> impl Iterator<Item = (IpNet, Routes)> {
+        let (v4, v6) = by_family(prefix);
+        let v4 = v4.into_iter().flat_map(|prefix| self.v4.within(prefix));
+        joined(v4, v6.into_iter().flat_map(|prefix| self.v6.within(prefix)))
     }
 
-    /// All prefixes that anything was told of, in order.
-    pub fn iter(&self) -> impl Iterator<Item = (Ipv4Net, Routes)> {
-        self.routes.iter().map(|(prefix, routes)| (*prefix, *routes))
+    /// All prefixes that anything was told of, in order, those of IPv4 first.
+    pub fn iter(&self) -> impl Iterator<Item = (IpNet, Routes)> {
+        joined(self.v4.iter(), self.v6.iter())
     }
 
     /// How many prefixes have a route that holds.
     pub fn count(&self) -> usize {
-        self.counts.all()
+        self.v4.count() + self.v6.count()
     }
 
-    /// How many prefixes within one have a route that holds. Walks through no more than a /16.
-    pub fn count_within(&self, prefix: Ipv4Net) -> usize {
-        if prefix.prefix_len() > 16 {
-            self.within(prefix).filter(|(_, routes)| routes.hold()).count()
-        } else {
-            self.counts.begin_in(prefix) - self.count_begin_with(prefix)
+    /// How many prefixes, within one or at all, have a route that holds. Walks through no more than a bucket.
+    pub fn count_within(&self, prefix: Option<IpNet>) -> usize {
+        match prefix {
+            None => self.count(),
+            Some(IpNet::V4(prefix)) => self.v4.count_within(prefix),
+            Some(IpNet::V6(prefix)) => self.v6.count_within(prefix),
         }
     }
 
-    /// The prefixes within one that have a route which holds, in order, but for the first `skip` of them. Finding these
-    /// walks through no more than a /16.
-    pub fn page(&self, within: Ipv4Net, skip: usize) -> impl Iterator<Item = (Ipv4Net, Routes)> {
-        // In order they come just before those within.
-        let skip = skip.saturating_add(self.count_begin_with(within));
-        let start =
-            if within.prefix_len() > 16 { Some((within.network(), skip)) } else { self.counts.behind(within, skip) };
-        start.into_iter().flat_map(move |(first, skip)| {
-            let all = self.from(first).take_while(move |(prefix, _)| prefix.network() <= within.broadcast());
-            all.filter(|(_, routes)| routes.hold()).skip(skip)
-        })
-    }
-
-    /// How many prefixes that have a route which holds begin where this one does, and are shorter.
-    fn count_begin_with(&self, prefix: Ipv4Net) -> usize {
-        let begin_with = |other: Ipv4Net| other != prefix && other.network() == prefix.network();
-        self.covering(prefix).filter(|(other, routes)| begin_with(*other) && routes.hold()).count()
-    }
-
-    /// All prefixes whose first address is this one or a later one, in order.
-    fn from(&self, first: Ipv4Addr) -> impl Iterator<Item = (Ipv4Net, Routes)> {
-        // Blocks, each the largest that can begin where it does: a prefix that begins in one is all inside.
-        let mut next = Some(first.to_bits());
-        let blocks = std::iter::from_fn(move || {
-            let first = next?;
-            let host_bits = first.trailing_zeros();
-            next = 1u32.checked_shl(host_bits).and_then(|size| first.checked_add(size));
-            Ipv4Net::new(Ipv4Addr::from_bits(first), u8::try_from(32 - host_bits).ok()?).ok()
-        });
-        blocks.flat_map(|block| self.within(block))
+    /// The prefixes, within one or at all, that have a route which holds, in order, those of IPv4 first, but for the first
+    /// `skip` of them. Finding these walks through no more than a bucket.
+    pub fn page(&self, within: Option<IpNet>, skip: usize) -> impl Iterator<Item = (IpNet, Routes)> {
+        let (v4, v6) = match within {
+            Some(within) => by_family(within),
+            None => (Some(Ipv4Net::default()), Some(Ipv6Net::default())),
+        };
+        let skip6 = if v4.is_some() { skip.saturating_sub(self.v4.count()) } else { skip };
+        let v4 = v4.into_iter().flat_map(move |within| self.v4.page(within, skip));
+        joined(v4, v6.into_iter().flat_map(move |within| self.v6.page(within, skip6)))
     }
 
     /// The router on one of our links, or the host there, that packets to a gateway go to: the gateway itself, or the
     /// one that the route to it leads to, and so on. Only the best route to each counts.
-    pub fn resolve(&self, gateway: Ipv4Addr) -> Option<(PortIndex, Ipv4Addr)> {
+    pub fn resolve(&self, gateway: IpAddr) -> Option<(PortIndex, IpAddr)> {
         let mut address = gateway;
         for _ in 0..=MAX_RECURSION {
             let (_, routes) = self.covering(address.into()).find(|(_, routes)| routes.hold())?;
@@ -196,16 +177,33 @@ impl Rib {
     }
 }
 
+/// The prefix as one of its family.
+fn by_family(prefix: IpNet) -> (Option<Ipv4Net>, Option<Ipv6Net>) {
+    match prefix {
+        IpNet::V4(prefix) => (Some(prefix), None),
+        IpNet::V6(prefix) => (None, Some(prefix)),
+    }
+}
+
+/// What both tables have, one behind the other.
+fn joined(
+    v4: impl Iterator<Item = (Ipv4Net, Routes)>,
+    v6: impl Iterator<Item = (Ipv6Net, Routes)>,
+) -> impl Iterator<Item = (IpNet, Routes)> {
+    let v4 = v4.map(|(prefix, routes)| (IpNet::V4(prefix), routes));
+    v4.chain(v6.map(|(prefix, routes)| (IpNet::V6(prefix), routes)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn net(text: &str) -> Ipv4Net {
+    fn net(text: &str) -> IpNet {
         text.parse().expect("a prefix")
     }
 
-    fn address(text: &str) -> Ipv4Addr {
+    fn address(text: &str) -> IpAddr {
         text.parse().expect("an address")
     }
 
@@ -254,19 +252,30 @@ mod tests {
         assert_eq!(covering, [32, 24, 8, 0]);
     }
 
-    /// Prefixes close to each other, with a route that holds, one that is hidden, or none any more.
-    fn told() -> impl Strategy<Value = Vec<(Ipv4Net, u8)>> {
-        let address = prop_oneof![0u32..4, Just(0x7fff_fffe), Just(u32::MAX - 1)].prop_flat_map(|high| {
+    /// A prefix of either family, near others: with the bits of an IPv4 address, which lie across the border of a bucket.
+    fn prefix() -> impl Strategy<Value = IpNet> {
+        let bits = prop_oneof![0u32..4, Just(0x7fff_fffe), Just(u32::MAX - 1)].prop_flat_map(|high| {
             prop::sample::select(vec![0, 16, 24, 30]).prop_map(move |shift| high.checked_shl(shift).unwrap_or(high))
         });
-        let prefix = (address, 0..=32u8)
-            .prop_map(|(bits, length)| Ipv4Net::new(Ipv4Addr::from_bits(bits), length).expect("a length").trunc());
-        prop::collection::vec((prefix, 0..4u8), 0..60)
+        (bits, 0..=32u8, any::<bool>(), prop::sample::select(vec![0, 80, 96])).prop_map(|(bits, length, v6, shift)| {
+            let (address, length) = match v6 {
+                false => (IpAddr::V4(bits.into()), length),
+                true => (IpAddr::V6((u128::from(bits) << shift).into()), length + 96 - shift as u8),
+            };
+            IpNet::new(address, length).expect("a length").trunc()
+        })
     }
 
     proptest! {
         #[test]
-        fn a_page_has_what_a_walk_through_all_finds(told in told(), length in 0..=32u8, pick: u32, skip in 0..20usize) {
+        fn a_page_has_what_a_walk_through_all_finds(
+            // With a route that holds, one that is hidden, or none any more.
+            told in prop::collection::vec((prefix(), 0..4u8), 0..60),
+            within in prop::option::of(prefix()),
+            pick: prop::sample::Index,
+            shorter in 0..=128u8,
+            skip in 0..20usize,
+        ) {
             let mut rib = Rib::default();
             let mut all = std::collections::BTreeMap::new();
             for (prefix, what) in &told {
@@ -278,13 +287,30 @@ mod tests {
             }
             all.retain(|_, routes| routes.hold());
             prop_assert_eq!(rib.count(), all.len());
-            let near = told.get(pick as usize % told.len().max(1)).map_or(0, |(prefix, _)| prefix.network().to_bits());
-            let within = Ipv4Net::new(Ipv4Addr::from_bits(near), length).expect("a length").trunc();
-            let inside: Vec<_> = all.into_iter().filter(|(prefix, _)| within.contains(prefix)).collect();
+            // Near one that is there, most often.
+            let within = within.map(|within| {
+                let near = if told.is_empty() { within } else { told[pick.index(told.len())].0 };
+                IpNet::new(near.addr(), near.prefix_len().saturating_sub(shorter)).expect("a length").trunc()
+            });
+            let inside = |(prefix, _): &(IpNet, Routes)| within.is_none_or(|within| within.contains(prefix));
+            let inside: Vec<_> = all.into_iter().filter(inside).collect();
             prop_assert_eq!(rib.count_within(within), inside.len());
             let page: Vec<_> = rib.page(within, skip).collect();
             prop_assert_eq!(page, inside.into_iter().skip(skip).collect::<Vec<_>>());
         }
+    }
+
+    #[test]
+    fn gateways_of_ipv6_resolve_alike_also_those_of_ipv4_routes() {
+        let mut rib = rib();
+        let port = Routes { own: Some(OwnRoute::Connected(PortIndex(1))), ..Routes::default() };
+        rib.put(net("2001:db8:1::/64"), port);
+        rib.put(net("2001:db8:2::/48"), Routes { config: via("2001:db8:1::2"), ..Routes::default() });
+        rib.put(net("203.0.113.0/24"), Routes { config: via("2001:db8:2::9"), ..Routes::default() });
+        let next_hop = Some((PortIndex(1), address("2001:db8:1::2")));
+        assert_eq!(rib.resolve(address("2001:db8:2::9")), next_hop);
+        assert_eq!(rib.resolve(address("203.0.113.1")), next_hop, "RFC 8950");
+        assert_eq!(rib.resolve(address("2001:db8:3::1")), None);
     }
 
     #[test]
@@ -299,14 +325,14 @@ mod tests {
         let mut rib = rib();
         // 10.0.0.N is behind 10.0.0.(N-1), and the first one is on a link.
         for hop in 1..=20u8 {
-            let gateway = if hop == 1 { address("192.0.2.2") } else { Ipv4Addr::new(10, 0, 0, hop - 1) };
+            let gateway = if hop == 1 { address("192.0.2.2") } else { IpAddr::from([10, 0, 0, hop - 1]) };
             let routes = Routes { config: Some(RouteTarget::Via(gateway)), ..Routes::default() };
-            rib.put(Ipv4Addr::new(10, 0, 0, hop).into(), routes);
+            rib.put(IpAddr::from([10, 0, 0, hop]).into(), routes);
         }
         let limit = u8::try_from(MAX_RECURSION).expect("small");
         let resolved = Some((PortIndex(0), address("192.0.2.2")));
-        assert_eq!(rib.resolve(Ipv4Addr::new(10, 0, 0, limit)), resolved);
-        assert_eq!(rib.resolve(Ipv4Addr::new(10, 0, 0, limit + 1)), None);
+        assert_eq!(rib.resolve(IpAddr::from([10, 0, 0, limit])), resolved);
+        assert_eq!(rib.resolve(IpAddr::from([10, 0, 0, limit + 1])), None);
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! What clients of the control socket may ask and change. Nothing here knows of JSON or of threads.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Instant;
 
 use carpool_dataplane::fib::{FibError, PortIndex};
-use ipnet::Ipv4Net;
+use carpool_dataplane::packet::ipv6::is_link_local;
+use ipnet::IpNet;
 use log::info;
 
 use super::rule_requests::{added_rule, rule_entry};
@@ -71,13 +72,13 @@ pub(super) struct Client<'r> {
 
 impl Client<'_> {
     /// Changes what the socket says of prefixes.
-    fn change_routes(&mut self, routes: Vec<(Ipv4Net, Routes)>) -> Result<(), Refusal> {
+    fn change_routes(&mut self, routes: Vec<(IpNet, Routes)>) -> Result<(), Refusal> {
         self.router.change(Change { routes, paths: Vec::new(), needs_gateways: true }, self.now)?;
         Ok(())
     }
 
     /// Changes what is told of the path to a prefix.
-    fn change_path(&mut self, prefix: Ipv4Net, told: ToldPaths) -> Result<(), Refusal> {
+    fn change_path(&mut self, prefix: IpNet, told: ToldPaths) -> Result<(), Refusal> {
         self.router.change(Change { paths: vec![(prefix, told)], ..Change::default() }, self.now)?;
         Ok(())
     }
@@ -89,8 +90,11 @@ impl Client<'_> {
     }
 
     /// The port that a neighbour is named at, or on whose link its address is.
-    fn port_of(&self, address: Ipv4Addr, name: Option<&str>) -> Result<PortIndex, Refusal> {
+    fn port_of(&self, address: IpAddr, name: Option<&str>) -> Result<PortIndex, Refusal> {
         let Some(name) = name else {
+            if matches!(address, IpAddr::V6(address) if is_link_local(address)) {
+                return Err(Refusal::conflict(format!("{address} can be on every link; expected its port beside it")));
+            }
             let port = self.router.neighbors.port_of(address);
             let what = self.router.forwarding.why_no_other_host(address).unwrap_or("is on the link of no port");
             return port.ok_or_else(|| Refusal::conflict(format!("{address} {what}")));
@@ -102,7 +106,7 @@ impl Client<'_> {
 }
 
 /// Refuses to touch what the router's own addresses make.
-fn not_own(prefix: Ipv4Net, routes: Routes) -> Result<Routes, Refusal> {
+fn not_own(prefix: IpNet, routes: Routes) -> Result<Routes, Refusal> {
     match routes.own {
         Some(_) => Err(Refusal::conflict(format!("route {prefix}: it is made by one of the router's own addresses"))),
         None => Ok(routes),
@@ -110,7 +114,7 @@ fn not_own(prefix: Ipv4Net, routes: Routes) -> Result<Routes, Refusal> {
 }
 
 /// Where a hop leads, in the words of clients.
-fn adjacency(hop: Hop) -> (AdjacencyKind, Option<Ipv4Addr>, Option<PortIndex>) {
+fn adjacency(hop: Hop) -> (AdjacencyKind, Option<IpAddr>, Option<PortIndex>) {
     match hop {
         Hop::Local => (AdjacencyKind::Local, None, None),
         Hop::Broadcast => (AdjacencyKind::Broadcast, None, None),
@@ -122,7 +126,7 @@ fn adjacency(hop: Hop) -> (AdjacencyKind, Option<Ipv4Addr>, Option<PortIndex>) {
 }
 
 impl Router {
-    fn route_entry(&self, prefix: Ipv4Net, routes: &Routes) -> Option<RouteEntry> {
+    fn route_entry(&self, prefix: IpNet, routes: &Routes) -> Option<RouteEntry> {
         let Some((source, hop)) = self.forwarding.best(routes) else {
             // Told, and not usable: its gateway cannot be reached.
             let (target, source) = routes.best()?;
@@ -182,7 +186,7 @@ impl Handler for Client<'_> {
             }
         }
         if load.replace {
-            let stays = |prefix: &Ipv4Net| loaded.binary_search_by_key(prefix, |route| route.prefix).is_ok();
+            let stays = |prefix: &IpNet| loaded.binary_search_by_key(prefix, |route| route.prefix).is_ok();
             for (count, (prefix, routes)) in rib.iter().enumerate() {
                 beat(count);
                 if routes.socket.is_some() && !stays(&prefix) {
@@ -199,7 +203,7 @@ impl Handler for Client<'_> {
 
     fn route_show(&mut self, show: RouteShow) -> Result<RouteList, Refusal> {
         let router = &self.router;
-        let within = show.prefix.unwrap_or_default();
+        let within = show.prefix;
         let rib = router.forwarding.rib();
         let page = rib.page(within, show.offset as usize).take(show.limit as usize);
         let routes = page.filter_map(|(prefix, routes)| router.route_entry(prefix, &routes)).collect();

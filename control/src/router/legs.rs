@@ -1,6 +1,6 @@
 //! Multicast and overlay routes over the control socket.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::Router;
 use super::handler::Client;
@@ -87,7 +87,7 @@ impl Client<'_> {
         LegEntry { name: name.into(), kind, reason }
     }
 
-    fn why_silent(&self, router: &Router, address: Ipv4Addr) -> Option<String> {
+    fn why_silent(&self, router: &Router, address: IpAddr) -> Option<String> {
         let Some(peer) = router.peers.index_of(address).and_then(|index| router.peers.get(index)) else {
             return Some("there is no such peer".into());
         };

@@ -16,14 +16,14 @@ mod refused_changes;
 mod reload;
 mod rule_requests;
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arrayvec::ArrayVec;
 use carpool_dataplane::arch::TickRate;
-use carpool_dataplane::fib::{Domain, Lpm4Writer, PathIndex, PeerIndex, PortIndex, Published};
+use carpool_dataplane::fib::{Domain, Lpm4Writer, Lpm6Writer, PathIndex, PeerIndex, PortIndex, Published};
 use carpool_dataplane::packet::ethernet::MacAddr;
 use carpool_dataplane::packet::too_big::{QUOTE_LEN, QuotedDatagram};
 use carpool_dataplane::pool::hello::{Capabilities, Hello};
@@ -31,10 +31,10 @@ use carpool_dataplane::pool::pooled_packet_detector::ZeroChecksum;
 use carpool_dataplane::pool::wire::{Kind, PoolHeader};
 use carpool_dataplane::pool::{Format, PeerPath, RuleSet};
 use carpool_dataplane::worker::{
-    Event, Inject, InjectTarget, Peer as PublishedPeer, PeerTable, PortAddress, PortState, RouterState,
+    Event, Inject, InjectTarget, Peer as PublishedPeer, PeerTable, PortAddress, PortAddress6, PortState, RouterState,
 };
 use hashbrown::{HashMap, HashSet};
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use log::{debug, error, warn};
 
 use crate::api::multicast::MulticastRoute;
@@ -44,13 +44,13 @@ use crate::api::stats::Mempool;
 use crate::config::{self, Config, DEFAULT_PEER_MTU, PEER_MTU};
 use crate::forwarding::{Change, Forwarding};
 use crate::legs as leg_routes;
-use crate::neighbors::{ASKED, Key, Link, NEIGHBOR_LIMIT, Neighbors, RETRY};
+use crate::neighbors::{ASKED, Advertised, Key, Link, NEIGHBOR_LIMIT, Neighbors, RETRY};
 use crate::paths::{Arrangement, Node, PathSource, Reached, keeps_pools};
 use crate::peers::{Arrival, DueHello, HELLO_TTL, Identity, Peers, ToldPeers};
 use crate::rib::{OwnRoute, Routes};
 use crate::rules::Rules;
 pub use change::ChangeError;
-use hello_packet::{LENGTH as HELLO_PACKET, hello_packet, hello_port};
+use hello_packet::{hello_packet, hello_port};
 use open_pools::OpenPools;
 pub use publication::{Publication, Stalled, WorkerLink};
 use refused_changes::RefusedChanges;
@@ -89,8 +89,10 @@ pub struct Parts {
     pub hardware: Box<dyn Hardware>,
     /// The workers' domain.
     pub domain: Arc<Domain>,
-    /// The forwarding table.
+    /// The forwarding table of IPv4.
     pub fib: Lpm4Writer,
+    /// The forwarding table of IPv6.
+    pub fib6: Lpm6Writer,
 }
 
 /// The router.
@@ -129,26 +131,17 @@ impl Router {
     /// # Errors
     /// Where the configuration's routes do not fit into the table.
     pub fn new(parts: Parts, now: Instant) -> Result<(Router, Published<RouterState>), ChangeError> {
-        let Parts { config, config_path, cores, identity, rate, hardware, domain, fib } = parts;
+        let Parts { config, config_path, cores, identity, rate, hardware, domain, fib, fib6 } = parts;
         let macs = hardware.macs();
-        let links = config.ports.iter().zip(&macs);
-        let links = links.map(|(port, mac)| Link { mac: *mac, addresses: port.addresses.clone() }).collect();
-        let ports = config.ports.iter().zip(&macs).map(|(port, mac)| PortState {
-            mac: *mac,
-            mtu: port.mtu,
-            addresses: port
-                .addresses
-                .iter()
-                .map(|net| PortAddress { address: net.addr(), prefix_len: net.prefix_len() })
-                .collect(),
-            addresses6: Vec::new(),
-            link_local: None,
-        });
+        let links = config.ports.iter().zip(&macs).map(|(port, mac)| Link::new(*mac, port.addresses.clone()));
+        let links: Vec<_> = links.collect();
+        let ports = config.ports.iter().zip(&links).map(|(port, link)| port_state(link, port.mtu));
+        let ports: Vec<_> = ports.collect();
         let largest = config.ports.iter().map(|port| port.mtu).max().unwrap_or(DEFAULT_PEER_MTU);
         let rules = Rules::new(config.rules.clone());
         let first = RouterState {
             pools: 0,
-            ports: ports.collect(),
+            ports: ports.into(),
             entries: Arc::default(),
             neighbours: Arc::default(),
             peers: Arc::default(),
@@ -167,7 +160,7 @@ impl Router {
             hardware,
             workers: Vec::new(),
             cores,
-            forwarding: Forwarding::new(domain, fib),
+            forwarding: Forwarding::new(domain, fib, fib6),
             neighbors: Neighbors::new(links, NEIGHBOR_LIMIT),
             socket_neighbors: HashSet::new(),
             told_peers: ToldPeers::new(config.peers.clone()),
@@ -219,21 +212,20 @@ impl Router {
 
     fn hear(&mut self, worker: usize, event: Event, now: Instant) {
         match event {
-            Event::NeighbourSeen { port, address: IpAddr::V4(address), mac, addressed_to_us } => {
+            Event::NeighbourSeen { port, address, mac, addressed_to_us } => {
                 self.neighbors.seen((port, address), mac, addressed_to_us, now);
             }
-            Event::NeighbourWanted { port, address: IpAddr::V4(address) } => {
+            Event::NeighbourAdvertised { port, address, mac, solicited, overrides } => {
+                let advertised = Advertised { mac, solicited, overrides };
+                self.neighbors.advertised((port, address.into()), advertised, now);
+            }
+            Event::NeighbourWanted { port, address } => {
                 self.neighbors.wanted((port, address), now);
             }
-            Event::Hello { from: IpAddr::V4(from), ttl, length, payload } => match Hello::parse(&payload) {
+            Event::Hello { from, ttl, length, payload } => match Hello::parse(&payload) {
                 Ok(hello) => self.peers.hello(from, &hello, Arrival { ttl, length }, now),
                 Err(error) => debug!("a hello from {from}: {error}"),
             },
-            // Peers and neighbours have IPv4 addresses here: there is nobody to tell this of.
-            Event::NeighbourAdvertised { address, .. } => debug!("worker {worker} heard of {address}"),
-            Event::NeighbourSeen { address: other, .. }
-            | Event::NeighbourWanted { address: other, .. }
-            | Event::Hello { from: other, .. } => debug!("worker {worker} heard of {other}"),
             Event::PacketTooBig { mtu, quote } => self.packet_too_big(mtu, &quote, now),
             Event::OpenPool(sample) => self.open_pools.sample(worker, sample),
             Event::PeerReceived(received) => self.open_pools.received(worker, received),
@@ -244,18 +236,18 @@ impl Router {
     /// A router says that a packet was too long. Whether it was one of ours is seen from its addresses, ports and contents.
     fn packet_too_big(&mut self, mtu: u16, quote: &[u8; QUOTE_LEN], now: Instant) {
         let Some(quoted) = QuotedDatagram::read(quote) else { return };
-        let Some(peer) = self.peers.index_of(quoted.dst).and_then(|index| self.peers.get(index)) else { return };
+        let Some(peer) = self.peers.index_of(quoted.dst.into()).and_then(|index| self.peers.get(index)) else { return };
         let pool_port = self.config.pool_port;
-        let is_ours = quoted.src == self.limits_towards(peer).0 && quoted.dst_port == pool_port;
+        let is_ours = IpAddr::V4(quoted.src) == self.limits_towards(peer).0 && quoted.dst_port == pool_port;
         if !is_ours || quoted.total_len <= mtu {
             return;
         }
         match PoolHeader::parse(&quoted.payload) {
             Ok(header) if quoted.src_port == hello_port(pool_port) && header.kind == Kind::Hello => {
-                self.peers.packet_too_big(quoted.dst, mtu, Some(header.sequence), now);
+                self.peers.packet_too_big(quoted.dst.into(), mtu, Some(header.sequence), now);
             }
             Ok(header) if quoted.src_port >= pool_port && header.kind != Kind::Hello => {
-                self.peers.packet_too_big(quoted.dst, mtu, None, now);
+                self.peers.packet_too_big(quoted.dst.into(), mtu, None, now);
             }
             _ => {}
         }
@@ -270,7 +262,7 @@ impl Router {
             self.publish(false, now);
         }
         self.send_hellos(now);
-        self.send_arp_requests();
+        self.ask_for_neighbors();
         self.answer_open_pools(now);
         if self.unreclaimed {
             self.reclaim();
@@ -367,12 +359,12 @@ impl Router {
                 (peer.config.address, source, mtu)
             }
             // A row without a peer: no packet comes from this address or goes to it.
-            None => (Ipv4Addr::UNSPECIFIED, Ipv4Addr::UNSPECIFIED, DEFAULT_PEER_MTU),
+            None => (Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::UNSPECIFIED.into(), DEFAULT_PEER_MTU),
         };
         let format = peer.map_or(Format::Native, |peer| peer.config.format.into());
         let path = PeerPath {
-            addressee: addressee.into(),
-            source: source.into(),
+            addressee,
+            source,
             mtu,
             outer_ttl: HELLO_TTL,
             source_port_base: self.config.pool_port,
@@ -385,19 +377,22 @@ impl Router {
     }
 
     /// Our address that a peer knows us by, and the largest pooled packet to it.
-    fn towards(&self, peer: &crate::peers::Peer) -> (Ipv4Addr, u16) {
+    fn towards(&self, peer: &crate::peers::Peer) -> (IpAddr, u16) {
         let (source, ceiling) = self.limits_towards(peer);
         (source, peer.path_mtu().map_or(ceiling, |path_mtu| path_mtu.current().min(ceiling)))
     }
 
     /// Our address that a peer knows us by, and the largest packet to it that makes sense: as configured, or those of the
     /// port towards it, and no larger than the peer takes.
-    fn limits_towards(&self, peer: &crate::peers::Peer) -> (Ipv4Addr, u16) {
+    fn limits_towards(&self, peer: &crate::peers::Peer) -> (IpAddr, u16) {
         let next_hop = self.forwarding.next_hop(peer.config.address);
-        let (port, gateway) = next_hop.unwrap_or((PortIndex(0), Ipv4Addr::UNSPECIFIED));
-        let config = self.config.ports.get(port.index());
-        let on_link = config.and_then(|config| config.addresses.iter().find(|net| net.contains(&gateway)));
-        let source = on_link.or_else(|| config?.addresses.first()).map_or(self.config.router_id, Ipv4Net::addr);
+        let config = self.config.ports.get(next_hop.map_or(0, |(port, _)| port.index()));
+        let is_v4 = peer.config.address.is_ipv4();
+        let of_family = |net: &&IpNet| net.addr().is_ipv4() == is_v4;
+        let is_on_link = |net: &&IpNet| next_hop.is_some_and(|(_, gateway)| net.contains(&gateway));
+        let of_port = || config.into_iter().flat_map(|config| &config.addresses).filter(of_family);
+        let source = of_port().find(is_on_link).or_else(|| of_port().next()).map(IpNet::addr);
+        let source = source.unwrap_or_else(|| self.any_address(is_v4));
         // Where the path is not probed, it is taken to be an ordinary one.
         let unprobed = if peer.path_mtu().is_some() { u16::MAX } else { DEFAULT_PEER_MTU };
         let mtu = peer.config.mtu.unwrap_or(unprobed);
@@ -415,14 +410,30 @@ impl Router {
         }
     }
 
+    /// An address of ours, for peers that no port with an address of their family leads to.
+    fn any_address(&self, is_v4: bool) -> IpAddr {
+        if is_v4 {
+            return self.config.router_id.into();
+        }
+        let of_ports = self.config.ports.iter().flat_map(|port| &port.addresses).map(IpNet::addr);
+        let mut all = self.config.addresses.iter().copied().chain(of_ports);
+        all.find(IpAddr::is_ipv6).unwrap_or(Ipv6Addr::UNSPECIFIED.into())
+    }
+
+    /// How pooled packets reach a peer, whether it lives or not. A router on the link has an address of each family: where
+    /// a route leads to the peer's address of the other family by the same port, its next hop is the same router.
+    fn reached(&self, peer: &crate::peers::Peer) -> Option<Reached> {
+        let (port, first_hop) = self.forwarding.next_hop(peer.config.address)?;
+        let other = peer.addresses.iter().find(|other| other.is_ipv4() != peer.config.address.is_ipv4());
+        let other = other.and_then(|other| self.forwarding.next_hop(*other)).filter(|other| other.0 == port);
+        let first_hops = [Some(first_hop), other.map(|(_, first_hop)| first_hop)];
+        let on_the_way = peer.capabilities().contains(Capabilities::ON_THE_WAY);
+        Some(Reached { first_hops, on_the_way, takes_ttls: peer.has_hellos() })
+    }
+
     /// The peers as nodes of paths.
     fn nodes(&self, now: Instant) -> Vec<Node> {
-        let reached = |peer: &crate::peers::Peer| {
-            peer.state(now).ok()?;
-            let (_, first_hop) = self.forwarding.next_hop(peer.config.address)?;
-            let on_the_way = peer.capabilities().contains(Capabilities::ON_THE_WAY);
-            Some(Reached { first_hop, on_the_way, takes_ttls: peer.has_hellos() })
-        };
+        let reached = |peer: &crate::peers::Peer| self.reached(peer).filter(|_| peer.state(now).is_ok());
         let node = |(index, peer): (PeerIndex, &crate::peers::Peer)| Node {
             peer: index,
             addresses: Arc::clone(&peer.addresses),
@@ -445,9 +456,9 @@ impl Router {
         }
     }
 
-    fn send_arp_requests(&mut self) {
+    fn ask_for_neighbors(&mut self) {
         for request in self.neighbors.take_requests() {
-            debug!("asking for {} at port {}", request.target, request.port.0);
+            debug!("asking for {} at port {}", request.addresses.target(), request.port.0);
             inject(&self.workers, InjectTarget::Frame(request.port), &request.frame(), 0);
         }
     }
@@ -470,7 +481,7 @@ impl Router {
 /// Sends hellos, also from the middle of a long change: a router that loads a full table must not seem dead.
 struct Heartbeat {
     /// Source and destination of hellos to each peer that a route leads to.
-    ways: HashMap<PeerIndex, (Ipv4Addr, Ipv4Addr)>,
+    ways: HashMap<PeerIndex, (IpAddr, IpAddr)>,
     pool_port: u16,
     /// When the change began. What peers said since waits to be read: nobody has fallen silent meanwhile.
     heard_until: Instant,
@@ -489,7 +500,7 @@ impl Heartbeat {
         for DueHello { peer, hello, length } in hellos {
             if let Some((source, address)) = self.ways.get(&peer) {
                 let packet = hello_packet(&hello, *source, *address, self.pool_port, length);
-                inject(workers, InjectTarget::Routed, &packet, length.saturating_sub(HELLO_PACKET as u16));
+                inject(workers, InjectTarget::Routed, &packet, length.saturating_sub(packet.len() as u16));
             }
         }
     }
@@ -515,22 +526,35 @@ fn compiled(rules: &Rules, rate: TickRate) -> RuleSet {
     })
 }
 
+/// A port as workers know it.
+fn port_state(link: &Link, mtu: u16) -> PortState {
+    let (mut addresses, mut addresses6) = (Vec::new(), Vec::new());
+    for net in &link.addresses {
+        let prefix_len = net.prefix_len();
+        match net.addr() {
+            IpAddr::V4(address) => addresses.push(PortAddress { address, prefix_len }),
+            IpAddr::V6(address) => addresses6.push(PortAddress6 { address, prefix_len }),
+        }
+    }
+    PortState { mac: link.mac, mtu, addresses, addresses6, link_local: link.link_local }
+}
+
 /// The routes that a configuration and the addresses in it make.
-fn configured_routes(config: &Config) -> Vec<(Ipv4Net, Routes)> {
-    let mut routes: HashMap<Ipv4Net, Routes> = HashMap::new();
-    let mut own = |prefix: Ipv4Net, own| routes.entry(prefix).or_default().own = Some(own);
+fn configured_routes(config: &Config) -> Vec<(IpNet, Routes)> {
+    let mut routes: HashMap<IpNet, Routes> = HashMap::new();
+    let mut own = |prefix: IpNet, own| routes.entry(prefix).or_default().own = Some(own);
     for (index, port) in (0u16..).zip(&config.ports) {
         for net in &port.addresses {
             own(net.trunc(), OwnRoute::Connected(PortIndex(index)));
-            // RFC 3021: a subnet of two addresses has neither a network nor a broadcast address.
-            if net.prefix_len() <= 30 {
+            // RFC 3021: a subnet of two addresses has neither a network nor a broadcast address; those of IPv6 have none.
+            if net.addr().is_ipv4() && net.prefix_len() <= 30 {
                 own(net.network().into(), OwnRoute::Broadcast);
                 own(net.broadcast().into(), OwnRoute::Broadcast);
             }
         }
     }
-    // Last: a port's address with a prefix of 32 bits is its own subnet, and ours all the same.
-    let ports = config.ports.iter().flat_map(|port| &port.addresses).map(Ipv4Net::addr);
+    // Last: a port's address with a prefix of all its bits is its own subnet, and ours all the same.
+    let ports = config.ports.iter().flat_map(|port| &port.addresses).map(IpNet::addr);
     for address in ports.chain(config.addresses.iter().copied()) {
         own(address.into(), OwnRoute::Local);
     }
@@ -542,6 +566,8 @@ fn configured_routes(config: &Config) -> Vec<(Ipv4Net, Routes)> {
 
 #[cfg(test)]
 mod forwarding_tests;
+#[cfg(test)]
+mod ipv6_tests;
 #[cfg(test)]
 mod path_tests;
 #[cfg(test)]

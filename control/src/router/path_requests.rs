@@ -1,19 +1,19 @@
 //! Paths in the words of clients: what they add, what they are shown, and why nothing is pooled on one.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Instant;
 
 use carpool_dataplane::fib::{PathIndex, PeerIndex};
 use carpool_dataplane::pool::hello::Capabilities;
 use carpool_dataplane::pool::path::PoolPath;
 use hashbrown::{HashMap, HashSet};
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 use super::Router;
 use crate::api::Refusal;
 use crate::api::path::{PathAdd, PathEntry, PathHop, PathList, PathShow};
 use crate::forwarding::{Hop, Meaning};
-use crate::paths::{HopList, MAX_HOPS, PathSource, ToldPaths};
+use crate::paths::{HopList, MAX_HOPS, PathSource, Reached, ToldPaths};
 use crate::peers::Peer;
 
 impl Router {
@@ -37,7 +37,7 @@ impl Router {
     }
 
     /// All peers by each of their addresses.
-    fn peers_by_address(&self) -> HashMap<Ipv4Addr, PeerIndex> {
+    fn peers_by_address(&self) -> HashMap<IpAddr, PeerIndex> {
         let all = self.peers.iter();
         all.flat_map(|(index, peer)| peer.addresses.iter().map(move |address| (*address, index))).collect()
     }
@@ -46,14 +46,14 @@ impl Router {
         &self,
         hops: &HopList,
         meaning: Option<Meaning>,
-        peers: &HashMap<Ipv4Addr, PeerIndex>,
+        peers: &HashMap<IpAddr, PeerIndex>,
         now: Instant,
     ) -> Vec<PathHop> {
         let addressee = meaning.and_then(|meaning| Some(self.pool_path(meaning)?.2));
         // Nothing is sent to those behind the addressee.
         let last = addressee.and_then(|addressee| hops.iter().rposition(|hop| peers.get(&hop) == Some(&addressee)));
         let takes_ttls = addressee.and_then(|addressee| self.peers.get(addressee)).is_none_or(Peer::has_hellos);
-        let hop = |(position, address): (usize, Ipv4Addr)| {
+        let hop = |(position, address): (usize, IpAddr)| {
             let Some((index, peer)) = peers.get(&address).and_then(|index| Some((*index, self.peers.get(*index)?)))
             else {
                 return PathHop { address, peer: None, ttl: None, reason: None };
@@ -77,18 +77,20 @@ impl Router {
     }
 
     /// Why no pooled packet can be sent to a peer by a next hop, if none can.
-    fn why_not_reached(&self, peer: &Peer, first: Ipv4Addr, now: Instant) -> Result<(), String> {
+    fn why_not_reached(&self, peer: &Peer, first: IpAddr, now: Instant) -> Result<(), String> {
         let name = &peer.config.name;
         peer.state(now).map_err(|down| format!("peer {name} is down: {down}"))?;
-        match self.forwarding.next_hop(peer.config.address) {
-            Some((_, gateway)) if gateway == first => Ok(()),
-            Some((_, gateway)) => Err(format!("packets to peer {name} leave by {gateway}, not by {first}")),
-            None => Err(format!("no usable route leads to peer {name}")),
+        match self.reached(peer) {
+            Some(reached) if reached.is_by(first) => Ok(()),
+            Some(Reached { first_hops: [Some(gateway), _], .. }) => {
+                Err(format!("packets to peer {name} leave by {gateway}, not by {first}"))
+            }
+            _ => Err(format!("no usable route leads to peer {name}")),
         }
     }
 
     /// Why packets of a path are not pooled.
-    fn why_unpooled(&self, prefix: Ipv4Net, hops: &HopList, shown: &[PathHop]) -> String {
+    fn why_unpooled(&self, prefix: IpNet, hops: &HopList, shown: &[PathHop]) -> String {
         let first = hops.first();
         match self.forwarding.leaf(prefix).map(|meaning| meaning.hop) {
             None => return format!("no usable route leads to {prefix}"),
@@ -103,7 +105,7 @@ impl Router {
     }
 
     pub(super) fn path_list(&self, show: &PathShow, now: Instant) -> PathList {
-        let within = show.prefix.unwrap_or_default();
+        let within = show.prefix;
         let table = self.forwarding.paths();
         let peers = self.peers_by_address();
         let page = table.within(within).skip(show.offset as usize).take(show.limit as usize);
@@ -116,7 +118,7 @@ impl Router {
             let reason = peer.is_none().then(|| self.why_unpooled(prefix, hops, &shown));
             Some(PathEntry { prefix, hops: shown, peer, reason, source: source.name() })
         };
-        let total = if within.prefix_len() == 0 { table.count() } else { table.within(within).count() };
+        let total = if within.is_none() { table.count() } else { table.within(within).count() };
         PathList {
             total: total as u64,
             offset: show.offset,
@@ -142,7 +144,7 @@ impl Router {
         }
         let peers = self.peers_by_address();
         let mut routers = HashSet::new();
-        let mut is_new = |hop: Ipv4Addr| routers.insert(peers.get(&hop).map_or(Err(hop), |peer| Ok(*peer)));
+        let mut is_new = |hop: IpAddr| routers.insert(peers.get(&hop).map_or(Err(hop), |peer| Ok(*peer)));
         if let Some(hop) = hops.iter().find(|hop| !is_new(*hop)) {
             return wrong(format!("the router {hop} is there twice"));
         }

@@ -51,7 +51,7 @@ hops = ["192.0.2.2", "198.51.100.30", "198.51.100.9"]
 "#;
 
 const NEAR: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 3));
-const FAR: IpAddr = IpAddr::V4(PEER);
+const FAR: IpAddr = PEER;
 
 fn bench() -> Bench {
     let mut bench = Bench::new(CHAIN);
@@ -201,7 +201,7 @@ fn a_lookup_shows_the_path_and_pages_show_all_paths() {
     assert_eq!(path.iter().map(|hop| hop.ttl).collect::<Vec<_>>(), [None, Some(2), None, Some(4)]);
     assert_eq!((found.peer.as_deref(), path[1].peer.as_deref()), (Some("far"), Some("near")));
     for i in 0..9u8 {
-        let prefix = Ipv4Net::from(Ipv4Addr::new(203, 0, 115, i));
+        let prefix = IpNet::from(IpAddr::V4(Ipv4Addr::new(203, 0, 115, i)));
         bench.client().path_add(PathAdd { prefix, hops: vec![[192, 0, 2, 2].into()] }).expect("possible");
     }
     let show = |prefix: Option<&str>, offset| PathShow { prefix: prefix.map(net), offset, limit: 4 };

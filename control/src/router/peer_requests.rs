@@ -1,6 +1,6 @@
 //! Peers in the words of clients: what they add, and what they are shown.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use carpool_dataplane::pool;
@@ -34,7 +34,7 @@ impl Router {
         self.publish(true, now);
     }
 
-    fn is_own(&self, address: Ipv4Addr) -> bool {
+    fn is_own(&self, address: IpAddr) -> bool {
         self.forwarding.why_no_other_host(address) == Some("is one of the router's own addresses")
     }
 
@@ -58,7 +58,7 @@ impl Router {
             ..default
         };
         for address in peer.addresses() {
-            if !config::is_host(address) {
+            if config::wrong_with_host(address).is_some() {
                 return wrong(format!("{address} is not the address of a host"));
             }
             if self.is_own(address) {
@@ -67,6 +67,15 @@ impl Router {
         }
         if let Some(source) = peer.source.filter(|source| !self.is_own(*source)) {
             return wrong(format!("source {source}: expected one of the router's own addresses"));
+        }
+        if peer.source.is_some_and(|source| source.is_ipv4() != peer.address.is_ipv4()) {
+            return wrong("source: expected an address of the family that the peer's has".into());
+        }
+        if peer.address.is_ipv6() && self.any_address(false).is_unspecified() {
+            return wrong("address: expected an IPv4 one, the router has no IPv6 address to send from".into());
+        }
+        if peer.address.is_ipv6() && peer.format != PeerFormat::Native {
+            return wrong("format: expected an IPv4 address of the peer beside it, this format has no IPv6".into());
         }
         let widest = self.config.ports.iter().map(|port| port.mtu).max().unwrap_or(*PEER_MTU.end());
         let most = widest.min(*PEER_MTU.end());

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use carpool_dataplane::fib::PortIndex;
 use hashbrown::HashMap;
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use log::info;
 
 use super::{ChangeError, Router};
@@ -84,7 +84,7 @@ impl Router {
     }
 
     /// The prefixes of which the file says something else than before.
-    fn route_differences(&self, config: &Config) -> Vec<(Ipv4Net, Routes)> {
+    fn route_differences(&self, config: &Config) -> Vec<(IpNet, Routes)> {
         let mut targets: HashMap<_, _> = self.config.routes.iter().map(|route| (route.prefix, None)).collect();
         targets.extend(config.routes.iter().map(|route| (route.prefix, Some(route.target))));
         let told = targets.into_iter().map(|(prefix, config)| (prefix, config, self.forwarding.rib().get(prefix)));

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use carpool_dataplane::pool::{Dscp, Lone, Match};
-use ipnet::{IpNet, Ipv4Net};
 
 use crate::api::Refusal;
 use crate::api::route::Source;
@@ -15,14 +14,6 @@ fn microseconds(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// A prefix of a rule: they come from clients and the file, which know IPv4 ones.
-fn ipv4(net: IpNet) -> Option<Ipv4Net> {
-    match net {
-        IpNet::V4(net) => Some(net),
-        IpNet::V6(_) => None,
-    }
-}
-
 fn rule_match(matcher: &Match) -> RuleMatch {
     let ports = |range: &Option<std::ops::RangeInclusive<u16>>| {
         range.as_ref().and_then(|range| PortRange::new(*range.start(), *range.end()))
@@ -31,8 +22,8 @@ fn rule_match(matcher: &Match) -> RuleMatch {
         protocol: matcher.protocol.map(Protocol),
         ports: ports(&matcher.destination_ports),
         source_ports: ports(&matcher.source_ports),
-        from: matcher.source.and_then(ipv4),
-        to: matcher.destination.and_then(ipv4),
+        from: matcher.source,
+        to: matcher.destination,
         dscp: matcher.dscp.and_then(|dscp| CodePoint::new(dscp.value())),
     }
 }
@@ -78,8 +69,8 @@ pub(super) fn added_rule(add: RuleAdd) -> Result<Rule, Refusal> {
         protocol: protocol.map(|protocol| protocol.0),
         source_ports: source_ports.map(PortRange::range),
         destination_ports: ports.map(PortRange::range),
-        source: from.map(IpNet::V4),
-        destination: to.map(IpNet::V4),
+        source: from,
+        destination: to,
         dscp: dscp.and_then(|dscp| Dscp::new(dscp.value())),
     };
     Ok(Rule { name, matcher, criteria })

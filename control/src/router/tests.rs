@@ -1,7 +1,9 @@
 use super::handler::Client;
 use super::*;
 use carpool_dataplane::dpdk::{Waiter, WakeHandle};
-use carpool_dataplane::fib::{Adjacency, Entry, EntryId, FibOptions, Lpm4, PathIndex, Reader, lpm4_with};
+use carpool_dataplane::fib::{
+    Adjacency, Entry, EntryId, FibOptions, Lpm4, Lpm6, PathIndex, Reader, lpm4_with, lpm6_with,
+};
 use carpool_dataplane::packet::arp::Arp;
 use carpool_dataplane::packet::ethernet;
 use carpool_dataplane::packet::ipv4::Ipv4Header;
@@ -55,8 +57,8 @@ max_size = "300B"
 window = "2ms"
 "#;
 
-pub(super) const PEER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
-const GATEWAY: Key = (PortIndex(0), Ipv4Addr::new(192, 0, 2, 2));
+pub(super) const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 7));
+const GATEWAY: Key = (PortIndex(0), IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2)));
 pub(super) const INSTANCE: u32 = 77;
 /// What peers say.
 pub(super) const HELLO: Hello = Hello {
@@ -93,6 +95,7 @@ pub(super) struct Bench {
     pub router: Router,
     pub published: Published<RouterState>,
     pub table: Arc<Lpm4>,
+    pub table6: Arc<Lpm6>,
     pub reader: Reader,
     shared: Arc<WorkerShared>,
     pub now: Instant,
@@ -108,6 +111,7 @@ impl Bench {
         let config = parse(text, "c.toml").expect("a sound configuration");
         let domain = Domain::new(1);
         let (fib, table) = lpm4_with(&domain, options).expect("address space");
+        let (fib6, table6) = lpm6_with(&domain, options).expect("address space");
         let reader = domain.reader().expect("one slot");
         let now = Instant::now();
         let identity = Identity { router_id: config.router_id, instance: INSTANCE };
@@ -120,12 +124,13 @@ impl Bench {
             hardware: Box::new(NoHardware),
             domain,
             fib,
+            fib6,
         };
         let (mut router, published) = Router::new(parts, now).expect("it fits");
         let shared = WorkerShared::new(Bell::new().expect("a descriptor"));
         let (_, wake) = Waiter::new(&[]).expect("a descriptor");
         router.attach(vec![WorkerLink { shared: Arc::clone(&shared), wake: wake.clone() }]);
-        Bench { router, published, table, reader, shared, now, _wake: wake }
+        Bench { router, published, table, table6, reader, shared, now, _wake: wake }
     }
 
     pub fn pass(&mut self, time: Duration) {
@@ -138,7 +143,7 @@ impl Bench {
         Client { router: &mut self.router, now: self.now }
     }
 
-    fn tell(&mut self, event: Event) {
+    pub fn tell(&mut self, event: Event) {
         assert!(self.shared.events.push(event).is_ok());
         self.pass(Duration::ZERO);
     }
@@ -167,6 +172,15 @@ impl Bench {
         (state.entry(id), state.pools)
     }
 
+    /// The entry that a worker would use for an address of either family.
+    pub fn entry_of(&mut self, address: IpAddr) -> Entry {
+        let id = match address {
+            IpAddr::V4(address) => self.table.lookup(self.reader.enter(), address),
+            IpAddr::V6(address) => self.table6.lookup(self.reader.enter(), address),
+        };
+        self.state().entry(id)
+    }
+
     /// What a worker would see; it blocks again afterwards.
     pub fn state(&mut self) -> RouterState {
         let state = self.published.load(self.reader.enter()).expect("the same domain").clone();
@@ -174,7 +188,7 @@ impl Bench {
         state
     }
 
-    fn injected(&mut self) -> Vec<Inject> {
+    pub fn injected(&mut self) -> Vec<Inject> {
         std::iter::from_fn(|| self.shared.injects.pop()).collect()
     }
 
@@ -183,7 +197,7 @@ impl Bench {
         let packets = self.injected().into_iter().filter(|inject| inject.target == InjectTarget::Routed);
         let hello = |inject: Inject| {
             let header = Ipv4Header::parse(&inject.bytes).expect("a sound packet");
-            assert_eq!((header.src, header.dst), (Ipv4Addr::new(192, 0, 2, 1), PEER));
+            assert_eq!((IpAddr::V4(header.src), IpAddr::V4(header.dst)), (IpAddr::from([192, 0, 2, 1]), PEER));
             let payload = header.payload(&inject.bytes).expect("a payload");
             Hello::parse(&payload[8..]).expect("a hello")
         };
@@ -196,7 +210,7 @@ impl Bench {
     }
 }
 
-pub(super) fn net(text: &str) -> Ipv4Net {
+pub(super) fn net(text: &str) -> IpNet {
     text.parse().expect("a prefix")
 }
 
@@ -214,9 +228,9 @@ fn the_configuration_is_in_force_before_the_first_worker_looks() {
     let Adjacency::Via { port, gateway } = entry.adjacency else { panic!("{entry:?}") };
     let state = bench.state();
     let neighbour = state.neighbours.get(gateway).expect("its gateway is there");
-    assert_eq!((port, neighbour.address, neighbour.mac), (GATEWAY.0, GATEWAY.1.into(), None));
+    assert_eq!((port, neighbour.address, neighbour.mac), (GATEWAY.0, GATEWAY.1, None));
     let path = state.peers.get(PeerIndex(0)).expect("the peer").path;
-    assert_eq!((path.addressee, path.source), (PEER.into(), IpAddr::from([192, 0, 2, 1])));
+    assert_eq!((path.addressee, path.source), (PEER, IpAddr::from([192, 0, 2, 1])));
     assert_eq!(path.mtu, 1500);
     assert_eq!(state.path(PathIndex(0)).map(|path| path.addressee), Some(None), "it is not known to live");
 }
@@ -307,7 +321,7 @@ fn packets_are_not_pooled_while_the_peer_is_reached_another_way() {
     assert_eq!(paths.first().and_then(|path| path.reason.as_deref()), Some(reason));
     let peers = bench.client().peer_show(PeerShow {}).expect("answered").peers;
     let peer = peers.first().expect("the peer");
-    assert_eq!((peer.path_mtu, peer.source), (1400, Some(Ipv4Addr::new(10, 0, 0, 1))), "as of the port towards it");
+    assert_eq!((peer.path_mtu, peer.source), (1400, Some(IpAddr::from([10, 0, 0, 1]))), "as of the port towards it");
     bench.client().route_del(RouteDel { prefix: net("198.51.100.7/32") }).expect("possible");
     assert_eq!(bench.entry([203, 0, 113, 9]).0.path, Some(PathIndex(0)));
 }
@@ -354,15 +368,15 @@ fn hellos_leave_while_a_loaded_table_is_compared_with_the_one_that_is_there() {
 fn a_wanted_neighbour_is_asked_for_and_published_when_it_answers() {
     let mut bench = Bench::new(CONFIG);
     let (port, address) = GATEWAY;
-    bench.tell(Event::NeighbourWanted { port, address: address.into() });
+    bench.tell(Event::NeighbourWanted { port, address });
     let frames: Vec<_> = bench.injected();
     let frame = frames.iter().find(|inject| inject.target == InjectTarget::Frame(port)).expect("a request");
     let arp = Arp::parse(&frame.bytes[ethernet::HEADER_LEN..]).expect("an ARP packet");
-    assert_eq!((arp.target_ip, arp.sender_ip), (address, Ipv4Addr::new(192, 0, 2, 1)));
-    bench.tell(Event::NeighbourSeen { port, address: address.into(), mac: MAC, addressed_to_us: true });
+    assert_eq!((IpAddr::V4(arp.target_ip), arp.sender_ip), (address, Ipv4Addr::new(192, 0, 2, 1)));
+    bench.tell(Event::NeighbourSeen { port, address, mac: MAC, addressed_to_us: true });
     bench.pass(NEIGHBOR_PAUSE);
     let state = bench.state();
-    assert_eq!(state.neighbours.find4(port, address).and_then(|found| found.mac), Some(MAC));
+    assert_eq!(state.neighbours.find(port, address).and_then(|found| found.mac), Some(MAC));
 }
 
 #[test]
@@ -474,10 +488,10 @@ fn other_rules_and_the_flush_of_the_pools_of_the_old_ones_come_at_once() {
 fn a_reload_with_more_neighbours_than_there_is_room_for_changes_nothing() {
     let config = CONFIG.replace("10.0.0.1/24", "10.0.0.1/16");
     let mut bench = Bench::new(&config);
-    let add = NeighborAdd { address: Ipv4Addr::new(192, 0, 2, 9), mac: MacAddress(MAC), port: None };
+    let add = NeighborAdd { address: IpAddr::from([192, 0, 2, 9]), mac: MacAddress(MAC), port: None };
     bench.client().neighbor_add(add).expect("room");
     let neighbor = |i: u32| {
-        let address = Ipv4Addr::from_bits(0x0a00_0100 + i);
+        let address = IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0100 + i));
         format!("[[neighbor]]\naddress = \"{address}\"\nmac = \"02:00:00:00:00:02\"\nport = \"east\"\n")
     };
     let with = |count| config.replace("203.0.113", "203.0.114") + &(0..count).map(neighbor).collect::<String>();
@@ -498,7 +512,7 @@ fn an_address_that_is_no_other_hosts_is_refused_for_what_it_is() {
         let refusal = bench.client().route_add(route("100.64.0.0/10", address)).expect_err("no router");
         let expected = format!("route 100.64.0.0/10 via {name}: {name} {what}");
         assert_eq!((refusal.kind, refusal.message), (RefusalKind::Conflict, expected));
-        let add = NeighborAdd { address: name, mac: MacAddress(MAC), port: None };
+        let add = NeighborAdd { address: name.into(), mac: MacAddress(MAC), port: None };
         let refusal = bench.client().neighbor_add(add).expect_err("no neighbour");
         assert_eq!((refusal.kind, refusal.message), (RefusalKind::Conflict, format!("{name} {what}")));
     }
@@ -626,14 +640,19 @@ fn multicast_and_overlay_routes_come_and_go_over_the_socket_and_with_the_file() 
         let refused = bench.client().multicast_add(route.clone()).expect_err("it is wrong");
         assert_eq!(refused.kind, RefusalKind::Conflict, "{route:?}");
     }
-    let overlay = OverlayRoute { prefix: net("203.0.115.0/24"), from: None, to: vec!["far".into()], hops: vec![] };
+    let overlay = OverlayRoute {
+        prefix: "203.0.115.0/24".parse().expect("a prefix"),
+        from: None,
+        to: vec!["far".into()],
+        hops: vec![],
+    };
     bench.client().overlay_add(overlay.clone()).expect("possible");
     assert!(bench.state().legs.overlay([203, 0, 115, 1].into()).is_some());
     bench.client().overlay_del(OverlayDel { prefix: overlay.prefix }).expect("it is there");
     assert!(bench.state().legs.overlay([203, 0, 115, 1].into()).is_none());
     for overlay in [
         OverlayRoute { to: vec!["west".into()], ..overlay.clone() },
-        OverlayRoute { prefix: net("239.0.0.0/8"), ..overlay.clone() },
+        OverlayRoute { prefix: "239.0.0.0/8".parse().expect("a prefix"), ..overlay.clone() },
         OverlayRoute { hops: vec![GROUP], ..overlay.clone() },
         OverlayRoute { hops: vec![SENDER; 16], ..overlay.clone() },
     ] {

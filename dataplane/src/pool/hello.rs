@@ -57,6 +57,7 @@ impl Capabilities {
     /// What this router takes.
     pub const OURS: Capabilities = Capabilities(
         Capabilities::WHOLE_IPV4.0
+            | Capabilities::WHOLE_IPV6.0
             | Capabilities::INDEX_OUT_OF_BAND.0
             | Capabilities::PREDETERMINED.0
             | Capabilities::ON_THE_WAY.0,

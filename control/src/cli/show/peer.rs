@@ -1,6 +1,6 @@
 //! Peers.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use super::{short_time, show, word};
 use crate::api::peer::{PeerEntry, PeerList};
@@ -43,7 +43,7 @@ fn text(list: &PeerList) -> String {
 }
 
 fn addresses(peer: &PeerEntry) -> String {
-    let all: Vec<_> = std::iter::once(&peer.address).chain(&peer.alias).map(Ipv4Addr::to_string).collect();
+    let all: Vec<_> = std::iter::once(&peer.address).chain(&peer.alias).map(IpAddr::to_string).collect();
     all.join(",")
 }
 

@@ -2,9 +2,10 @@ use super::super::{HopList, PathSource, ToldPaths};
 use super::*;
 use carpool_dataplane::pool::path::SharedHops;
 use proptest::prelude::*;
+use std::net::Ipv4Addr;
 
-fn address(last: u8) -> Ipv4Addr {
-    Ipv4Addr::new(192, 0, 2, last)
+fn address(last: u8) -> IpAddr {
+    Ipv4Addr::new(192, 0, 2, last).into()
 }
 
 fn hops(lasts: &[u8]) -> HopList {
@@ -17,14 +18,14 @@ fn table(paths: &[&[u8]]) -> PathTable {
     let mut table = PathTable::default();
     for (place, lasts) in (0u32..).zip(paths) {
         let told = ToldPaths::default().with(PathSource::Config, Some(hops(lasts)));
-        table.put(Ipv4Addr::from_bits(place).into(), told).expect("room");
+        table.put(IpAddr::V4(Ipv4Addr::from_bits(place)).into(), told).expect("room");
     }
     table
 }
 
 /// The peer at these addresses that is reached by a next hop.
 fn node(peer: u16, addresses: &[u8], first_hop: u8) -> Node {
-    let reached = Reached { first_hop: address(first_hop), on_the_way: true, takes_ttls: true };
+    let reached = Reached { first_hops: [Some(address(first_hop)), None], on_the_way: true, takes_ttls: true };
     Node {
         peer: PeerIndex(peer),
         addresses: addresses.iter().map(|last| address(*last)).collect(),
@@ -67,7 +68,7 @@ fn the_addressee_is_the_deepest_peer_that_is_reached_by_the_first_hop() {
 fn who_does_not_open_what_goes_to_others_is_only_an_addressee() {
     let table = table(&[&[2, 3]]);
     let passes = |peer, last| {
-        let reached = Reached { first_hop: address(2), on_the_way: false, takes_ttls: true };
+        let reached = Reached { first_hops: [Some(address(2)), None], on_the_way: false, takes_ttls: true };
         Node { reached: Some(reached), ..node(peer, &[last], 2) }
     };
     let paths = arranged(&table, &[passes(0, 2), passes(1, 3)]);
@@ -77,7 +78,7 @@ fn who_does_not_open_what_goes_to_others_is_only_an_addressee() {
 #[test]
 fn packets_in_a_format_without_ttls_all_go_to_the_addressee() {
     let table = table(&[&[1, 2], &[1, 3], &[1, 2, 4]]);
-    let foreign = Reached { first_hop: address(1), on_the_way: false, takes_ttls: false };
+    let foreign = Reached { first_hops: [Some(address(1)), None], on_the_way: false, takes_ttls: false };
     let nodes = [node(0, &[1], 1), Node { reached: Some(foreign), ..node(1, &[2], 1) }, node(2, &[3], 1)];
     let paths = arranged(&table, &nodes);
     assert_eq!((paths[0].trunk, paths[0].addressee), (Trunk::new(&[1, 2], 0b10), Some(PeerIndex(1))));
@@ -135,7 +136,7 @@ fn what_was_arranged_is_remembered_until_paths_or_peers_change() {
     let first = Arc::clone(arrangement.of(&table, nodes()));
     assert!(Arc::ptr_eq(&first, arrangement.of(&table, nodes())));
     let told = ToldPaths::default().with(PathSource::Config, Some(hops(&[2, 9])));
-    table.put(Ipv4Addr::from_bits(77).into(), told).expect("room");
+    table.put(IpAddr::V4(Ipv4Addr::from_bits(77)).into(), told).expect("room");
     assert_eq!(arrangement.of(&table, nodes()).len(), 2);
     let down = Node { reached: None, ..node(0, &[5], 2) };
     assert_eq!(arrangement.of(&table, vec![down])[0].addressee, None);
@@ -189,18 +190,18 @@ fn ten_thousand_paths() {
         // A tree of ten branches at each of the last four of eight hops, behind four next hops.
         let digits = [i / 10 % 4, 0, 0, 0, i / 1000, i / 100, i / 10, i];
         let hops: Vec<_> = digits.iter().enumerate().map(|(level, digit)| (level as u32) << 24 | digit).collect();
-        let hops: Vec<_> = hops.into_iter().map(|bits| Ipv4Addr::from_bits(0x0a00_0000 + bits)).collect();
+        let hops: Vec<_> = hops.into_iter().map(|bits| IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0000 + bits))).collect();
         let told = ToldPaths::default().with(PathSource::Config, HopList::new(&hops));
-        table.put(Ipv4Addr::from_bits(i << 8).into(), told).expect("room");
+        table.put(IpAddr::V4(Ipv4Addr::from_bits(i << 8)).into(), told).expect("room");
     }
     let nodes: Vec<_> = (0..1000u16)
         .map(|i| {
-            let first_hop = Ipv4Addr::from_bits(0x0a00_0000 + u32::from(i) % 4);
-            let addresses = [Ipv4Addr::from_bits(0x1000_0000 + u32::from(i))].into();
+            let first_hop = IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0000 + u32::from(i) % 4));
+            let addresses = [IpAddr::V4(Ipv4Addr::from_bits(0x1000_0000 + u32::from(i)))].into();
             Node {
                 peer: PeerIndex(i),
                 addresses,
-                reached: Some(Reached { first_hop, on_the_way: true, takes_ttls: true }),
+                reached: Some(Reached { first_hops: [Some(first_hop), None], on_the_way: true, takes_ttls: true }),
             }
         })
         .collect();

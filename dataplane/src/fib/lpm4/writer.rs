@@ -71,6 +71,16 @@ impl Lpm4Writer {
         })
     }
 
+    /// Takes back the transaction that was applied last, where another that belongs to it was refused: gives its prefixes
+    /// back the leaves they had before it. Readers see it in the order of [`Lpm4Writer::apply`].
+    pub fn take_back(&mut self, before: &[(Ipv4Net, Option<EntryId>)]) {
+        for (prefix, leaf) in transaction::ordered(before, |prefix| (prefix.prefix_len(), prefix.trunc())) {
+            // As where a transaction fails on the way: its room was kept, and it fits where it was.
+            let undone = self.write(prefix, leaf);
+            debug_assert!(undone.is_ok(), "{prefix} is not what it was: {undone:?}");
+        }
+    }
+
     /// The leaf of exactly this prefix.
     pub fn get(&self, prefix: Ipv4Net) -> Option<EntryId> {
         self.routes.get(prefix.trunc())
