@@ -528,11 +528,11 @@ fn a_peer_that_leaves_the_file_is_not_listened_to() {
     bench.reload(&without).expect("possible");
     assert_eq!(bench.entry([203, 0, 113, 9]).0.path, None);
     let state = bench.state();
-    assert_eq!(state.peers.find(PEER.into()), None);
+    assert_eq!(state.peers.find(PEER), None);
     bench.reload(CONFIG).expect("and back");
     assert_eq!(bench.entry([203, 0, 113, 9]).0.path, None, "it has to be heard again");
     bench.hello(INSTANCE);
-    let index = bench.state().peers.find(PEER.into());
+    let index = bench.state().peers.find(PEER);
     assert!(index.is_some());
     let path = bench.entry([203, 0, 113, 9]).0.path.and_then(|path| bench.state().path(path).copied());
     assert_eq!(path.and_then(|path| path.addressee), index);
@@ -551,7 +551,7 @@ fn a_peer_of_another_format_is_pooled_to_without_a_word_and_shown_with_its_forma
     let shown = bench.client().peer_show(Default::default()).expect("answered").peers;
     assert_eq!(shown.first().map(|peer| peer.format), Some(PeerFormat::SimplemuxFast));
     bench.reload(&text.replace("-fast", "")).expect("possible");
-    let index = bench.state().peers.find(PEER.into()).expect("the same address");
+    let index = bench.state().peers.find(PEER).expect("the same address");
     let published = bench.state().peers.get(index).map(|peer| peer.path.format);
     assert_eq!(published, Some(Format::Simplemux(Flavour::Normal)));
     assert!(bench.entry([203, 0, 113, 9]).1 > before, "open pools are flushed at the change");
