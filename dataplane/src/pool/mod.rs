@@ -6,6 +6,7 @@ pub mod hello;
 pub mod index_queue;
 mod index_writer;
 mod layout;
+pub mod learned;
 mod open_pools;
 pub mod packet_depooler;
 mod packet_pooler;
