@@ -4,7 +4,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use carpool_dataplane::arch::{Tick, TickRate, TickSpan};
+use carpool_dataplane::arch::{Tick, TickRate};
 use carpool_dataplane::pool::FlowSeed;
 use carpool_dataplane::pool::learned::{
     Compressor, CompressorLimits, ContextTimes, Decompressor, IdSpace, Origin, UnknownContexts,
@@ -20,12 +20,11 @@ fuzz_target!(|payload: &[u8]| {
     let Ok(packet) = ShortPacket::parse(payload) else { return };
     let times = ContextTimes::at(TickRate::NANOSECONDS);
     let decompressor = || Decompressor::new(64, times.forget, UnknownContexts::new(TickRate::NANOSECONDS));
-    let limits = CompressorLimits { streams: 64, spaces: 1, idle: TickSpan(1), times };
     let space = IdSpace { addressee: IpAddr::V4(Ipv4Addr::LOCALHOST), source_port: 7665 };
     let origin = Origin { peer: 0, instance: packet.instance(), source_port: space.source_port };
 
     let (mut first, mut second) = (decompressor(), decompressor());
-    let mut compressor = Compressor::new(limits, FlowSeed(1));
+    let mut compressor = Compressor::new(CompressorLimits::small(TickRate::NANOSECONDS, FlowSeed(1)));
     for entry in packet.entries() {
         let Ok(opened) = first.open(origin, entry, Tick(0)) else { continue };
         let mut packet = vec![0; opened.len()];

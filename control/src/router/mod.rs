@@ -156,6 +156,7 @@ impl Router {
             legs: Arc::default(),
             rules: Arc::new(compiled(&rules, rate)),
             templates: Arc::default(),
+            streams: Arc::default(),
             pool_port: config.pool_port,
             neighbour_timeout: rate.ticks(RETRY * u32::from(ASKED)),
         };
@@ -235,6 +236,12 @@ impl Router {
             | Event::NeighbourWanted { address: other, .. }
             | Event::Hello { from: other, .. } => debug!("worker {worker} heard of {other}"),
             Event::PacketTooBig { mtu, quote } => self.packet_too_big(mtu, &quote, now),
+            Event::UnknownContext { space, context } => {
+                for (_, other) in self.workers.iter().enumerate().filter(|(other, _)| *other != worker) {
+                    // A full ring: the addressee reports it again.
+                    let _ = other.shared.unknown_contexts.push((space, context));
+                }
+            }
             Event::OpenPool(sample) => self.open_pools.sample(worker, sample),
             Event::PeerReceived(received) => self.open_pools.received(worker, received),
             Event::OpenPoolsEnd { request } => self.open_pools.end(worker, request),

@@ -196,7 +196,9 @@ reasons! {
     PoolReportItem = "pool_report_item",
     /// A packet without its header, from a context that is not known here: it is reported, and announced again.
     PoolUnknownContext = "pool_unknown_context",
-    /// A packet that announces a header that cannot be learned, or says what cannot be in its context.
+    /// A packet of a provisioned stream that this router was not told of.
+    PoolUnknownStream = "pool_unknown_stream",
+    /// A packet that announces a header that cannot be learned, or says what cannot be in its context or stream.
     PoolMalformedEntry = "pool_malformed_entry",
     /// A hello that says it carries packets.
     PoolHelloRows = "pool_hello_rows",

@@ -9,18 +9,21 @@
 )]
 
 use std::net::IpAddr;
+use std::time::Duration;
 
-use super::header::{RTP_LEN, Template, Varying};
 use super::id_spaces::IdSpaces;
 use super::stream::{Announced, Next, Stream};
 use super::{ContextTimes, IdSpace};
-use crate::arch::{Tick, TickSpan};
+use crate::arch::{Tick, TickRate, TickSpan};
 use crate::packet::Sum;
 use crate::packet::checksum::copy_and_sum;
 use crate::pool::FlowSeed;
+use crate::pool::header_template::{RTP_LEN, Template, Varying};
 use crate::pool::wire::entry::{Announcement, Prefix};
 
 const WAYS: usize = 4;
+/// A stream gives way to a new one after it was silent for so long.
+const IDLE: Duration = Duration::from_secs(1);
 
 /// What a compressor's memory is sized for, at construction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +36,20 @@ pub struct CompressorLimits {
     pub idle: TickSpan,
     /// How long announcements hold.
     pub times: ContextTimes,
+    /// What hashes are made with: nobody outside can choose streams that crowd each other out.
+    pub seed: FlowSeed,
+}
+
+impl CompressorLimits {
+    /// For a router with a few peers: 16,384 streams.
+    pub fn usual(rate: TickRate, seed: FlowSeed) -> CompressorLimits {
+        CompressorLimits { streams: 16_384, spaces: 1024, ..CompressorLimits::small(rate, seed) }
+    }
+
+    /// For few streams.
+    pub fn small(rate: TickRate, seed: FlowSeed) -> CompressorLimits {
+        CompressorLimits { streams: 64, spaces: 8, idle: rate.ticks(IDLE), times: ContextTimes::at(rate), seed }
+    }
 }
 
 /// What the compressor did.
@@ -77,6 +94,8 @@ pub struct Compressor {
     seed: FlowSeed,
     idle: TickSpan,
     times: ContextTimes,
+    /// The slot of the stream that the packet sent last announced.
+    latest: Option<u32>,
     counters: CompressorCounters,
 }
 
@@ -119,15 +138,16 @@ impl Encoded {
 
 impl Compressor {
     /// A compressor that knows no stream. All the memory it will ever need is allocated here.
-    pub fn new(limits: CompressorLimits, seed: FlowSeed) -> Compressor {
+    pub fn new(limits: CompressorLimits) -> Compressor {
         let sets = limits.streams.div_ceil(WAYS).clamp(1, 1 << 24).next_power_of_two();
         Compressor {
             sets: vec![Set { tags: [0; WAYS], streams: [None; WAYS] }; sets].into(),
             by_context: vec![u32::MAX; 2 * WAYS * sets].into(),
             ids: IdSpaces::new(limits.spaces.max(1), limits.times.reuse),
-            seed,
+            seed: limits.seed,
             idle: limits.idle,
             times: limits.times,
+            latest: None,
             counters: CompressorCounters::default(),
         }
     }
@@ -176,6 +196,7 @@ impl Compressor {
     /// The packet does travel so.
     #[inline]
     pub fn sent(&mut self, encoded: &Encoded) {
+        self.latest = encoded.announcement.map(|pending| pending.slot);
         match &encoded.announcement {
             Some(pending) => {
                 self.counters.announced += 1;
@@ -183,6 +204,13 @@ impl Compressor {
             }
             None if encoded.prefix.is_empty() => self.counters.whole += 1,
             None => self.counters.compressed += 1,
+        }
+    }
+
+    /// The packet of the last call of [`Compressor::sent`] did not travel so after all.
+    pub fn withdraw(&mut self) {
+        if let Some(stream) = self.latest.take().and_then(|slot| self.stream_mut(slot)) {
+            stream.lost();
         }
     }
 
@@ -197,8 +225,9 @@ impl Compressor {
         }
     }
 
-    /// The far end does not know a context. Where it still stands for a stream, the next packet announces that anew.
-    pub fn unknown_there(&mut self, space: IdSpace, context: u16) {
+    /// The far end does not know a context. Where it still stands for a stream of this compressor, as is returned, the
+    /// next packet announces that anew.
+    pub fn unknown_there(&mut self, space: IdSpace, context: u16) -> bool {
         let slot = self.by_context.get(self.place(space, context)).copied().unwrap_or(u32::MAX);
         if let Some(stream) = self.stream_mut(slot)
             && stream.space == space
@@ -206,7 +235,9 @@ impl Compressor {
         {
             stream.lost();
             self.counters.lost += 1;
+            return true;
         }
+        false
     }
 
     fn stream_mut(&mut self, slot: u32) -> Option<&mut Stream> {

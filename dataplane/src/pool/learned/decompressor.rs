@@ -7,12 +7,12 @@
     deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable)
 )]
 
-use super::header::{RTP_LEN, Rtp, Template, TemplateSums};
 use super::reference::Reference;
 use super::unknown_contexts::{Origin, UnknownContexts};
 use crate::arch::{Tick, TickSpan};
 use crate::packet::Sum;
 use crate::packet::checksum::copy_and_sum;
+use crate::pool::header_template::{RTP_LEN, Rtp, Template, TemplateSums};
 use crate::pool::wire::entry::{Announcement, Entry, Profile};
 
 const WAYS: usize = 4;

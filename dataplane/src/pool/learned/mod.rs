@@ -8,7 +8,6 @@
 
 mod compressor;
 mod decompressor;
-mod header;
 mod id_spaces;
 mod reference;
 mod stream;
@@ -16,7 +15,6 @@ mod unknown_contexts;
 
 pub use compressor::{Compressor, CompressorCounters, CompressorLimits, Encoded};
 pub use decompressor::{Decompressor, Opened, Refused};
-pub use header::MAX_HEADER;
 pub use unknown_contexts::{Origin, UnknownContexts};
 
 use std::net::IpAddr;
@@ -58,5 +56,7 @@ pub struct IdSpace {
     pub source_port: u16,
 }
 
+#[cfg(test)]
+pub(super) mod test_packets;
 #[cfg(test)]
 mod tests;

@@ -9,9 +9,9 @@
 )]
 
 use super::IdSpace;
-use super::header::{Rtp, Template, TemplateSums};
 use super::reference::Reference;
 use crate::arch::{Tick, TickSpan};
+use crate::pool::header_template::{Rtp, Template, TemplateSums};
 use crate::pool::wire::entry::{Change, Prefix, Profile};
 
 /// Bytes that an announcement costs beyond a compressed packet: about a header.

@@ -216,6 +216,19 @@ fn an_announcement_that_found_no_room_announces_nothing() {
 }
 
 #[test]
+fn an_announcement_that_was_withdrawn_is_made_again() {
+    let mut compressor = compressor(64);
+    for number in 0..2 {
+        entry(&mut compressor, &voice(Header::USUAL, number), Tick(0));
+    }
+    compressor.withdraw();
+    assert_eq!(entry(&mut compressor, &voice(Header::USUAL, 2), Tick(0)).len(), 65);
+    assert_eq!(entry(&mut compressor, &voice(Header::USUAL, 3), Tick(0)).len(), 24);
+    compressor.withdraw();
+    assert_eq!(entry(&mut compressor, &voice(Header::USUAL, 4), Tick(0)).len(), 24, "that one announced nothing");
+}
+
+#[test]
 fn more_streams_than_there_is_room_for_leave_those_that_are_there_alone() {
     let mut compressor = compressor(4);
     let stream = |host| Header { host, ..Header::USUAL };

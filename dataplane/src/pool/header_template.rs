@@ -1,16 +1,17 @@
 //! The header of a UDP packet, apart into what all packets of a stream have in common and what differs.
 //!
-//! A [`Template`] is the IP and UDP header with lengths, checksums and IP id taken out; with those given back it
+//! Learned headers and provisioned streams both rebuild packets from it. A [`Template`] is the IP and UDP header with lengths, checksums and IP id taken out; with those given back it
 //! writes the header that any sender would have written. Packets that no template can give back byte for byte have none.
 #![cfg_attr(
     not(test),
     deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable)
 )]
 
-use crate::packet::Sum;
+use std::net::{IpAddr, SocketAddr};
 
-/// The longest header that is learned, in bytes: IPv6, UDP and RTP.
-pub const MAX_HEADER: usize = IPV6_UDP + RTP_LEN;
+use super::rule::Dscp;
+use crate::packet::Sum;
+use crate::packet::ipv4::PROTOCOL_UDP;
 
 /// IPv4 without options, and UDP.
 const IPV4_UDP: usize = 28;
@@ -19,10 +20,11 @@ const IPV6_UDP: usize = 48;
 /// RTP without contributing sources and extension (RFC 3550 section 5.1).
 pub(super) const RTP_LEN: usize = 12;
 const UDP_LEN: u16 = 8;
-const PROTOCOL_UDP: u8 = 17;
+/// In the first byte of flags and fragment offset.
+const DONT_FRAGMENT: u8 = 0x40;
 
 /// What all packets of a stream have in common up to the end of their UDP headers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Template {
     /// IP and UDP header; lengths, IP id and checksums are 0, but where the sender computes a UDP checksum, that is 1.
     /// Zeros behind.
@@ -39,6 +41,19 @@ pub(super) struct Varying<'a> {
     udp_checksum: u16,
     /// What UDP carries.
     pub(super) payload: &'a [u8],
+}
+
+/// What a provisioned stream leaves open of a template.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Open {
+    /// 0 to 3.
+    pub(super) ecn: u8,
+    /// IPv4.
+    pub(super) dont_fragment: bool,
+    /// Whether the sender computes a UDP checksum.
+    pub(super) has_udp_checksum: bool,
+    /// IPv6: 20 bits.
+    pub(super) flow_label: [u8; 3],
 }
 
 /// The sums over a template that checksums begin with.
@@ -79,6 +94,85 @@ impl Template {
     #[inline]
     pub(super) fn len(&self) -> usize {
         if self.is_ipv4() { IPV4_UDP } else { IPV6_UDP }
+    }
+
+    /// The header that the packets of a provisioned stream have: no ECN, may be fragmented, a UDP checksum, no flow
+    /// label. None where the addresses are of two families.
+    pub(super) fn new(source: SocketAddr, destination: SocketAddr, dscp: Dscp, ttl: u8) -> Option<Template> {
+        let tos = dscp.value() << 2;
+        let mut bytes = [0; IPV6_UDP];
+        let ports = match (source.ip(), destination.ip()) {
+            (IpAddr::V4(source), IpAddr::V4(destination)) => {
+                let [_, rest @ ..] = bytes.first_chunk_mut::<IPV4_UDP>()?;
+                let (fields, rest) = rest.split_first_chunk_mut::<11>()?;
+                *fields = [tos, 0, 0, 0, 0, 0, 0, ttl, PROTOCOL_UDP, 0, 0];
+                let (from, rest) = rest.split_first_chunk_mut()?;
+                let (to, rest) = rest.split_first_chunk_mut()?;
+                (*from, *to) = (source.octets(), destination.octets());
+                rest.first_chunk_mut::<8>()?
+            }
+            (IpAddr::V6(source), IpAddr::V6(destination)) => {
+                let (fields, rest) = bytes.split_first_chunk_mut::<8>()?;
+                *fields = [tos >> 4, tos << 4, 0, 0, 0, 0, PROTOCOL_UDP, ttl];
+                let (from, rest) = rest.split_first_chunk_mut()?;
+                let (to, rest) = rest.split_first_chunk_mut()?;
+                (*from, *to) = (source.octets(), destination.octets());
+                rest.first_chunk_mut::<8>()?
+            }
+            _ => return None,
+        };
+        let ([s0, s1], [d0, d1]) = (source.port().to_be_bytes(), destination.port().to_be_bytes());
+        *ports = [s0, s1, d0, d1, 0, 0, 0, 1];
+        let [first, ..] = &mut bytes;
+        *first |= if source.is_ipv4() { 0x45 } else { 0x60 };
+        Some(Template { bytes })
+    }
+
+    /// The template without what a provisioned stream leaves open, and that.
+    #[inline]
+    pub(super) fn without_open(mut self) -> (Template, Open) {
+        let is_ipv4 = self.is_ipv4();
+        let [_, tos, flow0, flow1, _, _, fragment, ..] = &mut self.bytes;
+        let mut open = Open { ecn: *tos & 3, ..Open::default() };
+        if is_ipv4 {
+            *tos &= !3;
+            open.dont_fragment = *fragment & DONT_FRAGMENT != 0;
+            *fragment &= !DONT_FRAGMENT;
+        } else {
+            open.ecn = *tos >> 4 & 3;
+            open.flow_label = [*tos & 0x0f, *flow0, *flow1];
+            (*tos, *flow0, *flow1) = (*tos & 0xc0, 0, 0);
+        }
+        open.has_udp_checksum = self.has_udp_checksum();
+        if let Some(last) = self.last_of_udp() {
+            *last = 1;
+        }
+        (self, open)
+    }
+
+    /// The template with what a provisioned stream leaves open.
+    #[inline]
+    pub(super) fn with_open(mut self, open: &Open) -> Template {
+        let is_ipv4 = self.is_ipv4();
+        let [_, tos, flow0, flow1, _, _, fragment, ..] = &mut self.bytes;
+        if is_ipv4 {
+            *tos |= open.ecn;
+            *fragment |= if open.dont_fragment { DONT_FRAGMENT } else { 0 };
+        } else {
+            let [label0, label1, label2] = open.flow_label;
+            *tos |= open.ecn << 4 | label0;
+            (*flow0, *flow1) = (label1, label2);
+        }
+        if let Some(last) = self.last_of_udp() {
+            *last = u8::from(open.has_udp_checksum);
+        }
+        self
+    }
+
+    #[inline]
+    fn last_of_udp(&mut self) -> Option<&mut u8> {
+        let at = self.len();
+        self.bytes.get_mut(at.wrapping_sub(1))
     }
 
     /// What the checksums of its packets begin with.
