@@ -255,6 +255,7 @@ impl Bench {
                 buckets: 1,
                 buffer_room: room as u16,
                 seed: 7,
+                instance: 1,
             },
             queues,
             mempool,
@@ -322,6 +323,7 @@ fn router_state(rate: TickRate) -> Result<RouterState, BenchError> {
         peers: Arc::new(PeerTable::new(vec![Peer { path, zero_checksum: ZeroChecksum::Refused }])),
         rules: Arc::new(RuleSet::new(vec![voice]).map_err(failed)?),
         templates: Arc::default(),
+        streams: Arc::default(),
         pool_port: wire::PORT,
         neighbour_timeout: rate.ticks(Duration::from_secs(3)),
     })

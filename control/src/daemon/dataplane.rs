@@ -128,6 +128,7 @@ impl Dataplane {
                 buckets: BUCKETS,
                 buffer_room: u16::try_from(sizing.data_room).unwrap_or(u16::MAX),
                 seed: random(),
+                instance: identity.instance,
             };
             let reader = domain.reader().ok_or("there are more workers than readers")?;
             let (published, table, mempool) = (published.clone(), Arc::clone(&table), mempool.clone());

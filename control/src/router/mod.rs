@@ -149,6 +149,7 @@ impl Router {
             legs: Arc::default(),
             rules: Arc::new(compiled(&rules, rate)),
             templates: Arc::default(),
+            streams: Arc::default(),
             pool_port: config.pool_port,
             neighbour_timeout: rate.ticks(RETRY * u32::from(ASKED)),
         };
@@ -227,6 +228,12 @@ impl Router {
                 Err(error) => debug!("a hello from {from}: {error}"),
             },
             Event::PacketTooBig { mtu, quote } => self.packet_too_big(mtu, &quote, now),
+            Event::UnknownContext { space, context } => {
+                for (_, other) in self.workers.iter().enumerate().filter(|(other, _)| *other != worker) {
+                    // A full ring: the addressee reports it again.
+                    let _ = other.shared.unknown_contexts.push((space, context));
+                }
+            }
             Event::OpenPool(sample) => self.open_pools.sample(worker, sample),
             Event::PeerReceived(received) => self.open_pools.received(worker, received),
             Event::OpenPoolsEnd { request } => self.open_pools.end(worker, request),

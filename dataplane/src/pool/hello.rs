@@ -52,6 +52,10 @@ impl Capabilities {
     pub const INDEX_OUT_OF_BAND: Capabilities = Capabilities(1 << 2);
     /// Bit 3: pooled packets of predetermined lengths (kind 3).
     pub const PREDETERMINED: Capabilities = Capabilities(1 << 3);
+    /// Bit 4: entries of provisioned streams (type 128).
+    pub const PROVISIONED: Capabilities = Capabilities(1 << 4);
+    /// Bit 5: learned headers (kind 5), whose unknown contexts it reports (kind 6).
+    pub const LEARNED: Capabilities = Capabilities(1 << 5);
     /// Bit 6: opens pooled packets of its peers that are addressed to others, and takes out what is due.
     pub const ON_THE_WAY: Capabilities = Capabilities(1 << 6);
     /// What this router takes.
@@ -60,6 +64,8 @@ impl Capabilities {
             | Capabilities::WHOLE_IPV6.0
             | Capabilities::INDEX_OUT_OF_BAND.0
             | Capabilities::PREDETERMINED.0
+            | Capabilities::PROVISIONED.0
+            | Capabilities::LEARNED.0
             | Capabilities::ON_THE_WAY.0,
     );
 

@@ -2,10 +2,12 @@
 
 mod company;
 mod flow_order;
+mod header_template;
 pub mod hello;
 pub mod index_queue;
 mod index_writer;
 mod layout;
+pub mod learned;
 mod open_pools;
 pub mod packet_depooler;
 mod packet_pooler;
@@ -13,7 +15,9 @@ pub mod path;
 mod pool_buffer;
 pub mod pooled_packet_detector;
 mod pooler_counters;
+pub mod provisioned;
 pub mod readdress;
+mod reporting;
 mod representation;
 mod ride;
 mod rule;

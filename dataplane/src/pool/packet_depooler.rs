@@ -7,31 +7,48 @@
     deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable)
 )]
 
-use super::wire::PooledPacket;
+use super::learned::{self, Decompressor, Origin};
+use super::provisioned::{self, StreamSet};
+use super::wire::short_rows::ShortPacket;
+use super::wire::{Row, RowType};
+use crate::arch::Tick;
+use crate::fib::PeerIndex;
 use crate::packet::{Buffer, BufferSource};
 
-/// What came of a pooled packet: the sum is the number of rows that were to be taken out.
+/// What came of a pooled packet: the sum is the number of rows, or entries, that were to be taken out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Depooled {
     /// Packets taken out.
     pub extracted: u32,
     /// Packets lost because there was no buffer, or none large enough.
     pub no_buffer: u32,
+    /// Packets without their headers, of contexts that are not known.
+    pub unknown_context: u32,
+    /// Packets without their headers, of streams that are not known.
+    pub unknown_stream: u32,
+    /// Rows and entries that say what cannot be.
+    pub malformed: u32,
 }
 
-/// Copies each packet of `packet` into a fresh buffer with `headroom` bytes in front, and hands them to `emit` in the
-/// order of the index, whatever TTL their rows have: the addressee takes them all.
-#[inline]
-pub fn depool<S: BufferSource>(
-    packet: &PooledPacket<'_>,
-    source: &mut S,
-    headroom: usize,
-    emit: impl FnMut(S::Buffer),
-) -> Depooled {
-    depool_each(packet.rows().map(|(_, bytes)| bytes), source, headroom, emit)
+impl Depooled {
+    /// Rows, or entries.
+    pub fn rows(&self) -> u64 {
+        let Depooled { extracted, no_buffer, unknown_context, unknown_stream, malformed } = *self;
+        [extracted, no_buffer, unknown_context, unknown_stream, malformed].into_iter().map(u64::from).sum()
+    }
+
+    fn take<B>(&mut self, taken: Option<B>, emit: &mut impl FnMut(B)) {
+        match taken {
+            Some(buffer) => {
+                self.extracted += 1;
+                emit(buffer);
+            }
+            None => self.no_buffer += 1,
+        }
+    }
 }
 
-/// The same for packets that lie in a pooled packet without rows.
+/// Copies whole packets into fresh buffers with `headroom` bytes in front, and hands them to `emit` in order.
 #[inline]
 pub fn depool_each<'a, S: BufferSource>(
     packets: impl Iterator<Item = &'a [u8]>,
@@ -41,12 +58,59 @@ pub fn depool_each<'a, S: BufferSource>(
 ) -> Depooled {
     let mut depooled = Depooled::default();
     for bytes in packets {
-        match copy_out(bytes, source, headroom) {
-            Some(buffer) => {
-                depooled.extracted += 1;
-                emit(buffer);
+        depooled.take(copy_out(bytes, source, headroom), &mut emit);
+    }
+    depooled
+}
+
+/// The same for rows of a pooled packet that `peer` sent, whatever TTL they have: the addressee takes them all. Packets of
+/// provisioned streams are rebuilt.
+#[inline]
+pub fn depool_rows<'a, S: BufferSource>(
+    rows: impl Iterator<Item = (Row, &'a [u8])>,
+    (streams, peer): (&StreamSet, PeerIndex),
+    source: &mut S,
+    headroom: usize,
+    mut emit: impl FnMut(S::Buffer),
+) -> Depooled {
+    let mut depooled = Depooled::default();
+    for (row, bytes) in rows {
+        if row.row_type != RowType::Provisioned {
+            depooled.take(copy_out(bytes, source, headroom), &mut emit);
+            continue;
+        }
+        match streams.open(peer, bytes) {
+            Ok(rebuilt) => {
+                let taken = write_out(rebuilt.len(), |room| rebuilt.write(room), source, headroom);
+                depooled.take(taken, &mut emit);
             }
-            None => depooled.no_buffer += 1,
+            Err(provisioned::Refused::UnknownStream) => depooled.unknown_stream += 1,
+            Err(provisioned::Refused::Malformed) => depooled.malformed += 1,
+        }
+    }
+    depooled
+}
+
+/// The same for a pooled packet with short rows, which came from the UDP port `source_port` of the peer.
+#[inline]
+pub fn depool_short<S: BufferSource>(
+    packet: &ShortPacket<'_>,
+    (peer, source_port): (PeerIndex, u16),
+    (decompressor, now): (&mut Decompressor, Tick),
+    source: &mut S,
+    headroom: usize,
+    mut emit: impl FnMut(S::Buffer),
+) -> Depooled {
+    let mut depooled = Depooled::default();
+    let origin = Origin { peer: peer.0, instance: packet.instance(), source_port };
+    for entry in packet.entries() {
+        match decompressor.open(origin, entry, now) {
+            Ok(opened) => {
+                let taken = write_out(opened.len(), |room| opened.write(room), source, headroom);
+                depooled.take(taken, &mut emit);
+            }
+            Err(learned::Refused::UnknownContext) => depooled.unknown_context += 1,
+            Err(learned::Refused::Malformed) => depooled.malformed += 1,
         }
     }
     depooled
@@ -55,29 +119,43 @@ pub fn depool_each<'a, S: BufferSource>(
 /// A fresh buffer that holds `bytes`. None, and nothing is held, where there is none or it is too small.
 #[inline]
 pub fn copy_out<S: BufferSource>(bytes: &[u8], source: &mut S, headroom: usize) -> Option<S::Buffer> {
+    let write = |room: &mut [u8]| {
+        room.copy_from_slice(bytes);
+        Some(())
+    };
+    write_out(bytes.len(), write, source, headroom)
+}
+
+/// A fresh buffer with `length` bytes, which `write` writes. None, and nothing is held, where there is none or it is
+/// too small.
+#[inline]
+fn write_out<S: BufferSource>(
+    length: usize,
+    write: impl FnOnce(&mut [u8]) -> Option<()>,
+    source: &mut S,
+    headroom: usize,
+) -> Option<S::Buffer> {
     let mut buffer = source.alloc(headroom)?;
-    match buffer.append(bytes.len()) {
-        Some(room) if room.len() == bytes.len() => {
-            room.copy_from_slice(bytes);
-            Some(buffer)
-        }
-        _ => {
-            source.free(buffer);
-            None
-        }
+    let written = buffer.append(length).filter(|room| room.len() == length).and_then(write);
+    if written.is_none() {
+        source.free(buffer);
+        return None;
     }
+    Some(buffer)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::packet::heap_buffer::{HeapBuffer, HeapSource};
-    use crate::pool::wire::pooled;
+    use crate::pool::wire::{PooledPacket, pooled};
 
     fn depooled(lengths: &[u16], source: &mut HeapSource, headroom: usize) -> (Depooled, Vec<HeapBuffer>) {
         let payload = pooled(lengths);
         let mut out = Vec::new();
-        let result = depool(&PooledPacket::parse(&payload).unwrap(), source, headroom, |buffer| out.push(buffer));
+        let packet = PooledPacket::parse(&payload).unwrap();
+        let streams = StreamSet::default();
+        let result = depool_rows(packet.rows(), (&streams, PeerIndex(0)), source, headroom, |buffer| out.push(buffer));
         (result, out)
     }
 
@@ -85,7 +163,7 @@ mod tests {
     fn every_row_comes_out_whole_in_order_and_with_headroom() {
         let lengths = [60, 20, 300];
         let (result, out) = depooled(&lengths, &mut HeapSource { room: 2048, available: 8 }, 128);
-        assert_eq!(result, Depooled { extracted: 3, no_buffer: 0 });
+        assert_eq!(result, Depooled { extracted: 3, ..Depooled::default() });
         let payload = pooled(&lengths);
         let expected: Vec<&[u8]> = PooledPacket::parse(&payload).unwrap().rows().map(|(_, bytes)| bytes).collect();
         let found: Vec<&[u8]> = out.iter().map(HeapBuffer::bytes).collect();
@@ -96,7 +174,7 @@ mod tests {
     #[test]
     fn rows_without_a_buffer_are_counted_and_the_others_come_out() {
         let (result, out) = depooled(&[60, 60, 60], &mut HeapSource { room: 2048, available: 2 }, 128);
-        assert_eq!(result, Depooled { extracted: 2, no_buffer: 1 });
+        assert_eq!(result, Depooled { extracted: 2, no_buffer: 1, ..Depooled::default() });
         assert_eq!(out.len(), 2);
     }
 
@@ -104,7 +182,7 @@ mod tests {
     fn a_row_too_large_for_a_buffer_is_counted_and_its_buffer_given_back() {
         let mut source = HeapSource { room: 200, available: 3 };
         let (result, out) = depooled(&[60, 300, 72], &mut source, 128);
-        assert_eq!(result, Depooled { extracted: 2, no_buffer: 1 });
+        assert_eq!(result, Depooled { extracted: 2, no_buffer: 1, ..Depooled::default() });
         assert_eq!(out.iter().map(Buffer::len).collect::<Vec<_>>(), [60, 72]);
         assert_eq!(source.available, 1, "three buffers, two of them in use");
     }

@@ -6,16 +6,21 @@
 //! longer than its window (or its rule's `hold`) plus one iteration, and every packet that went in comes out. Nothing is allocated after
 //! construction, and the work per packet does not depend on how many pools are open.
 
+use std::sync::Arc;
+
 use super::company::Company;
 use super::flow_order::FlowOrder;
 use super::index_writer::{Departed, IndexWriter};
-use super::layout::{Layout, Room};
+use super::layout::{Encoders, Layout, Room};
+use super::learned::{Compressor, CompressorLimits};
 use super::open_pools::{OpenPools, PoolKey, Slot};
 use super::pool_buffer::{Flushed, PoolBuffer, Refused};
 use super::pooler_counters::{FlushReason, PoolerCounters, Unstaged};
+use super::provisioned::StreamSet;
 use super::ride::{LoneRide, Ride};
+use super::stream_detector::FlowSeed;
 use super::window::WindowQueues;
-use crate::arch::{Tick, TickSpan};
+use crate::arch::{Tick, TickRate, TickSpan};
 use crate::fib::PeerIndex;
 use crate::packet::{Buffer, BufferSource};
 
@@ -39,10 +44,15 @@ pub struct PoolerLimits {
     pub link_headroom: u16,
     /// What a buffer holds behind `link_headroom`, in bytes; no pooled packet becomes longer.
     pub buffer_room: u16,
+    /// Which run of the router this is, as its hellos say: contexts of learned headers belong to it.
+    pub instance: u32,
+    /// What learned headers take.
+    pub learned: CompressorLimits,
 }
 
 impl Default for PoolerLimits {
-    /// For mbufs of DPDK's default size (2048 bytes and 128 of headroom) and link headers with two VLAN tags.
+    /// For mbufs of DPDK's default size (2048 bytes and 128 of headroom), link headers with two VLAN tags, and times in
+    /// nanoseconds.
     fn default() -> PoolerLimits {
         PoolerLimits {
             worker: 0,
@@ -52,6 +62,8 @@ impl Default for PoolerLimits {
             buckets: 1,
             link_headroom: 32,
             buffer_room: 2048 + 128 - 32,
+            instance: 1,
+            learned: CompressorLimits::small(TickRate::NANOSECONDS, FlowSeed(0)),
         }
     }
 }
@@ -107,6 +119,7 @@ pub struct PacketPooler<B> {
     indexes: IndexWriter<B>,
     /// The next sequence number of each outer flow: peers by buckets.
     sequences: Box<[u32]>,
+    encoders: Encoders,
     counters: PoolerCounters,
 }
 
@@ -128,8 +141,19 @@ impl<B: Buffer> PacketPooler<B> {
             company: Company::new(2 * usize::from(limits.pools)),
             indexes: IndexWriter::new(),
             sequences: vec![0; usize::from(limits.peers) * usize::from(limits.buckets)].into(),
+            encoders: Encoders { compressor: Compressor::new(limits.learned), streams: Arc::default() },
             counters: PoolerCounters::default(),
         }
+    }
+
+    /// The provisioned streams from now on. Pools that are open are to be flushed before.
+    pub fn provision(&mut self, streams: &Arc<StreamSet>) {
+        self.encoders.streams = Arc::clone(streams);
+    }
+
+    /// Learned headers: what they did, and what a peer reports of them.
+    pub fn compressor(&mut self) -> &mut Compressor {
+        &mut self.encoders.compressor
     }
 
     /// Takes a stream packet into its pool, or hands it on where it cannot be pooled. It starts at its IP header, is as
@@ -192,12 +216,12 @@ impl<B: Buffer> PacketPooler<B> {
     pub fn send_alone<M: PoolSink<Buffer = B>>(&mut self, packet: B, ride: &LoneRide<'_>, now: Tick, out: &mut M) {
         self.pass(ride.flow, now, out);
         self.counters.staged += 1;
-        let port_offset = self.port_offset(ride.key);
+        let (port_offset, instance) = (self.port_offset(ride.key), self.limits.instance);
         let Some(sequence) = self.next_sequence(ride.addressee, ride.key.bucket()) else {
             self.counters.broken += 1;
             return out.free(packet);
         };
-        match PoolBuffer::alone(packet, ride, port_offset).flush(sequence) {
+        match PoolBuffer::alone(packet, ride, port_offset).flush(sequence, instance) {
             Some(Flushed::Pooled { packet, rows, bytes_in }) => {
                 self.counters.count_pooled(FlushReason::Count, rows, bytes_in, packet.len());
                 out.pooled(packet, ride.addressee, rows);
@@ -324,7 +348,7 @@ impl<B: Buffer> PacketPooler<B> {
             self.pass(ride.flow, now, out);
             return Err((packet, Unstaged::BeyondLimits));
         }
-        match pool.join(packet, ttl, headroom, out) {
+        match pool.join(packet, ttl, headroom, (&mut self.encoders, now), out) {
             Ok(absorbed) => {
                 self.counters.absorbed += absorbed;
                 if absorbed == 2 {
@@ -409,7 +433,7 @@ impl<B: Buffer> PacketPooler<B> {
         let flow = peer.index() * usize::from(self.limits.buckets) + usize::from(key.bucket());
         let Some(sequence) = self.sequences.get_mut(flow) else { return };
         let headroom = usize::from(self.limits.link_headroom);
-        if pool.pool_lone(headroom, out) {
+        if pool.pool_lone(headroom, (&mut self.encoders, now), out) {
             self.counters.created += 1;
             self.counters.absorbed += 1;
         }
@@ -421,7 +445,7 @@ impl<B: Buffer> PacketPooler<B> {
             self.counters.count_indexes(departed.indexes, departed.bytes);
             batch
         });
-        let Some(flushed) = pool.flush(sequence) else { return };
+        let Some(flushed) = pool.flush(sequence, self.limits.instance) else { return };
         self.windows.remove(slot);
         self.open.close(key);
         self.counters.count_delay(now.since(opened));

@@ -1,7 +1,7 @@
 //! One open pool: its first packet alone, then a buffer that packets are copied into, each where the pool's layout has
 //! it.
 
-use super::layout::{self, Layout, OuterHeader, Room};
+use super::layout::{self, Codecs, Encoders, Layout, OuterHeader, Room};
 use super::open_pools::PoolKey;
 use super::path::Trunk;
 use super::representation::Lone;
@@ -204,12 +204,21 @@ impl<B: Buffer> PoolBuffer<B> {
     ///
     /// # Errors
     /// The packet and why it could not join.
-    pub(super) fn join<M>(&mut self, packet: B, ttl: u8, headroom: usize, memory: &mut M) -> Result<u64, (B, Refused)>
+    pub(super) fn join<M>(
+        &mut self,
+        packet: B,
+        ttl: u8,
+        headroom: usize,
+        (encoders, now): (&mut Encoders, Tick),
+        memory: &mut M,
+    ) -> Result<u64, (B, Refused)>
     where
         M: BufferSource<Buffer = B>,
     {
+        let codecs = &mut self.codecs(encoders, now);
         if self.is_shared {
-            let joined = self.buffer.as_mut().and_then(|buffer| self.layout.append(buffer, packet.bytes(), ttl));
+            let append = |buffer: &mut B| self.layout.append(buffer, packet.bytes(), ttl, codecs);
+            let joined = self.buffer.as_mut().and_then(append);
             return match joined {
                 Some(()) => {
                     memory.free(packet);
@@ -219,11 +228,11 @@ impl<B: Buffer> PoolBuffer<B> {
             };
         }
         let Some(first) = self.buffer.take() else { return Err((packet, Refused::NoRoom)) };
-        let Some((mut shared, mut layout)) = self.share(&first, headroom, memory) else {
+        let Some((mut shared, mut layout)) = self.share(&first, headroom, codecs, memory) else {
             self.buffer = Some(first);
             return Err((packet, Refused::NoBuffer));
         };
-        match layout.append(&mut shared, packet.bytes(), ttl) {
+        match layout.append(&mut shared, packet.bytes(), ttl, codecs) {
             Some(()) => {
                 memory.free(first);
                 memory.free(packet);
@@ -233,6 +242,8 @@ impl<B: Buffer> PoolBuffer<B> {
                 Ok(2)
             }
             None => {
+                // The first packet does not leave as it was written.
+                codecs.compressor.withdraw();
                 memory.free(shared);
                 self.buffer = Some(first);
                 Err((packet, Refused::NoRoom))
@@ -240,16 +251,28 @@ impl<B: Buffer> PoolBuffer<B> {
         }
     }
 
+    #[inline(always)]
+    fn codecs<'a>(&self, encoders: &'a mut Encoders, now: Tick) -> Codecs<'a> {
+        Codecs {
+            compressor: &mut encoders.compressor,
+            streams: &encoders.streams,
+            peer: self.addressee,
+            space: self.outer.id_space(),
+            distance: self.trunk.distance(),
+            now,
+        }
+    }
+
     /// A buffer for all, and in it the packet that was alone so far.
     #[inline(always)]
-    fn share<M>(&self, first: &B, headroom: usize, memory: &mut M) -> Option<(B, Layout)>
+    fn share<M>(&self, first: &B, headroom: usize, codecs: &mut Codecs<'_>, memory: &mut M) -> Option<(B, Layout)>
     where
         M: BufferSource<Buffer = B>,
     {
         let mut shared = memory.alloc(headroom)?;
         let mut layout = self.layout.emptied();
         let written = match shared.append(layout.reserved()) {
-            Some(_) => layout.append(&mut shared, first.bytes(), self.trunk.distance()),
+            Some(_) => layout.append(&mut shared, first.bytes(), codecs.distance, codecs),
             None => None,
         };
         if written.is_none() {
@@ -262,7 +285,12 @@ impl<B: Buffer> PoolBuffer<B> {
     /// Where no packet is to leave as itself, and one is alone: puts it into a pooled packet if there is memory for one, and
     /// returns true.
     #[inline]
-    pub(super) fn pool_lone<M>(&mut self, headroom: usize, memory: &mut M) -> bool
+    pub(super) fn pool_lone<M>(
+        &mut self,
+        headroom: usize,
+        (encoders, now): (&mut Encoders, Tick),
+        memory: &mut M,
+    ) -> bool
     where
         M: BufferSource<Buffer = B>,
     {
@@ -270,7 +298,7 @@ impl<B: Buffer> PoolBuffer<B> {
             return false;
         }
         let Some(first) = self.buffer.take() else { return false };
-        let Some((shared, layout)) = self.share(&first, headroom, memory) else {
+        let Some((shared, layout)) = self.share(&first, headroom, &mut self.codecs(encoders, now), memory) else {
             self.buffer = Some(first);
             return false;
         };
@@ -291,8 +319,9 @@ impl<B: Buffer> PoolBuffer<B> {
         self.outer
     }
 
-    /// Ends the pool; a pooled packet takes `sequence` and moves it on by one. None where no pool is open here.
-    pub(super) fn flush(&mut self, sequence: &mut u32) -> Option<Flushed<B>> {
+    /// Ends the pool; a pooled packet takes `sequence` and moves it on by one. `instance` is our own. None where no pool is
+    /// open here.
+    pub(super) fn flush(&mut self, sequence: &mut u32, instance: u32) -> Option<Flushed<B>> {
         let mut packet = self.buffer.take()?;
         if !self.is_shared && !self.trunk.is_overlay() {
             return Some(Flushed::Lone(packet));
@@ -307,7 +336,7 @@ impl<B: Buffer> PoolBuffer<B> {
                 None => Some(Flushed::Broken(packet)),
             };
         }
-        match self.layout.complete(&mut packet, &self.outer, number) {
+        match self.layout.complete(&mut packet, &self.outer, instance, number) {
             Some(()) => Some(Flushed::Pooled { packet, rows: self.layout.rows(), bytes_in: self.layout.bytes_in() }),
             None => Some(Flushed::Broken(packet)),
         }

@@ -11,6 +11,8 @@
 use std::net::IpAddr;
 
 use super::hello::Hello;
+use super::wire::report::Report;
+use super::wire::short_rows::ShortPacket;
 use super::wire::{DataOnly, IndexPacket, Kind, PoolHeader, PooledPacket, Predetermined, Templates, WireError};
 use crate::packet::ipv4::{Ipv4Header, PROTOCOL_UDP};
 use crate::packet::ipv6::Ipv6Header;
@@ -64,6 +66,24 @@ pub enum Detection<'a, P> {
         src_port: u16,
         /// What it carries.
         packet: Predetermined<'a>,
+    },
+    /// A pooled packet with short rows whose bounds hold.
+    Short {
+        /// Who sent it.
+        peer: P,
+        /// The UDP source port: with the peer it names the sequence that the packet is part of.
+        src_port: u16,
+        /// What it carries.
+        packet: ShortPacket<'a>,
+    },
+    /// A report on pooled packets that we sent.
+    Report {
+        /// Who sent it.
+        peer: P,
+        /// The UDP source port.
+        src_port: u16,
+        /// What it says.
+        report: Report<'a>,
     },
     /// A hello.
     Hello {
@@ -205,7 +225,8 @@ fn judge<'a, P>(
         Kind::Predetermined => {
             Ok(Detection::Predetermined { peer, src_port, packet: Predetermined::parse(payload, templates)? })
         }
-        Kind::Short | Kind::Report => Err(WireError::UnsupportedKind.into()),
+        Kind::Short => Ok(Detection::Short { peer, src_port, packet: ShortPacket::parse(payload)? }),
+        Kind::Report => Ok(Detection::Report { peer, src_port, report: Report::parse(payload)? }),
     }
 }
 

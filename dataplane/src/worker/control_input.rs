@@ -30,12 +30,16 @@ impl<N: Nic> Stages<N> {
             self.pools_generation = moment.state.pools;
             self.drop_indexes_of_strangers(moment);
             self.flush_reconfigured(moment);
+            self.pooler.provision(&moment.state.streams);
         }
     }
 
     /// Sends what the control thread handed down; returns how many packets.
     #[inline]
     pub(super) fn control_input(&mut self, moment: &Moment<'_>) -> usize {
+        while let Some((space, context)) = self.shared.unknown_contexts.pop() {
+            self.pooler.compressor().unknown_there(space, context);
+        }
         let mut count = 0;
         while count < INJECTS
             && let Some(inject) = self.shared.injects.pop()

@@ -58,12 +58,16 @@ counters! {
     CreatedReaddressed = "created_readdressed",
     /// Packets that the control thread handed down: ARP requests, neighbour solicitations, hellos.
     CreatedControl = "created_control",
+    /// Reports to peers on their pooled packets.
+    CreatedReports = "created_reports",
     /// Packets copied into a pooled packet.
     AbsorbedStaged = "absorbed_staged",
     /// Pooled packets taken apart.
     AbsorbedDepooled = "absorbed_depooled",
     /// Index packets used.
     AbsorbedIndex = "absorbed_index",
+    /// Reports of peers on our pooled packets.
+    AbsorbedReports = "absorbed_reports",
     /// Packets replaced by their fragments.
     AbsorbedFragmented = "absorbed_fragmented",
     /// ARP packets, neighbour advertisements and hellos whose content went to the control thread.
@@ -80,6 +84,16 @@ counters! {
     IcmpLimited = "icmp_errors_limited",
     /// Stream packets handed to the pooler.
     PoolStaged = "pool_staged",
+    /// Packets that travelled whole in pooled packets of learned headers.
+    LearnedWhole = "learned_whole",
+    /// Packets that announced their headers.
+    LearnedAnnounced = "learned_announced",
+    /// Packets that travelled without their headers.
+    LearnedCompressed = "learned_compressed",
+    /// Announcements that found no free id: their packets travelled whole.
+    LearnedNoId = "learned_no_id",
+    /// Announced headers that an addressee reported unknown, and that were announced again.
+    LearnedLost = "learned_lost",
     /// Stream packets that left as themselves because no company came within the window, or none was to be expected.
     PoolLone = "pool_lone",
     /// Pooled packets sent.
@@ -192,6 +206,7 @@ impl Counters {
             Counter::CreatedReplicas,
             Counter::CreatedReaddressed,
             Counter::CreatedControl,
+            Counter::CreatedReports,
         ]);
         let absorbed = sum(&[
             Counter::AbsorbedStaged,
@@ -199,6 +214,7 @@ impl Counters {
             Counter::AbsorbedIndex,
             Counter::AbsorbedFragmented,
             Counter::AbsorbedControl,
+            Counter::AbsorbedReports,
         ]);
         self.set(Counter::Created, created);
         self.set(Counter::Absorbed, absorbed);

@@ -6,7 +6,8 @@ use crate::dpdk::{HEADROOM, Mbuf, MempoolCache, Nic};
 use crate::fib::PeerIndex;
 use crate::packet::ecn::{CE, mark_congestion};
 use crate::pool::Format;
-use crate::pool::packet_depooler::depool_each;
+use crate::pool::learned::Decompressor;
+use crate::pool::packet_depooler::{Depooled, depool_each, depool_rows, depool_short};
 use crate::pool::pooled_packet_detector::{Detection, PooledDrop};
 use crate::pool::wire::{PoolHeader, WireError};
 
@@ -37,13 +38,34 @@ impl<N: Nic> Stages<N> {
                 }
                 let readdressed = self.readdress_rows(&pooled, packet.mbuf.bytes(), packet.origin.depth, peer, moment);
                 let rows = (0..=u8::MAX).zip(pooled.rows()).filter(|(at, _)| !readdressed.contains(*at));
-                let packets = rows.map(|(_, (_, bytes))| bytes);
-                let ours = self.take_apart(packets, pooled.header(), &packet, peer, src_port, moment);
+                let rows = rows.map(|(_, row)| row);
+                let streams = (&*moment.state.streams, peer);
+                let ours = self.take_apart(pooled.header(), &packet, peer, src_port, moment, |mempool, _, exit| {
+                    depool_rows(rows, streams, mempool, HEADROOM, |inner| exit.re_enter(inner))
+                });
                 self.finish(packet, ours);
             }
             Ok(Detection::Predetermined { peer, src_port, packet: pooled }) => {
-                let ours = self.take_apart(pooled.packets(), pooled.header(), &packet, peer, src_port, moment);
+                let packets = pooled.packets();
+                let ours = self.take_apart(pooled.header(), &packet, peer, src_port, moment, |mempool, _, exit| {
+                    depool_each(packets, mempool, HEADROOM, |inner| exit.re_enter(inner))
+                });
                 self.finish(packet, ours);
+            }
+            Ok(Detection::Short { peer, src_port, packet: pooled }) => {
+                let (from, now) = ((peer, src_port), moment.now);
+                let ours = self.take_apart(pooled.header(), &packet, peer, src_port, moment, |mempool, known, exit| {
+                    depool_short(&pooled, from, (known, now), mempool, HEADROOM, |inner| exit.re_enter(inner))
+                });
+                self.finish(packet, ours);
+            }
+            Ok(Detection::Report { peer, src_port, report }) => {
+                let sequence = report.header().sequence;
+                self.peers.received(peer, moment.state, src_port, sequence, 0);
+                self.heed(&report, peer, moment);
+                self.note_number(&packet, src_port, sequence, moment);
+                self.out.counters.add(Counter::AbsorbedReports, 1);
+                self.mempool.free(packet.mbuf);
             }
             Ok(Detection::DataOnly { peer, src_port, packet: pooled }) => {
                 let sequence = pooled.header().sequence;
@@ -60,23 +82,25 @@ impl<N: Nic> Stages<N> {
         }
     }
 
-    /// Takes out what a pooled packet of this peer holds.
+    /// Takes out what a pooled packet of this peer holds, as `depool` does it.
     #[inline]
-    fn take_apart<'a, H: Header>(
+    fn take_apart<H: Header>(
         &mut self,
-        packets: impl Iterator<Item = &'a [u8]>,
         header: &PoolHeader,
         packet: &Packet<H>,
         peer: PeerIndex,
         src_port: u16,
         moment: &Moment<'_>,
+        depool: impl FnOnce(&mut MempoolCache, &mut Decompressor, &mut Exit<'_, N>) -> Depooled,
     ) -> Result<(), Drop> {
         if usize::from(packet.origin.depth) >= MAX_DEPTH {
             return Err(Drop::PoolNesting);
         }
         self.peers.received(peer, moment.state, src_port, header.sequence, header.count);
-        let (reentry, out) = (&mut self.reentry, &mut self.out);
-        take_out(packets, packet.origin.deeper(Some(peer)), packet.header.ecn() == CE, &mut self.mempool, reentry, out);
+        let (inside, congested) = (packet.origin.deeper(Some(peer)), packet.header.ecn() == CE);
+        let exit = &mut Exit { inside, congested, reentry: &mut self.reentry, out: &mut self.out };
+        let depooled = depool(&mut self.mempool, &mut self.decompressor, exit);
+        account(&depooled, &mut self.out);
         self.note_number(packet, src_port, header.sequence, moment);
         Ok(())
     }
@@ -106,6 +130,23 @@ impl<N: Nic> Stages<N> {
     }
 }
 
+/// Where packets that were taken out of a pooled packet go.
+struct Exit<'a, N> {
+    /// Their origin.
+    inside: Origin,
+    /// The pooled packet had met congestion.
+    congested: bool,
+    reentry: &'a mut Reentry,
+    out: &'a mut Output<N>,
+}
+
+impl<N: Nic> Exit<'_, N> {
+    #[inline]
+    fn re_enter(&mut self, inner: Mbuf) {
+        re_enter(inner, self.inside, self.congested, self.reentry, self.out);
+    }
+}
+
 /// Takes packets out of a pooled packet and sends them back to the input, with the origin `inside`. `congested`: the pooled
 /// packet had met congestion. Returns how many packets it held.
 #[inline]
@@ -118,13 +159,26 @@ pub(super) fn take_out<'a, N: Nic>(
     out: &mut Output<N>,
 ) -> u64 {
     let depooled = depool_each(packets, mempool, HEADROOM, |inner| re_enter(inner, inside, congested, reentry, out));
-    let rows = u64::from(depooled.extracted) + u64::from(depooled.no_buffer);
-    out.counters.add(Counter::CreatedExtracted, rows);
-    out.counters.dropped(Drop::NoBuffer, u64::from(depooled.no_buffer));
-    out.counters.add(Counter::AbsorbedDepooled, 1);
-    out.counters.add(Counter::PoolReceived, 1);
-    out.counters.add(Counter::PoolRowsReceived, rows);
-    rows
+    account(&depooled, out);
+    depooled.rows()
+}
+
+/// Accounts for a pooled packet of which this came.
+#[inline]
+fn account<N: Nic>(depooled: &Depooled, out: &mut Output<N>) {
+    let (rows, counters) = (depooled.rows(), &mut out.counters);
+    counters.add(Counter::CreatedExtracted, rows);
+    for (reason, count) in [
+        (Drop::NoBuffer, depooled.no_buffer),
+        (Drop::PoolUnknownContext, depooled.unknown_context),
+        (Drop::PoolUnknownStream, depooled.unknown_stream),
+        (Drop::PoolMalformedEntry, depooled.malformed),
+    ] {
+        counters.dropped(reason, u64::from(count));
+    }
+    counters.add(Counter::AbsorbedDepooled, 1);
+    counters.add(Counter::PoolReceived, 1);
+    counters.add(Counter::PoolRowsReceived, rows);
 }
 
 /// Sends what was taken out of a pooled packet back to the input. `congested`: that packet had met congestion.
@@ -177,6 +231,10 @@ pub(super) fn name(reason: PooledDrop) -> Drop {
             WireError::TrailingIndex => Drop::PoolTrailingIndex,
             WireError::UnknownTemplate => Drop::PoolUnknownTemplate,
             WireError::TemplateLength => Drop::PoolTemplateLength,
+            WireError::RowRepetition => Drop::PoolRowRepetition,
+            WireError::UnsupportedEntry => Drop::PoolUnsupportedEntry,
+            WireError::TruncatedReport => Drop::PoolTruncatedReport,
+            WireError::ReportItem => Drop::PoolReportItem,
             WireError::HelloRows => Drop::PoolHelloRows,
             WireError::TruncatedHello => Drop::PoolTruncatedHello,
             WireError::HelloInstance => Drop::PoolHelloInstance,

@@ -186,6 +186,20 @@ reasons! {
     PoolIndexQueueFull = "pool_index_queue_full",
     /// A pooled packet or an index that waited when its sender ceased to be a peer.
     PoolPeerGone = "pool_peer_gone",
+    /// A pooled packet with a row that repeats no row, no times, or beyond the count.
+    PoolRowRepetition = "pool_row_repetition",
+    /// A pooled packet with an entry of a form that does not exist.
+    PoolUnsupportedEntry = "pool_unsupported_entry",
+    /// A report that ends within an item.
+    PoolTruncatedReport = "pool_truncated_report",
+    /// A report with an item whose length does not suit its type.
+    PoolReportItem = "pool_report_item",
+    /// A packet without its header, from a context that is not known here: it is reported, and announced again.
+    PoolUnknownContext = "pool_unknown_context",
+    /// A packet of a provisioned stream that this router was not told of.
+    PoolUnknownStream = "pool_unknown_stream",
+    /// A packet that announces a header that cannot be learned, or says what cannot be in its context or stream.
+    PoolMalformedEntry = "pool_malformed_entry",
     /// A hello that says it carries packets.
     PoolHelloRows = "pool_hello_rows",
     /// A hello shorter than its fields.

@@ -10,6 +10,7 @@ use arrayvec::ArrayVec;
 use super::peer_traffic::PeerReceived;
 use crate::fib::{PeerIndex, PortIndex};
 use crate::packet::too_big::QUOTE_LEN;
+use crate::pool::learned::IdSpace;
 
 /// Largest number of bytes the control thread hands down as one packet, and of a hello handed up.
 pub const CONTROL_BYTES: usize = 1600;
@@ -46,6 +47,8 @@ pub enum Event {
     /// A router says that a packet from one of our addresses was too long for its next link, which takes `mtu` bytes, and
     /// quotes the beginning of that packet. Anybody can say so: it has to be asked whether we sent it.
     PacketTooBig { mtu: u16, quote: [u8; QUOTE_LEN] },
+    /// An addressee does not know a context of learned headers, and neither does this worker: another one may have announced it.
+    UnknownContext { space: IdSpace, context: u16 },
     /// A pool that was open when the control thread asked ([`super::WorkerShared::sample_pools`]).
     OpenPool(OpenPoolSample),
     /// What came from a peer until then, if anything did.

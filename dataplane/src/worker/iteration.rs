@@ -48,6 +48,8 @@ pub struct WorkerOptions {
     pub buffer_room: u16,
     /// A random number, so that nobody outside can choose flows whose hashes collide.
     pub seed: u64,
+    /// Which run of the router this is, as its hellos say.
+    pub instance: u32,
 }
 
 /// One worker: its queues, pools, counters and memory, and its view of what the control thread publishes.
@@ -130,6 +132,7 @@ impl<N: Nic> Worker<N> {
         // 6. What has waited long enough: for its index, then, as that may be pooled, pools whose window has ended.
         packets += stages.settle_indexes(now, moment);
         packets += stages.flush_due(moment);
+        packets += stages.report_unknown(moment);
         // 7. Everything that is to leave, leaves; what was dropped without a burst goes back as well.
         stages.out.flush(now);
         stages.out.free_dropped(&mut stages.mempool);

@@ -38,6 +38,7 @@ mod overlay_input;
 mod peer_traffic;
 mod pooling;
 mod reentry;
+mod reporting;
 mod router_state;
 mod run;
 mod shared;

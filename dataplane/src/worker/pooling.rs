@@ -140,6 +140,7 @@ impl<N: Nic> Stages<N> {
 
     /// Brings the counters up to date with what the pooler counts itself, and with what is held.
     pub(super) fn settle(&mut self) {
+        let learned = *self.pooler.compressor().counters();
         let pooler = self.pooler.counters();
         let flushed = |reason| {
             let count = pooler.flushed_for(reason);
@@ -171,6 +172,11 @@ impl<N: Nic> Stages<N> {
             (Counter::PoolTableFull, table_full),
             (Counter::PoolNoBuffer, pooler.unstaged_for(Unstaged::NoPoolBuffer)),
             (Counter::PoolIndexWaiting, self.indexes.held() as u64),
+            (Counter::LearnedWhole, learned.whole),
+            (Counter::LearnedAnnounced, learned.announced),
+            (Counter::LearnedCompressed, learned.compressed),
+            (Counter::LearnedNoId, learned.no_id),
+            (Counter::LearnedLost, learned.lost),
             (Counter::PoolsOpen, self.pooler.held() as u64),
             (Counter::PoolLongestNs, self.rate.duration(pooler.delay_max).as_nanos() as u64),
             (Counter::Held, self.held() as u64),

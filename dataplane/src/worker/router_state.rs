@@ -13,6 +13,7 @@ use crate::arch::TickSpan;
 use crate::fib::{Adjacency, Entry, EntryId, NeighbourTable, PathIndex, PeerIndex, PortIndex};
 use crate::pool::path::PoolPath;
 use crate::pool::pooled_packet_detector::ZeroChecksum;
+use crate::pool::provisioned::StreamSet;
 use crate::pool::wire::Templates;
 use crate::pool::{PeerPath, RuleSet};
 
@@ -148,6 +149,8 @@ pub struct RouterState {
     pub rules: Arc<RuleSet>,
     /// The lists of lengths that predetermined pooled packets name.
     pub templates: Arc<Templates>,
+    /// The streams that both ends were told of. Peers have the same indices there.
+    pub streams: Arc<StreamSet>,
     /// The UDP port that pooled packets come to.
     pub pool_port: u16,
     /// How long packets wait for a neighbour that does not answer.

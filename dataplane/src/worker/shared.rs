@@ -9,11 +9,14 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::counters::SharedCounters;
 use super::event::{Event, Inject};
+use crate::pool::learned::IdSpace;
 
 /// Events a worker can have waiting for the control thread.
 const EVENTS: usize = 4096;
 /// Packets the control thread can have waiting for a worker.
 const INJECTS: usize = 64;
+/// Reported contexts that can be waiting for a worker; what finds no room is reported again.
+const UNKNOWN_CONTEXTS: usize = 1024;
 
 /// One worker's joint with the control thread.
 #[derive(Debug)]
@@ -22,6 +25,9 @@ pub struct WorkerShared {
     pub events: ArrayQueue<Event>,
     /// What the worker is to send; push from the control thread only, then wake the worker.
     pub injects: ArrayQueue<Inject>,
+    /// Contexts of learned headers that an addressee reported unknown to another worker than the one that sends them: push
+    /// from the control thread only.
+    pub unknown_contexts: ArrayQueue<(IdSpace, u16)>,
     /// The worker's counters as of at most a few hundred microseconds ago.
     pub counters: SharedCounters,
     /// Rung by the worker when there are events.
@@ -36,6 +42,7 @@ impl WorkerShared {
         Arc::new(WorkerShared {
             events: ArrayQueue::new(EVENTS),
             injects: ArrayQueue::new(INJECTS),
+            unknown_contexts: ArrayQueue::new(UNKNOWN_CONTEXTS),
             counters: SharedCounters::default(),
             bell,
             stop: AtomicBool::new(false),

@@ -8,6 +8,7 @@ use crate::dpdk::{Mbuf, MempoolCache, Nic};
 use crate::fib::PortIndex;
 use crate::packet::ethernet::HEADER_LEN;
 use crate::pool::index_queue::IndexQueue;
+use crate::pool::learned::{CompressorLimits, ContextTimes, Decompressor, UnknownContexts};
 use crate::pool::{FlowSeed, PacketPooler, PoolerLimits};
 
 use super::WorkerOptions;
@@ -23,6 +24,9 @@ pub const MAX_PEERS: u16 = 1024;
 /// Flows, and pairs of addresses, whose order is watched while they have packets in a pool; more only flush early.
 const WATCHED_FLOWS: usize = 1 << 15;
 
+/// Contexts of learned headers that a worker knows: those of twice as many streams as it sends.
+const CONTEXTS: usize = 32_768;
+
 /// A worker's own state.
 pub(super) struct Stages<N> {
     /// The way out, and the counters.
@@ -33,6 +37,8 @@ pub(super) struct Stages<N> {
     pub reentry: Reentry,
     /// Pooled packets and indexes that wait for each other.
     pub indexes: IndexQueue<Mbuf, Outside>,
+    /// The headers that peers announced.
+    pub decompressor: Decompressor,
     /// What came from each peer.
     pub peers: PeerTraffic,
     /// Memory for packets.
@@ -66,18 +72,22 @@ impl<N: Nic> Stages<N> {
             buckets: options.buckets,
             link_headroom: HEADER_LEN as u16,
             buffer_room: options.buffer_room - HEADER_LEN as u16,
+            instance: options.instance,
+            learned: CompressorLimits::usual(options.rate, FlowSeed(options.seed)),
         };
+        let forget = ContextTimes::at(options.rate).forget;
         Stages {
             out: Output::new(queues, options.rate, Arc::clone(&shared)),
             pooler: PacketPooler::new(limits),
             reentry: Reentry::new(),
             indexes: IndexQueue::new(index_queue_limits(options.rate)),
+            decompressor: Decompressor::new(CONTEXTS, forget, UnknownContexts::new(options.rate)),
             peers: PeerTraffic::new(MAX_PEERS),
             mempool,
             icmp_limit: RateLimit::icmp(options.rate),
             seed: FlowSeed(options.seed),
             rate: options.rate,
-            pools_generation: 0,
+            pools_generation: u64::MAX,
             sampled: 0,
             shared,
         }

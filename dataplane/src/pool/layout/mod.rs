@@ -10,21 +10,31 @@
 )]
 
 mod data_only;
+mod learned;
 mod native;
 mod outer_header;
 mod predetermined;
+mod provisioned;
 mod simplemux;
 
 pub(super) use native::wrap;
 pub(super) use outer_header::{OuterHeader, length as outer_length};
 
+use std::sync::Arc;
+
 use self::data_only::DataOnlyRows;
+use self::learned::LearnedEntries;
 use self::native::NativeRows;
 use self::predetermined::Records;
+use self::provisioned::ProvisionedRows;
 use self::simplemux::SimplemuxEntries;
 use super::hello::Capabilities;
+use super::learned::{Compressor, IdSpace};
+use super::provisioned::StreamSet;
 use super::representation::{Format, Index, Representation};
 use super::ride::Ride;
+use crate::arch::Tick;
+use crate::fib::PeerIndex;
 use crate::packet::Buffer;
 
 /// The shortest packet there is: an IPv4 header.
@@ -41,6 +51,28 @@ pub(super) enum Room {
     NoRows,
 }
 
+/// What makes entries of packets, for the layouts that carry more than whole packets: a worker has one.
+pub(super) struct Encoders {
+    /// Learned headers.
+    pub(super) compressor: Compressor,
+    /// The provisioned streams.
+    pub(super) streams: Arc<StreamSet>,
+}
+
+/// The same for one pool.
+pub(super) struct Codecs<'a> {
+    pub(super) compressor: &'a mut Compressor,
+    pub(super) streams: &'a StreamSet,
+    /// Whom the pool is addressed to.
+    pub(super) peer: PeerIndex,
+    /// Whose ids it uses.
+    pub(super) space: IdSpace,
+    /// Nodes to the addressee: a packet with a row of this TTL goes all the way.
+    pub(super) distance: u8,
+    /// The time.
+    pub(super) now: Tick,
+}
+
 /// How the packets of one pool lie in the pooled packet, and what they come to so far.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Layout {
@@ -52,6 +84,10 @@ pub(super) enum Layout {
     Predetermined(Records),
     /// Simplemux: whole packets for the peer itself, each behind a separator.
     Simplemux(SimplemuxEntries),
+    /// Kind 0: entries of provisioned streams, and whole packets.
+    Provisioned(ProvisionedRows),
+    /// Kind 5: learned headers, behind short rows.
+    Learned(LearnedEntries),
 }
 
 impl Layout {
@@ -65,10 +101,11 @@ impl Layout {
     pub(super) fn open(ride: &Ride<'_>, length: usize, room: u16) -> Option<Layout> {
         let outer_length = outer_header::length(ride.peer.source, ride.peer.addressee)?;
         let mtu = ride.peer.mtu.min(ride.rule.path_mtu.unwrap_or(u16::MAX));
+        let (max_count, lone) = (ride.rule.max_count, ride.rule.lone);
+        let whole = || NativeRows::open(length, outer_length, mtu, max_count, lone, room);
         if ride.path.trunk.is_overlay() {
             // Overlay nodes readdress rows that they can read.
-            let rows = NativeRows::open(length, outer_length, mtu, ride.rule.max_count, ride.rule.lone, room)?;
-            return Some(Layout::Native(rows.between_overlay_nodes()));
+            return Some(Layout::Native(whole()?.between_overlay_nodes()));
         }
         let takes = |flags| ride.peer.capabilities.contains(flags);
         match (ride.peer.format, ride.rule.index, ride.rule.representation) {
@@ -87,11 +124,14 @@ impl Layout {
                 let (max_count, template) = (ride.rule.max_count, (id, template));
                 Records::open(length, outer_length, mtu, max_count, room, template).map(Layout::Predetermined)
             }
-            // What the addressee does not take goes whole and behind an index in band, which every native peer takes.
-            (Format::Native, _, _) => {
-                let (max_count, lone) = (ride.rule.max_count, ride.rule.lone);
-                NativeRows::open(length, outer_length, mtu, max_count, lone, room).map(Layout::Native)
+            (Format::Native, _, Representation::Learned) if takes(Capabilities::LEARNED) => {
+                LearnedEntries::open(length, outer_length, mtu, max_count, lone, room).map(Layout::Learned)
             }
+            (Format::Native, _, Representation::Provisioned) if takes(Capabilities::PROVISIONED) => {
+                ProvisionedRows::open(length, whole()?).map(Layout::Provisioned)
+            }
+            // What the addressee does not take goes whole and behind an index in band, which every native peer takes.
+            (Format::Native, _, _) => whole().map(Layout::Native),
         }
     }
 
@@ -103,6 +143,8 @@ impl Layout {
             Layout::Simplemux(entries) => entries.reserved(),
             Layout::DataOnly(rows) => rows.reserved(),
             Layout::Predetermined(records) => records.reserved(),
+            Layout::Provisioned(pool) => pool.rows.reserved(),
+            Layout::Learned(pool) => pool.reserved(),
         }
     }
 
@@ -114,6 +156,8 @@ impl Layout {
             Layout::Simplemux(entries) => Layout::Simplemux(entries.emptied()),
             Layout::DataOnly(rows) => Layout::DataOnly(rows.emptied()),
             Layout::Predetermined(records) => Layout::Predetermined(records.emptied()),
+            Layout::Provisioned(pool) => Layout::Provisioned(pool.emptied()),
+            Layout::Learned(pool) => Layout::Learned(pool.emptied()),
         }
     }
 
@@ -121,8 +165,8 @@ impl Layout {
     #[inline(always)]
     pub(super) fn has_ttls(&self) -> bool {
         match self {
-            Layout::Native(_) => true,
-            Layout::Simplemux(_) | Layout::DataOnly(_) | Layout::Predetermined(_) => false,
+            Layout::Native(_) | Layout::Provisioned(_) => true,
+            Layout::Simplemux(_) | Layout::DataOnly(_) | Layout::Predetermined(_) | Layout::Learned(_) => false,
         }
     }
 
@@ -134,6 +178,8 @@ impl Layout {
             Layout::Simplemux(entries) => entries.rows(),
             Layout::DataOnly(rows) => rows.rows(),
             Layout::Predetermined(records) => records.rows(),
+            Layout::Provisioned(pool) => pool.rows.rows(),
+            Layout::Learned(pool) => pool.rows(),
         }
     }
 
@@ -145,6 +191,8 @@ impl Layout {
             Layout::Simplemux(entries) => entries.bytes_in(),
             Layout::DataOnly(rows) => rows.bytes_in(),
             Layout::Predetermined(records) => records.bytes_in(),
+            Layout::Provisioned(pool) => pool.bytes_in(),
+            Layout::Learned(pool) => pool.bytes_in(),
         }
     }
 
@@ -156,6 +204,8 @@ impl Layout {
             Layout::Simplemux(entries) => entries.length(),
             Layout::DataOnly(rows) => rows.length(),
             Layout::Predetermined(records) => records.length(),
+            Layout::Provisioned(pool) => pool.rows.length(),
+            Layout::Learned(pool) => pool.length(),
         }
     }
 
@@ -167,6 +217,8 @@ impl Layout {
             Layout::Simplemux(entries) => entries.can_open(length),
             Layout::DataOnly(rows) => rows.can_open(length),
             Layout::Predetermined(records) => records.can_open(length),
+            Layout::Provisioned(pool) => pool.rows.can_open(length),
+            Layout::Learned(pool) => pool.can_open(length),
         }
     }
 
@@ -178,6 +230,8 @@ impl Layout {
             Layout::Simplemux(entries) => entries.fits(length),
             Layout::DataOnly(rows) => rows.fits(length),
             Layout::Predetermined(records) => records.fits(length),
+            Layout::Provisioned(pool) => pool.fits(length),
+            Layout::Learned(pool) => pool.fits(length),
         }
     }
 
@@ -189,30 +243,48 @@ impl Layout {
             Layout::Simplemux(entries) => entries.room(),
             Layout::DataOnly(rows) => rows.room(),
             Layout::Predetermined(records) => records.room(),
+            Layout::Provisioned(pool) => pool.room(),
+            Layout::Learned(pool) => pool.room(),
         }
     }
 
     /// Writes a packet, whose row has this TTL, behind those in `buffer`, which begins with the reserved bytes. None, and
     /// what was written before still counts, where it does not fit: there is no room, or the layout is not for it.
     #[inline(always)]
-    pub(super) fn append<B: Buffer>(&mut self, buffer: &mut B, packet: &[u8], ttl: u8) -> Option<()> {
+    pub(super) fn append<B: Buffer>(
+        &mut self,
+        buffer: &mut B,
+        packet: &[u8],
+        ttl: u8,
+        codecs: &mut Codecs<'_>,
+    ) -> Option<()> {
         match self {
             Layout::Native(rows) => rows.append(buffer, packet, ttl),
             Layout::Simplemux(entries) => entries.append(buffer, packet),
             Layout::DataOnly(rows) => rows.append(buffer, packet, ttl),
             Layout::Predetermined(records) => records.append(buffer, packet),
+            Layout::Provisioned(pool) => pool.append(buffer, packet, ttl, codecs),
+            Layout::Learned(pool) => pool.append(buffer, packet, codecs),
         }
     }
 
     /// Makes `buffer`, to which all packets were appended, the pooled packet: it then starts at its outer header and is
-    /// complete, checksums included. None where the buffer is shorter than what was appended to it.
+    /// complete, checksums included. `instance` is our own. None where the buffer is shorter than what was appended to it.
     #[inline]
-    pub(super) fn complete<B: Buffer>(&self, buffer: &mut B, outer: &OuterHeader, sequence: u32) -> Option<()> {
+    pub(super) fn complete<B: Buffer>(
+        &self,
+        buffer: &mut B,
+        outer: &OuterHeader,
+        instance: u32,
+        sequence: u32,
+    ) -> Option<()> {
         match self {
             Layout::Native(rows) => rows.complete(buffer, outer, sequence),
             Layout::Simplemux(entries) => entries.complete(buffer, outer),
             Layout::DataOnly(rows) => rows.complete(buffer, outer, sequence),
             Layout::Predetermined(records) => records.complete(buffer, outer, sequence),
+            Layout::Provisioned(pool) => pool.rows.complete(buffer, outer, sequence),
+            Layout::Learned(pool) => pool.complete(buffer, outer, instance, sequence),
         }
     }
 
@@ -222,7 +294,11 @@ impl Layout {
     pub(super) fn rows_apart<'a, B: Buffer>(&self, buffer: &'a B) -> Option<&'a [u8]> {
         match self {
             Layout::DataOnly(rows) => rows.rows_apart(buffer),
-            Layout::Native(_) | Layout::Simplemux(_) | Layout::Predetermined(_) => None,
+            Layout::Native(_)
+            | Layout::Simplemux(_)
+            | Layout::Predetermined(_)
+            | Layout::Provisioned(_)
+            | Layout::Learned(_) => None,
         }
     }
 
@@ -237,7 +313,11 @@ impl Layout {
     pub(super) fn path_mtu(&self) -> u16 {
         match self {
             Layout::DataOnly(rows) => rows.path_mtu(),
-            Layout::Native(_) | Layout::Simplemux(_) | Layout::Predetermined(_) => u16::MAX,
+            Layout::Native(_)
+            | Layout::Simplemux(_)
+            | Layout::Predetermined(_)
+            | Layout::Provisioned(_)
+            | Layout::Learned(_) => u16::MAX,
         }
     }
 }

@@ -140,14 +140,28 @@ impl NativeRows {
 
     #[inline]
     pub(super) fn append<B: Buffer>(&mut self, buffer: &mut B, packet: &[u8], ttl: u8) -> Option<()> {
-        let length = u16::try_from(packet.len()).ok()?;
-        let data_length = self.data_length.checked_add(length)?;
+        let write = |out: &mut [u8]| Some(copy_and_sum(packet, out));
+        self.append_entry(buffer, row_type(packet), packet.len(), ttl, write)
+    }
+
+    /// Writes a row of `length` bytes, which `write` does and says the sum of, behind those in `buffer`.
+    #[inline(always)]
+    pub(super) fn append_entry<B: Buffer>(
+        &mut self,
+        buffer: &mut B,
+        row_type: RowType,
+        length: usize,
+        ttl: u8,
+        write: impl FnOnce(&mut [u8]) -> Option<Sum>,
+    ) -> Option<()> {
+        let row_length = u16::try_from(length).ok()?;
+        let data_length = self.data_length.checked_add(row_length)?;
         let rows = self.rows.checked_add(1)?;
         let row_at = self.front() + ROW_LEN * usize::from(self.rows);
         let row = buffer.bytes_mut().get_mut(row_at..)?.first_chunk_mut::<ROW_LEN>()?;
-        Row { start: self.data_length, length, ttl, row_type: row_type(packet) }.write(row);
+        Row { start: self.data_length, length: row_length, ttl, row_type }.write(row);
         let row_sum = Sum::of(row);
-        let packet_sum = copy_and_sum(packet, buffer.append(packet.len())?);
+        let packet_sum = write(buffer.append(length)?)?;
         // Index and headers are of even length: where the data is in the words depends on the data alone.
         self.sum = self.sum.add(row_sum).add(Sum::ZERO.then(usize::from(self.data_length), packet_sum));
         self.data_length = data_length;

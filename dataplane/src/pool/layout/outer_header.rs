@@ -4,6 +4,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use super::super::learned::IdSpace;
 use super::super::open_pools::PoolKey;
 use super::super::ride::{PeerPath, Ride};
 use crate::packet::Sum;
@@ -23,6 +24,9 @@ pub(in crate::pool) const fn length(source: IpAddr, destination: IpAddr) -> Opti
         _ => None,
     }
 }
+
+/// CS6 in the DSCP: what keeps the network going (RFC 4594, section 3.1).
+const NETWORK_CONTROL: u8 = 48 << 2;
 
 /// Where a pool's packet goes and what its outer headers say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +103,25 @@ impl OuterHeader {
     /// The TTL it is sent with.
     pub(in crate::pool) fn ttl(&self) -> u8 {
         self.ttl
+    }
+
+    /// Of a report to a peer, in the class of hellos.
+    pub(in crate::pool) fn of_report(path: &PeerPath, port_offset: u16) -> OuterHeader {
+        OuterHeader {
+            source: path.source,
+            destination: path.addressee,
+            source_port: path.source_port_base.wrapping_add(port_offset),
+            destination_port: path.destination_port,
+            tos: NETWORK_CONTROL,
+            ttl: path.outer_ttl,
+            with_checksum: path.checksum,
+        }
+    }
+
+    /// Whose ids learned headers go by.
+    #[inline(always)]
+    pub(in crate::pool) fn id_space(&self) -> IdSpace {
+        IdSpace { addressee: self.destination, source_port: self.source_port }
     }
 
     /// Writes the headers, checksums included, of a packet with `payload_length` bytes behind them, at most 65535 less

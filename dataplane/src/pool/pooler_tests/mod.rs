@@ -8,6 +8,7 @@ mod indexes;
 mod memory;
 mod properties;
 mod reader;
+mod representations;
 mod shared_hops;
 mod simplemux;
 

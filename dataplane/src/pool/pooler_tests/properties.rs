@@ -93,6 +93,7 @@ fn any_limits() -> impl Strategy<Value = PoolerLimits> {
         buckets: 1,
         link_headroom: 18,
         buffer_room,
+        ..PoolerLimits::default()
     })
 }
 

@@ -9,8 +9,11 @@
 )]
 
 mod data_only;
+pub mod entry;
 mod index_packet;
 mod pooled_packet;
+pub mod report;
+pub mod short_rows;
 mod template;
 
 pub use data_only::DataOnly;
@@ -106,6 +109,18 @@ pub enum WireError {
     /// Data shorter or longer than what the template says.
     #[error("data is not as long as the template says")]
     TemplateLength,
+    /// A repetition of a row with no row in front of it, no times, or beyond the count.
+    #[error("repetition of no row, no times, or beyond the count")]
+    RowRepetition,
+    /// An entry of a form that does not exist.
+    #[error("unsupported form of entry")]
+    UnsupportedEntry,
+    /// A report that ends within an item.
+    #[error("report beyond the end")]
+    TruncatedReport,
+    /// An item of a report whose length does not suit its type.
+    #[error("item of a report with a length that does not suit its type")]
+    ReportItem,
     /// A hello with a count that is not 0.
     #[error("hello with rows")]
     HelloRows,
@@ -119,7 +134,7 @@ pub enum WireError {
 
 impl WireError {
     /// Every bound there is.
-    pub const ALL: [WireError; 26] = [
+    pub const ALL: [WireError; 30] = [
         WireError::TruncatedHeader,
         WireError::UnsupportedVersion,
         WireError::AuthenticatedUnsupported,
@@ -143,6 +158,10 @@ impl WireError {
         WireError::TrailingIndex,
         WireError::UnknownTemplate,
         WireError::TemplateLength,
+        WireError::RowRepetition,
+        WireError::UnsupportedEntry,
+        WireError::TruncatedReport,
+        WireError::ReportItem,
         WireError::HelloRows,
         WireError::TruncatedHello,
         WireError::HelloInstance,
@@ -174,6 +193,10 @@ impl WireError {
             WireError::TrailingIndex => "trailing_index",
             WireError::UnknownTemplate => "unknown_template",
             WireError::TemplateLength => "template_length",
+            WireError::RowRepetition => "row_repetition",
+            WireError::UnsupportedEntry => "unsupported_entry",
+            WireError::TruncatedReport => "truncated_report",
+            WireError::ReportItem => "report_item",
             WireError::HelloRows => "hello_rows",
             WireError::TruncatedHello => "truncated_hello",
             WireError::HelloInstance => "hello_instance",

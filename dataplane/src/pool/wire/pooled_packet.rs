@@ -24,6 +24,8 @@ pub enum RowType {
     WholeIpv4,
     /// Type 41: a whole IPv6 packet.
     WholeIpv6,
+    /// Type 128: a packet of a provisioned stream, without its headers.
+    Provisioned,
     /// Any other type: a representation that means something to the addressee alone. Reserved here.
     Other(u8),
 }
@@ -35,6 +37,7 @@ impl RowType {
         match number {
             4 => RowType::WholeIpv4,
             41 => RowType::WholeIpv6,
+            128 => RowType::Provisioned,
             other => RowType::Other(other),
         }
     }
@@ -45,6 +48,7 @@ impl RowType {
         match self {
             RowType::WholeIpv4 => 4,
             RowType::WholeIpv6 => 41,
+            RowType::Provisioned => 128,
             RowType::Other(number) => number,
         }
     }
@@ -97,7 +101,7 @@ pub struct PooledPacket<'a> {
 }
 
 impl<'a> PooledPacket<'a> {
-    /// Reads a UDP payload of kind 0 as its addressee, which takes whole packets only, and checks every bound before it
+    /// Reads a UDP payload of kind 0 as its addressee, which takes the types that are known here, and checks every bound before it
     /// touches what the bound is about.
     #[inline]
     pub fn parse(payload: &'a [u8]) -> Result<PooledPacket<'a>, WireError> {
@@ -149,7 +153,7 @@ impl<'a> PooledPacket<'a> {
         let mut rest = data;
         for row in index {
             let row = Row::parse(row);
-            if !IN_TRANSIT && !row.row_type.is_whole() {
+            if !IN_TRANSIT && matches!(row.row_type, RowType::Other(_)) {
                 return Err(WireError::UnsupportedType);
             }
             check_start(&row, previous)?;
@@ -247,7 +251,7 @@ const fn shortest(row_type: RowType) -> u16 {
     match row_type {
         RowType::WholeIpv4 => IPV4_HEADER,
         RowType::WholeIpv6 => IPV6_HEADER,
-        RowType::Other(_) => 0,
+        RowType::Provisioned | RowType::Other(_) => 0,
     }
 }
 
@@ -263,7 +267,7 @@ fn check_packet<'a>(row: &Row, data: &'a [u8]) -> Result<&'a [u8], WireError> {
         (RowType::WholeIpv6, [first, _, _, _, l0, l1, ..]) => {
             (first >> 4 == 6, u32::from(u16::from_be_bytes([*l0, *l1])) + u32::from(IPV6_HEADER))
         }
-        (RowType::Other(_), _) => return Ok(rest),
+        (RowType::Provisioned | RowType::Other(_), _) => return Ok(rest),
         _ => return Err(WireError::InnerLength),
     };
     match (version, length == u32::from(row.length)) {
@@ -373,7 +377,7 @@ pub(crate) mod tests {
             (broken(|p| set_u16(p, ROW_1, 29)), WireError::RowOverlap),
             (broken(|p| set_u16(p, ROW_2, 30)), WireError::RowOverlap),
             (broken(|p| set_u16(p, ROW_1, 31)), WireError::RowGap),
-            (broken(|p| p[ROW_1 + 5] = 128), WireError::UnsupportedType),
+            (broken(|p| p[ROW_1 + 5] = 129), WireError::UnsupportedType),
             (broken(|p| p[ROW_1 + 5] = 0), WireError::UnsupportedType),
             (broken(|p| set_u16(p, ROW_0 + 2, 19)), WireError::RowTooShort),
             (broken(|p| set_u16(p, ROW_0 + 2, 0)), WireError::RowTooShort),
@@ -402,6 +406,10 @@ pub(crate) mod tests {
                     | WireError::HelloRows
                     | WireError::TruncatedHello
                     | WireError::HelloInstance
+                    | WireError::RowRepetition
+                    | WireError::UnsupportedEntry
+                    | WireError::TruncatedReport
+                    | WireError::ReportItem
             );
             assert!(of_other_kinds || cases.iter().any(|(_, expected)| *expected == error), "{error:?} was never seen");
         }
@@ -440,7 +448,7 @@ pub(crate) mod tests {
 
     #[test]
     fn a_node_on_the_way_takes_types_it_does_not_know_for_what_they_are_not_whole_packets() {
-        for number in [0, 1, 3, 5, 40, 42, 128, 255] {
+        for number in [0, 1, 3, 5, 40, 42, 127, 129, 255] {
             let mut payload = pooled(&[30, 40, 20]);
             payload[ROW_1 + 5] = number;
             payload[DATA + 30..DATA + 70].fill(0); // whatever it is, it is not looked at

@@ -47,7 +47,7 @@ fn every_broken_bound_drops_the_pooled_packet_whole_under_its_name() {
         (Drop::PoolFirstRowStart, |p| p[9] = 1),
         (Drop::PoolRowOverlap, |p| p[15] = 59),
         (Drop::PoolRowGap, |p| p[15] = 61),
-        (Drop::PoolUnsupportedType, |p| p[13] = 128),
+        (Drop::PoolUnsupportedType, |p| p[13] = 129),
         (Drop::PoolRowTooShort, |p| (p[11], p[15]) = (19, 19)),
         (Drop::PoolRowBeyondData, |p| p[17] = 81),
         (Drop::PoolTrailingData, |p| p.push(0)),

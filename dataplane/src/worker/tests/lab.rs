@@ -170,6 +170,7 @@ impl Bench {
             peers: Arc::new(PeerTable::new(vec![Peer { path, zero_checksum: ZeroChecksum::Refused }])),
             rules: Arc::new(RuleSet::new(vec![rule()]).expect("a sound rule")),
             templates: Arc::default(),
+            streams: Arc::default(),
             pool_port: POOL_PORT,
             neighbour_timeout: TickRate::NANOSECONDS.ticks(Duration::from_secs(3)),
         };
@@ -184,6 +185,7 @@ impl Bench {
             buckets: 1,
             buffer_room: 2048 + HEADROOM as u16,
             seed: 7,
+            instance: 1,
         };
         let worker = Worker::new(
             options,

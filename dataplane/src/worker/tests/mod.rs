@@ -6,6 +6,7 @@ mod indexes;
 mod ipv6;
 mod lab;
 mod lab6;
+mod learned;
 mod multicast;
 mod neighbours6;
 mod nodes;

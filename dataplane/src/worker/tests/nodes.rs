@@ -100,6 +100,7 @@ impl Node {
             legs: Arc::default(),
             peers: Arc::new(PeerTable::new(peers.iter().map(peer).collect())),
             rules: Arc::new(RuleSet::new(vec![Rule { shared_hops: SharedHops::AtLeast(1), ..rule() }]).expect("sound")),
+            streams: Arc::default(),
             pool_port: POOL_PORT,
             neighbour_timeout: TickRate::NANOSECONDS.ticks(Duration::from_secs(3)),
         };
@@ -119,6 +120,7 @@ impl Node {
             open_pools: 64,
             buffer_room: 2048 + HEADROOM as u16,
             seed: 7,
+            instance: 1,
         };
         let (reader, cache) = (domain.reader().expect("one reader"), mempool.cache());
         let shared = WorkerShared::new(Bell::new().expect("a descriptor"));

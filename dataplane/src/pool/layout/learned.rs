@@ -1,0 +1,186 @@
+//! Kind 5: entries without the headers that their streams repeat, behind short rows. All go to the addressee.
+//!
+//! The reserved bytes have room for as many rows as the pool can come to hold, two bytes each; most rows take less. They
+//! are written from the start of that room and move up to the data when the pool is flushed. Headers, rows and entries
+//! may be of odd lengths: their sums are kept apart until then.
+#![cfg_attr(
+    not(test),
+    deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable)
+)]
+
+use super::super::representation::Lone;
+use super::super::wire::short_rows::{MAX_ENTRY, SHORT_HEADER_LEN, ShortRows, write_short_header};
+use super::outer_header::OuterHeader;
+use super::{Codecs, Room, SHORTEST};
+use crate::packet::{Buffer, Sum};
+
+/// What a row takes at the most, in bytes.
+const ROW: usize = 2;
+/// What is in front of a packet that announces its header, in bytes.
+const ANNOUNCEMENT: usize = 5;
+/// The shortest entries there may be many of, each with its row, in bytes. A pool of shorter ones is full earlier.
+const SHORT_ENTRY: usize = 8;
+/// The most that an entry is shorter than its packet, in bytes: IPv6, UDP and RTP become id and sequence number.
+const MOST_SAVED: usize = 56;
+
+/// A pool of kind 5: how much it can come to hold, and what it holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::pool) struct LearnedEntries {
+    /// Outer IP header, UDP header, pool header and instance, in bytes.
+    front: u16,
+    /// Longest pooled packet, in bytes of IP length.
+    limit: u16,
+    /// Longest packet that a pool can begin with, in bytes: it may have to announce its header.
+    longest_first: u16,
+    /// Most rows, 2 to 255.
+    max_rows: u8,
+    /// The packets in it: the first counts before it is written.
+    packets: u8,
+    rows: ShortRows,
+    data_length: u16,
+    /// The shortest entry so far: one more like it is what the pool waits for.
+    shortest: u16,
+    /// Bytes of IP length of the packets in it.
+    bytes_in: u16,
+    /// Sum of the data.
+    sum: Sum,
+}
+
+impl LearnedEntries {
+    /// A pool whose packets may have `mtu` bytes, of which `outer_length` are IP and UDP headers, and `max_count` rows, in
+    /// buffers that hold `room` bytes, with one packet of `length` bytes. None where that leaves no room for another one,
+    /// unless it may be alone in a pooled packet, and for itself.
+    pub(super) fn open(
+        length: usize,
+        outer_length: u16,
+        mtu: u16,
+        max_count: u8,
+        lone: Lone,
+        room: u16,
+    ) -> Option<LearnedEntries> {
+        let longest = usize::from(mtu.min(room));
+        let front = outer_length + SHORT_HEADER_LEN as u16;
+        let max_rows = (longest.checked_sub(usize::from(front))? / SHORT_ENTRY).min(usize::from(max_count));
+        if max_rows < 2 {
+            return None;
+        }
+        // While a pool is open its rows' room is taken in full, so a buffer holds that much less data.
+        let limit = longest.min(usize::from(room).checked_sub(ROW * (max_rows - 2))?);
+        let first = usize::from(front) + ROW + ANNOUNCEMENT;
+        let longest_first = match lone {
+            Lone::Itself => limit.checked_sub(first + ROW + SHORTEST)?,
+            Lone::Pooled => {
+                let reserved = usize::from(front) + ROW * max_rows + ANNOUNCEMENT;
+                limit.checked_sub(first)?.min(usize::from(room).checked_sub(reserved)?)
+            }
+        };
+        let bytes_in = u16::try_from(length).ok()?;
+        let pool = LearnedEntries {
+            front,
+            limit: limit as u16,
+            longest_first: longest_first.min(usize::from(MAX_ENTRY) - ANNOUNCEMENT) as u16,
+            max_rows: max_rows as u8,
+            packets: 1,
+            rows: ShortRows::default(),
+            data_length: bytes_in,
+            shortest: u16::MAX,
+            bytes_in,
+            sum: Sum::ZERO,
+        };
+        pool.can_open(length).then_some(pool)
+    }
+
+    #[inline(always)]
+    fn front(&self) -> usize {
+        usize::from(self.front)
+    }
+
+    #[inline(always)]
+    pub(super) fn reserved(&self) -> usize {
+        self.front() + ROW * usize::from(self.max_rows)
+    }
+
+    #[inline(always)]
+    pub(super) fn emptied(&self) -> LearnedEntries {
+        LearnedEntries { packets: 0, data_length: 0, bytes_in: 0, ..*self }
+    }
+
+    #[inline(always)]
+    pub(super) fn rows(&self) -> u8 {
+        self.packets
+    }
+
+    #[inline(always)]
+    pub(super) fn bytes_in(&self) -> u16 {
+        self.bytes_in
+    }
+
+    #[inline(always)]
+    pub(super) fn length(&self) -> usize {
+        self.front() + self.rows.len() + usize::from(self.data_length)
+    }
+
+    #[inline]
+    pub(super) fn can_open(&self, length: usize) -> bool {
+        (SHORTEST..=usize::from(self.longest_first)).contains(&length)
+    }
+
+    /// How much shorter a packet becomes shows when it is appended: here it is enough that it may fit.
+    #[inline(always)]
+    pub(super) fn fits(&self, length: usize) -> bool {
+        self.packets < self.max_rows && self.length() + length.saturating_sub(MOST_SAVED) <= usize::from(self.limit)
+    }
+
+    #[inline(always)]
+    pub(super) fn room(&self) -> Room {
+        if self.packets >= self.max_rows {
+            Room::NoRows
+        } else if self.shortest < u16::MAX && self.length() + usize::from(self.shortest) > usize::from(self.limit) {
+            Room::NoBytes
+        } else {
+            Room::Left
+        }
+    }
+
+    #[inline]
+    pub(super) fn append<B: Buffer>(&mut self, buffer: &mut B, packet: &[u8], codecs: &mut Codecs<'_>) -> Option<()> {
+        let bytes_in = self.bytes_in.checked_add(u16::try_from(packet.len()).ok()?)?;
+        let encoded = codecs.compressor.encode(packet, codecs.space, codecs.now);
+        let length = encoded.len(packet.len());
+        let growth = self.rows.growth(length)?;
+        if self.packets >= self.max_rows || self.length() + growth + length > usize::from(self.limit) {
+            return None;
+        }
+        let entry_sum = encoded.write(packet, buffer.append(length)?)?;
+        let mut rows = self.rows;
+        rows.push(length, buffer.bytes_mut().get_mut(self.front()..self.reserved())?)?;
+        codecs.compressor.sent(&encoded);
+        self.sum = self.sum.then(usize::from(self.data_length), entry_sum);
+        self.rows = rows;
+        self.packets = rows.rows();
+        self.data_length += length as u16;
+        self.shortest = self.shortest.min(length as u16);
+        self.bytes_in = bytes_in;
+        Some(())
+    }
+
+    pub(super) fn complete<B: Buffer>(
+        &self,
+        buffer: &mut B,
+        outer: &OuterHeader,
+        instance: u32,
+        sequence: u32,
+    ) -> Option<()> {
+        let index = self.rows.len();
+        let unused = (ROW * usize::from(self.max_rows)).checked_sub(index)?;
+        let front = self.front();
+        let bytes = buffer.bytes_mut().get_mut(..front + unused + index)?;
+        bytes.copy_within(front..front + index, front + unused);
+        let outer_length = front.checked_sub(SHORT_HEADER_LEN)?;
+        let (ip_udp, behind) = bytes.get_mut(unused..)?.split_at_mut_checked(outer_length)?;
+        write_short_header(self.packets, outer.ttl, sequence, instance, behind.first_chunk_mut()?);
+        let length = u16::try_from(behind.len()).ok()?.checked_add(self.data_length)?;
+        outer.write(length, || Sum::of(behind).then(behind.len(), self.sum), ip_udp)?;
+        buffer.trim_front(unused).then_some(())
+    }
+}

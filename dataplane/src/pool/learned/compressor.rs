@@ -1,0 +1,326 @@
+//! The compressor of one worker: which entry a stream packet becomes in a pooled packet with short rows.
+//!
+//! [`Compressor::encode`] says how a packet is to travel and [`Compressor::sent`] that it does: an announcement counts
+//! only from then on, so a packet that in the end finds no room announces nothing. Packets that could not be rebuilt
+//! byte for byte (options, fragments, other protocols, checksums that no sender would compute) travel whole.
+#![cfg_attr(
+    not(test),
+    deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable)
+)]
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::id_spaces::IdSpaces;
+use super::stream::{Announced, Next, Stream};
+use super::{ContextTimes, IdSpace};
+use crate::arch::{Tick, TickRate, TickSpan};
+use crate::packet::Sum;
+use crate::packet::checksum::copy_and_sum;
+use crate::pool::FlowSeed;
+use crate::pool::header_template::{RTP_LEN, Template, Varying};
+use crate::pool::wire::entry::{Announcement, Prefix};
+
+const WAYS: usize = 4;
+/// A stream gives way to a new one after it was silent for so long.
+const IDLE: Duration = Duration::from_secs(1);
+
+/// What a compressor's memory is sized for, at construction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CompressorLimits {
+    /// Streams known at one time, rounded up to a power of two; the packets of others travel whole.
+    pub streams: usize,
+    /// Pairs of a peer and a source port that have contexts at one time.
+    pub spaces: usize,
+    /// A stream gives way to a new one after it was silent for so long.
+    pub idle: TickSpan,
+    /// How long announcements hold.
+    pub times: ContextTimes,
+    /// What hashes are made with: nobody outside can choose streams that crowd each other out.
+    pub seed: FlowSeed,
+}
+
+impl CompressorLimits {
+    /// For a router with a few peers: 16,384 streams.
+    pub fn usual(rate: TickRate, seed: FlowSeed) -> CompressorLimits {
+        CompressorLimits { streams: 16_384, spaces: 1024, ..CompressorLimits::small(rate, seed) }
+    }
+
+    /// For few streams.
+    pub fn small(rate: TickRate, seed: FlowSeed) -> CompressorLimits {
+        CompressorLimits { streams: 64, spaces: 8, idle: rate.ticks(IDLE), times: ContextTimes::at(rate), seed }
+    }
+}
+
+/// What the compressor did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CompressorCounters {
+    /// Packets that travelled whole.
+    pub whole: u64,
+    /// Packets that announced their header.
+    pub announced: u64,
+    /// Packets that travelled without it.
+    pub compressed: u64,
+    /// Announcements that found no free id.
+    pub no_id: u64,
+    /// Contexts that the far end reported it does not know, and that are announced anew.
+    pub lost: u64,
+}
+
+/// How a packet is to travel.
+#[derive(Clone, Debug)]
+pub struct Encoded {
+    prefix: Prefix,
+    /// Bytes of the packet that are left out at its start.
+    skip: usize,
+    /// The sum of what is left, where it is known.
+    body_sum: Option<Sum>,
+    announcement: Option<Pending>,
+}
+
+/// An announcement that has not left yet.
+#[derive(Clone, Copy, Debug)]
+struct Pending {
+    slot: u32,
+    announced: Announced,
+}
+
+/// The streams a worker sends, and what the far ends know of each.
+pub struct Compressor {
+    sets: Box<[Set]>,
+    /// Slots by id, for reports: where two have the same place the older is forgotten, and announced in its time.
+    by_context: Box<[u32]>,
+    ids: IdSpaces,
+    seed: FlowSeed,
+    idle: TickSpan,
+    times: ContextTimes,
+    /// The slot of the stream that the packet sent last announced.
+    latest: Option<u32>,
+    counters: CompressorCounters,
+}
+
+#[derive(Clone, Copy)]
+struct Set {
+    /// Of the streams' hashes; what is in a vacant slot's is of no account.
+    tags: [u32; WAYS],
+    streams: [Option<Stream>; WAYS],
+}
+
+impl Encoded {
+    /// The packet as it is.
+    fn whole() -> Encoded {
+        Encoded { prefix: Prefix::new(), skip: 0, body_sum: None, announcement: None }
+    }
+
+    /// The length of the entry that a packet of `packet` bytes becomes.
+    #[inline]
+    pub fn len(&self, packet: usize) -> usize {
+        (self.prefix.len() + packet).saturating_sub(self.skip)
+    }
+
+    /// Writes the entry of `packet` to `out` and returns the sum of what it wrote. None where `out` is not exactly as
+    /// long as [`Encoded::len`] says, or the packet is not the one that was encoded.
+    #[inline]
+    pub fn write(&self, packet: &[u8], out: &mut [u8]) -> Option<Sum> {
+        let (prefix, body) = out.split_at_mut_checked(self.prefix.len())?;
+        let packet = packet.get(self.skip..).filter(|packet| packet.len() == body.len())?;
+        prefix.copy_from_slice(&self.prefix);
+        let body_sum = match self.body_sum {
+            Some(sum) => {
+                body.copy_from_slice(packet);
+                sum
+            }
+            None => copy_and_sum(packet, body),
+        };
+        Some(Sum::of(prefix).then(prefix.len(), body_sum))
+    }
+}
+
+impl Compressor {
+    /// A compressor that knows no stream. All the memory it will ever need is allocated here.
+    pub fn new(limits: CompressorLimits) -> Compressor {
+        let sets = limits.streams.div_ceil(WAYS).clamp(1, 1 << 24).next_power_of_two();
+        Compressor {
+            sets: vec![Set { tags: [0; WAYS], streams: [None; WAYS] }; sets].into(),
+            by_context: vec![u32::MAX; 2 * WAYS * sets].into(),
+            ids: IdSpaces::new(limits.spaces.max(1), limits.times.reuse),
+            seed: limits.seed,
+            idle: limits.idle,
+            times: limits.times,
+            latest: None,
+            counters: CompressorCounters::default(),
+        }
+    }
+
+    /// What it did so far.
+    pub fn counters(&self) -> &CompressorCounters {
+        &self.counters
+    }
+
+    /// How `packet`, which starts with its IP header and ends with its last byte, is to travel to `space`. `now` is
+    /// never before that of an earlier call.
+    #[inline]
+    pub fn encode(&mut self, packet: &[u8], space: IdSpace, now: Tick) -> Encoded {
+        let Some((template, varying)) = Template::of(packet) else { return Encoded::whole() };
+        let hash = hash(self.seed, &template, space);
+        let set_at = hash as usize & (self.sets.len() - 1);
+        let tag = (hash >> 32) as u32;
+        let Some(set) = self.sets.get_mut(set_at) else { return Encoded::whole() };
+        let Some((way, stream)) = set.find(tag, &template, space) else {
+            set.claim(tag, Stream::first(template, space, varying.ip_id, varying.payload, now), self.idle, now);
+            return Encoded::whole();
+        };
+        let Some((rtp_sum, rest_sum)) = sums(&template, stream, &varying) else { return Encoded::whole() };
+        match stream.next(varying.ip_id, varying.payload, self.times.refresh, now) {
+            Next::Whole => Encoded::whole(),
+            Next::Compressed { prefix, has_rtp: true } => {
+                Encoded { prefix, skip: template.len() + RTP_LEN, body_sum: Some(rest_sum), announcement: None }
+            }
+            Next::Compressed { prefix, has_rtp: false } => {
+                let body_sum = Some(rtp_sum.add(rest_sum));
+                Encoded { prefix, skip: template.len(), body_sum, announcement: None }
+            }
+            Next::Announce(reference) => {
+                let Some(context) = self.ids.next(space, now) else {
+                    self.counters.no_id += 1;
+                    return Encoded::whole();
+                };
+                let prefix = Announcement { context, profile: reference.profile }.prefix();
+                let slot = (WAYS * set_at + way) as u32;
+                let announcement = Some(Pending { slot, announced: Announced::new(context, reference, now) });
+                Encoded { prefix, skip: 0, body_sum: None, announcement }
+            }
+        }
+    }
+
+    /// The packet does travel so.
+    #[inline]
+    pub fn sent(&mut self, encoded: &Encoded) {
+        self.latest = encoded.announcement.map(|pending| pending.slot);
+        match &encoded.announcement {
+            Some(pending) => {
+                self.counters.announced += 1;
+                self.announce(pending);
+            }
+            None if encoded.prefix.is_empty() => self.counters.whole += 1,
+            None => self.counters.compressed += 1,
+        }
+    }
+
+    /// The packet of the last call of [`Compressor::sent`] did not travel so after all.
+    pub fn withdraw(&mut self) {
+        if let Some(stream) = self.latest.take().and_then(|slot| self.stream_mut(slot)) {
+            stream.lost();
+        }
+    }
+
+    fn announce(&mut self, pending: &Pending) {
+        let context = pending.announced.context;
+        let Some(stream) = self.stream_mut(pending.slot) else { return };
+        stream.announce(pending.announced);
+        let space = stream.space;
+        let at = self.place(space, context);
+        if let Some(slot) = self.by_context.get_mut(at) {
+            *slot = pending.slot;
+        }
+    }
+
+    /// The far end does not know a context. Where it still stands for a stream of this compressor, as is returned, the
+    /// next packet announces that anew.
+    pub fn unknown_there(&mut self, space: IdSpace, context: u16) -> bool {
+        let slot = self.by_context.get(self.place(space, context)).copied().unwrap_or(u32::MAX);
+        if let Some(stream) = self.stream_mut(slot)
+            && stream.space == space
+            && stream.context() == Some(context)
+        {
+            stream.lost();
+            self.counters.lost += 1;
+            return true;
+        }
+        false
+    }
+
+    fn stream_mut(&mut self, slot: u32) -> Option<&mut Stream> {
+        let slot = slot as usize;
+        self.sets.get_mut(slot / WAYS)?.streams.get_mut(slot % WAYS)?.as_mut()
+    }
+
+    /// Where the slot of a context is kept. Ids in turn have places in turn.
+    fn place(&self, space: IdSpace, context: u16) -> usize {
+        let [multiplier, ..] = MULTIPLIERS;
+        let base = mix(space.bits(), multiplier);
+        (base as usize).wrapping_add(usize::from(context)) & (self.by_context.len() - 1)
+    }
+}
+
+/// The sums of the first bytes of the payload, as many as an RTP header has, and of the rest; None where the packet's
+/// checksums are not those that its stream's template gives.
+#[inline]
+fn sums(template: &Template, stream: &Stream, varying: &Varying<'_>) -> Option<(Sum, Sum)> {
+    let (rtp, rest) = varying.payload.split_at_checked(RTP_LEN).unwrap_or((varying.payload, &[]));
+    // An RTP header is of even length, and behind a shorter payload there is nothing.
+    let sums = (Sum::of(rtp), Sum::of(rest));
+    template.rebuilds(&stream.sums, varying, sums.0.add(sums.1)).then_some(sums)
+}
+
+impl Set {
+    #[inline]
+    fn find(&mut self, tag: u32, template: &Template, space: IdSpace) -> Option<(usize, &mut Stream)> {
+        let tags = self.tags;
+        self.streams.iter_mut().zip(tags).enumerate().find_map(|(way, (stream, other))| {
+            let stream = stream.as_mut().filter(|_| other == tag)?;
+            (stream.template == *template && stream.space == space).then_some((way, stream))
+        })
+    }
+
+    /// Puts a stream into a vacant slot, or into the one that was silent longest, if that was for `idle`.
+    fn claim(&mut self, tag: u32, stream: Stream, idle: TickSpan, now: Tick) {
+        let slots = self.streams.iter_mut().zip(&mut self.tags);
+        let oldest = slots.min_by_key(|(stream, _)| stream.map(|stream| stream.used));
+        if let Some((slot, of_slot)) = oldest
+            && slot.is_none_or(|stream| now.since(stream.used) >= idle)
+        {
+            (*slot, *of_slot) = (Some(stream), tag);
+        }
+    }
+}
+
+/// Odd and without pattern.
+const MULTIPLIERS: [u64; 4] =
+    [0x9e37_79b9_7f4a_7c15, 0xd6e8_feb8_6659_fd93, 0xa076_1d64_78bd_642f, 0xe703_7ed1_a0b4_28db];
+
+/// Multiplies to 128 bits and folds: every bit of the product's halves depends on many of either factor's.
+#[inline(always)]
+fn mix(a: u64, b: u64) -> u64 {
+    let product = u128::from(a) * u128::from(b);
+    (product as u64) ^ (product >> 64) as u64
+}
+
+impl IdSpace {
+    /// The same for the same space, and else likely others.
+    #[inline]
+    fn bits(self) -> u64 {
+        let address = match self.addressee {
+            IpAddr::V4(address) => u64::from(address.to_bits()),
+            IpAddr::V6(address) => {
+                let bits = address.to_bits();
+                (bits >> 64) as u64 ^ (bits as u64).rotate_left(16)
+            }
+        };
+        address << 16 ^ address >> 48 ^ u64::from(self.source_port)
+    }
+}
+
+#[inline]
+fn hash(seed: FlowSeed, template: &Template, space: IdSpace) -> u64 {
+    let (bytes, is_short) = template.words();
+    let (words, _) = bytes.as_chunks::<8>();
+    let words = words.get(..if is_short { 4 } else { 6 }).unwrap_or_default();
+    let [first, multipliers @ ..] = MULTIPLIERS;
+    let mut hash = mix(seed.0 ^ space.bits(), first);
+    for (pair, multiplier) in words.as_chunks::<2>().0.iter().zip(multipliers) {
+        let [a, b] = pair.map(u64::from_le_bytes);
+        hash = mix(hash ^ a, multiplier ^ b);
+    }
+    hash
+}

@@ -1,0 +1,240 @@
+//! What the compressor knows of one stream: what it announced, and what the next announcement should say.
+//!
+//! A stream is watched for one packet before anything is announced: so the first announcement knows how timestamps and
+//! IP ids go on, and streams of one packet cost nothing. It is announced anew when it is due, when the far end does not
+//! know it, and when the bytes that a fresh announcement would have saved come to what one costs.
+#![cfg_attr(
+    not(test),
+    deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable)
+)]
+
+use super::IdSpace;
+use super::reference::Reference;
+use crate::arch::{Tick, TickSpan};
+use crate::pool::header_template::{Rtp, Template, TemplateSums};
+use crate::pool::wire::entry::{Change, Prefix, Profile};
+
+/// Bytes that an announcement costs beyond a compressed packet: about a header.
+const ANNOUNCEMENT_COST: u16 = 40;
+/// A stream is announced anew after so many packets, whatever the time: sequence differences stay small.
+const REFRESH_PACKETS: u16 = 4096;
+/// Sequence numbers that go on by at most this are those of one stream.
+const MAX_STEP: u16 = 16;
+/// Packets that must continue each other before a stream that was no RTP is taken for it.
+const CONVINCING: u8 = 4;
+/// What a packet that does not fit the RTP context adds to the doubt whether it should be one; one that does takes one off.
+const MISFIT: u8 = 8;
+/// From this doubt on it is none.
+const TOO_MUCH_DOUBT: u8 = 32;
+
+/// A stream on its way to one place.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stream {
+    pub(super) template: Template,
+    pub(super) sums: TemplateSums,
+    pub(super) space: IdSpace,
+    /// When its latest packet came.
+    pub(super) used: Tick,
+    announced: Option<Announced>,
+    last_ip_id: u16,
+    /// The RTP header of the latest packet, if it looked like one.
+    last_rtp: Option<Rtp>,
+    /// How timestamps go on with each sequence number.
+    stride: Option<u16>,
+    /// A stride seen once.
+    next_stride: u16,
+    id_counts: bool,
+    /// Packets at the end that continued each other's RTP headers.
+    run: u8,
+    doubt: u8,
+}
+
+/// What the far end was told.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Announced {
+    pub(super) context: u16,
+    at: Tick,
+    reference: Reference,
+    /// Packets sent since.
+    packets: u16,
+    /// Bytes that a fresh announcement would have saved since.
+    debt: u16,
+}
+
+/// How a packet is to travel.
+#[derive(Clone, Debug)]
+pub(super) enum Next {
+    /// As it is: it says nothing about its stream, or does not fit.
+    Whole,
+    /// With this in front of what is left; whether its RTP header is left out too.
+    Compressed { prefix: Prefix, has_rtp: bool },
+    /// Whole, under a new id, as what later packets refer to.
+    Announce(Reference),
+}
+
+impl Announced {
+    /// An announcement that leaves now.
+    pub(super) fn new(context: u16, reference: Reference, at: Tick) -> Announced {
+        Announced { context, at, reference, packets: 0, debt: 0 }
+    }
+
+    #[inline]
+    fn is_due(&self, refresh: TickSpan, now: Tick) -> bool {
+        self.debt >= ANNOUNCEMENT_COST || self.packets >= REFRESH_PACKETS || now.since(self.at) >= refresh
+    }
+}
+
+impl Stream {
+    /// A stream of which this is the first packet.
+    #[inline]
+    pub(super) fn first(template: Template, space: IdSpace, ip_id: u16, payload: &[u8], now: Tick) -> Stream {
+        Stream {
+            template,
+            sums: template.sums(),
+            space,
+            used: now,
+            announced: None,
+            last_ip_id: ip_id,
+            last_rtp: likely_rtp(payload),
+            stride: None,
+            next_stride: 0,
+            id_counts: false,
+            run: 0,
+            doubt: 0,
+        }
+    }
+
+    /// The id it goes by, if it was announced.
+    #[inline]
+    pub(super) fn context(&self) -> Option<u16> {
+        self.announced.map(|announced| announced.context)
+    }
+
+    /// The announcement has left.
+    #[inline]
+    pub(super) fn announce(&mut self, announced: Announced) {
+        self.announced = Some(announced);
+    }
+
+    /// The far end does not know it: the next packet announces it anew.
+    pub(super) fn lost(&mut self) {
+        self.announced = None;
+    }
+
+    /// How its next packet is to travel.
+    #[inline]
+    pub(super) fn next(&mut self, ip_id: u16, payload: &[u8], refresh: TickSpan, now: Tick) -> Next {
+        self.used = now;
+        let rtp = likely_rtp(payload);
+        let before = (self.last_ip_id, self.last_rtp);
+        self.learn(ip_id, rtp);
+        let Some(announced) = self.announced else {
+            return Next::Announce(self.reference(self.run > 0, ip_id, rtp));
+        };
+        let reference = announced.reference;
+        let (fits, has_rtp) = match rtp {
+            _ if !reference.has_rtp() => (true, false),
+            Some(rtp) => (rtp.source == reference.rtp.source, true),
+            None => (false, true),
+        };
+        if !fits {
+            self.doubt = self.doubt.saturating_add(MISFIT).min(2 * TOO_MUCH_DOUBT);
+            let is_another_source = self.run > 0;
+            return if is_another_source || self.doubt >= TOO_MUCH_DOUBT {
+                Next::Announce(self.reference(is_another_source, ip_id, rtp))
+            } else {
+                Next::Whole
+            };
+        }
+        let has_become_rtp = !has_rtp && self.doubt == 0 && self.run >= CONVINCING;
+        self.doubt = self.doubt.saturating_sub(1);
+        if has_become_rtp || announced.is_due(refresh, now) {
+            return Next::Announce(self.reference(has_rtp || self.run > 0, ip_id, rtp));
+        }
+        let rtp = rtp.unwrap_or_default();
+        let prefix = reference.change_to(ip_id, &rtp).prefix(announced.context);
+        let debt = if is_shortest(&prefix, has_rtp) { 0 } else { self.saving(before, has_rtp, ip_id, &rtp, &prefix) };
+        if let Some(announced) = &mut self.announced {
+            announced.packets = announced.packets.saturating_add(1);
+            announced.debt = announced.debt.saturating_add(debt);
+        }
+        Next::Compressed { prefix, has_rtp }
+    }
+
+    /// What an announcement of this packet says.
+    #[inline]
+    fn reference(&self, is_rtp: bool, ip_id: u16, rtp: Option<Rtp>) -> Reference {
+        match rtp {
+            Some(rtp) if is_rtp && self.doubt < TOO_MUCH_DOUBT => {
+                let (stride, id_counts) = (self.stride.unwrap_or(0), self.id_counts);
+                Reference { profile: Profile::Rtp { stride, id_counts }, ip_id, rtp }
+            }
+            _ => Reference { profile: Profile::Udp, ip_id, rtp: Rtp::default() },
+        }
+    }
+
+    /// By how many bytes a prefix is longer than had the packet before this one been announced.
+    #[cold]
+    fn saving(&self, before: (u16, Option<Rtp>), has_rtp: bool, ip_id: u16, rtp: &Rtp, prefix: &Prefix) -> u16 {
+        let (before_ip_id, before_rtp) = before;
+        let fresh = self.reference(has_rtp, before_ip_id, before_rtp);
+        if fresh.has_rtp() != has_rtp {
+            return 0;
+        }
+        let with_fresh: &Change = &fresh.change_to(ip_id, rtp);
+        prefix.len().saturating_sub(with_fresh.prefix(0).len()) as u16
+    }
+
+    /// Takes note of how this packet goes on from the one before. One that was overtaken tells nothing.
+    #[inline]
+    fn learn(&mut self, ip_id: u16, rtp: Option<Rtp>) {
+        if let (Some(last), Some(rtp)) = (self.last_rtp, rtp)
+            && last.source == rtp.source
+        {
+            let step = rtp.sequence.wrapping_sub(last.sequence);
+            if step == 0 || step > u16::MAX - MAX_STEP {
+                return;
+            }
+            if step <= MAX_STEP {
+                self.run = self.run.saturating_add(1);
+                self.learn_stride(rtp.timestamp.wrapping_sub(last.timestamp), step);
+                match ip_id.wrapping_sub(self.last_ip_id) {
+                    0 => self.id_counts = false,
+                    by if by == step => self.id_counts = true,
+                    _ => {}
+                }
+            } else {
+                self.run = 0;
+            }
+        } else {
+            self.run = 0;
+        }
+        self.last_ip_id = ip_id;
+        self.last_rtp = rtp;
+    }
+
+    /// The first stride is believed at once, another one when it was seen twice: a pause in speech is none.
+    #[inline]
+    fn learn_stride(&mut self, by: u32, step: u16) {
+        let step = u32::from(step);
+        let Some(stride) = by.checked_div(step).and_then(|stride| u16::try_from(stride).ok()) else { return };
+        if by != u32::from(stride) * step {
+            return;
+        }
+        if self.stride.is_none() || self.next_stride == stride {
+            self.stride = Some(stride);
+        }
+        self.next_stride = stride;
+    }
+}
+
+#[inline]
+fn likely_rtp(payload: &[u8]) -> Option<Rtp> {
+    Rtp::read(payload).map(|(rtp, _)| rtp).filter(Rtp::is_likely)
+}
+
+/// Whether no announcement could make this prefix shorter: first byte, id, and the sequence difference.
+#[inline]
+fn is_shortest(prefix: &Prefix, has_rtp: bool) -> bool {
+    prefix.len() <= 3 + usize::from(has_rtp)
+}

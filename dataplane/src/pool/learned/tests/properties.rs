@@ -1,0 +1,268 @@
+//! Whatever streams there are and whatever happens to pooled packets on the way: what comes out is what went in.
+
+use std::collections::{HashMap, HashSet};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::pool::wire::entry::Entry;
+
+/// How a stream's packets go on.
+#[derive(Clone, Copy, Debug)]
+enum Habit {
+    Voice { stride: u32, pauses: bool },
+    Telemetry,
+    Noise,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum IpId {
+    Stays,
+    Counts,
+    Random,
+}
+
+/// One packet of a stream, a pooled packet's end, or a turn of events.
+#[derive(Clone, Debug)]
+enum Step {
+    Packet { stream: prop::sample::Index, length: u8, noise: u32, damaged: bool },
+    Send(Fate),
+    Wait { ms: u32 },
+    SenderRestarts,
+    ReceiverRestarts,
+}
+
+/// What happens to a pooled packet: the delays of its copies in milliseconds.
+#[derive(Clone, Debug)]
+struct Fate(Vec<u32>);
+
+fn streams() -> impl Strategy<Value = Vec<(Header, Habit, IpId)>> {
+    let header = (any::<bool>(), 0u8..3, 0u16..2, prop_oneof![Just(0u8), Just(0xb8)], any::<bool>()).prop_map(
+        |(is_ipv6, host, port, tos, has_checksum)| Header { is_ipv6, host, port, tos, ttl: 60, has_checksum },
+    );
+    let habit = prop_oneof![
+        4 => (prop_oneof![Just(160u32), Just(960), Just(70_000)], any::<bool>())
+            .prop_map(|(stride, pauses)| Habit::Voice { stride, pauses }),
+        2 => Just(Habit::Telemetry),
+        1 => Just(Habit::Noise),
+    ];
+    let ip_id = prop_oneof![Just(IpId::Stays), Just(IpId::Counts), Just(IpId::Random)];
+    prop::collection::vec((header, habit, ip_id), 1..8)
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let fate = prop_oneof![
+        6 => Just(vec![5]),
+        2 => Just(vec![]),
+        1 => prop::collection::vec(0u32..60, 1..3),
+        1 => prop::collection::vec(0u32..9000, 1..3),
+    ];
+    let step = prop_oneof![
+        60 => (any::<prop::sample::Index>(), 0u8..40, any::<u32>(), prop::bool::weighted(0.03))
+            .prop_map(|(stream, length, noise, damaged)| Step::Packet { stream, length, noise, damaged }),
+        20 => fate.prop_map(|delays| Step::Send(Fate(delays))),
+        10 => (1u32..30).prop_map(|ms| Step::Wait { ms }),
+        1 => (1u32..8000).prop_map(|ms| Step::Wait { ms }),
+        1 => Just(Step::SenderRestarts),
+        1 => Just(Step::ReceiverRestarts),
+    ];
+    prop::collection::vec(step, 1..600)
+}
+
+/// The next packet of a stream; `number` makes each its own.
+fn next(stream: &(Header, Habit, IpId), number: u32, length: u8, noise: u32) -> Vec<u8> {
+    let (header, habit, ip_id) = stream;
+    let ip_id = match ip_id {
+        IpId::Stays => 9,
+        IpId::Counts => number as u16,
+        IpId::Random => noise as u16,
+    };
+    let mut data = number.to_be_bytes().to_vec();
+    data.resize(4 + usize::from(length), noise as u8);
+    let payload = match *habit {
+        Habit::Voice { stride, pauses } => {
+            let pause = if pauses { number / 10 * 12_345 } else { 0 };
+            let start = [
+                0x80,
+                if number.is_multiple_of(10) { 0x80 } else { 0 } | if noise.is_multiple_of(50) { 101 } else { 18 },
+            ];
+            let timestamp = number.wrapping_mul(stride).wrapping_add(pause);
+            let source = if noise.is_multiple_of(97) { 1 } else { 0xfeed };
+            rtp(start, number as u16, timestamp, source, &data)
+        }
+        Habit::Telemetry => data,
+        Habit::Noise => {
+            let noisy = noise.to_be_bytes();
+            [&noisy[..], &noisy, &noisy, &noisy, &data].concat()
+        }
+    };
+    header.packet(ip_id, &payload)
+}
+
+/// Both ends, and the pooled packets between them.
+struct World {
+    now: Tick,
+    compressor: Compressor,
+    decompressor: Decompressor,
+    instance: u32,
+    pool: Vec<Vec<u8>>,
+    /// By time of arrival.
+    on_the_way: Vec<(Tick, Vec<u8>)>,
+    sent: HashSet<Vec<u8>>,
+    /// The last announcement under each id of this run.
+    announced: HashMap<u16, Tick>,
+}
+
+impl World {
+    fn new() -> World {
+        World {
+            now: Tick(0),
+            compressor: compressor(8),
+            decompressor: decompressor(8),
+            instance: 1,
+            pool: Vec::new(),
+            on_the_way: Vec::new(),
+            sent: HashSet::new(),
+            announced: HashMap::new(),
+        }
+    }
+
+    fn stage(&mut self, packet: Vec<u8>) -> Result<(), TestCaseError> {
+        let entry = entry(&mut self.compressor, &packet, self.now);
+        prop_assert!(entry.len() <= packet.len() + 5);
+        if let Ok(Entry::Announcement(announcement, _)) = Entry::parse(&entry)
+            && let Some(before) = self.announced.insert(announcement.context, self.now)
+        {
+            prop_assert!(self.now.since(before) >= times().reuse, "an id came again too early");
+        }
+        self.pool.push(entry);
+        self.sent.insert(packet);
+        Ok(())
+    }
+
+    fn send(&mut self, fate: &Fate) {
+        let entries = std::mem::take(&mut self.pool);
+        for entries in entries.chunks(255) {
+            let payload = short_packet(self.instance, entries);
+            for &delay in &fate.0 {
+                self.on_the_way.push((self.now + TickSpan(u64::from(delay) * MS), payload.clone()));
+            }
+        }
+    }
+
+    /// Delivers what arrives until `until`, in the order of arrival, and what the far end reports with it.
+    fn wait(&mut self, until: Tick) -> Result<(), TestCaseError> {
+        self.on_the_way.sort_by_key(|(at, _)| *at);
+        while self.on_the_way.first().is_some_and(|(at, _)| *at <= until) {
+            let (at, payload) = self.on_the_way.remove(0);
+            self.now = self.now.max(at);
+            let packet = ShortPacket::parse(&payload).expect("a sound packet");
+            for entry in packet.entries() {
+                match opened(&mut self.decompressor, packet.instance(), entry, self.now) {
+                    Ok(packet) => prop_assert!(self.sent.contains(&packet), "{packet:02x?} was never sent"),
+                    Err(refused) => prop_assert_eq!(refused, Refused::UnknownContext),
+                }
+            }
+            if let Some((from, contexts)) = self.decompressor.unknown().take(self.now)
+                && from.instance == self.instance
+            {
+                for context in contexts {
+                    self.compressor.unknown_there(SPACE, context);
+                }
+            }
+        }
+        self.now = self.now.max(until);
+        Ok(())
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn what_comes_out_is_what_went_in(streams in streams(), steps in steps()) {
+        let mut world = World::new();
+        let mut numbers = vec![0u32; streams.len()];
+        for step in steps {
+            match step {
+                Step::Packet { stream, length, noise, damaged } => {
+                    let at = stream.index(streams.len());
+                    numbers[at] += 1;
+                    let mut packet = next(&streams[at], numbers[at], length, noise);
+                    if damaged {
+                        let at = noise as usize % packet.len();
+                        // Not version and length: those a router checks before it pools anything.
+                        packet[if at < 6 { 10 } else { at }] ^= 1 << (noise % 8);
+                    }
+                    world.stage(packet)?;
+                }
+                Step::Send(fate) => world.send(&fate),
+                Step::Wait { ms } => {
+                    let until = world.now + TickSpan(u64::from(ms) * MS);
+                    world.wait(until)?;
+                }
+                Step::SenderRestarts => {
+                    world.compressor = compressor(8);
+                    world.pool.clear();
+                    world.announced.clear();
+                    world.instance += 1;
+                }
+                Step::ReceiverRestarts => world.decompressor = decompressor(8),
+            }
+        }
+        let end = world.now + TickSpan(20_000 * MS);
+        world.wait(end)?;
+    }
+
+    #[test]
+    fn a_lost_announcement_costs_a_round_trip(
+        header in prop_oneof![Just(Header::USUAL), Just(Header::IPV6)], lost in 0u32..600, round_trip in 1u64..10,
+    ) {
+        let (mut compressor, mut decompressor) = (compressor(64), decompressor(64));
+        let mut reports: Vec<(Tick, u16)> = Vec::new();
+        let mut missing = Vec::new();
+        for number in 0..1000u32 {
+            let now = Tick(u64::from(number) * 20 * MS);
+            reports.retain(|&(at, context)| {
+                if at <= now {
+                    compressor.unknown_there(SPACE, context);
+                }
+                at > now
+            });
+            let packet = voice(header, number);
+            let entry = entry(&mut compressor, &packet, now);
+            let is_announcement = matches!(Entry::parse(&entry), Ok(Entry::Announcement(..)));
+            if number >= lost && is_announcement && missing.is_empty() {
+                missing.push(number);
+                continue;
+            }
+            match opened(&mut decompressor, 1, &entry, now) {
+                Ok(found) => prop_assert_eq!(found, packet),
+                Err(_) => missing.push(number),
+            }
+            if let Some((_, contexts)) = decompressor.unknown().take(now) {
+                reports.extend(contexts.iter().map(|&context| (now + TickSpan(round_trip * 20 * MS), context)));
+            }
+        }
+        prop_assert!(missing.len() as u64 <= 1 + round_trip, "{missing:?}");
+    }
+
+    #[test]
+    fn no_entry_makes_the_decompressor_panic(
+        entries in prop::collection::vec(
+            crate::packet::mutation::mutated(prop_oneof![
+                Just([&[0x1c, 0, 1, 0, 160][..], &voice(Header::USUAL, 0)].concat()),
+                Just([&[0x10, 0, 2][..], &voice(Header::IPV6, 0)].concat()),
+                prop::collection::vec(any::<u8>(), 0..20).prop_map(|rest| [&[0x80, 0, 1][..], &rest].concat()),
+                (any::<u8>(), prop::collection::vec(any::<u8>(), 0..20))
+                    .prop_map(|(flags, rest)| [&[0x80 | flags, 0, 1][..], &rest].concat()),
+            ]),
+            1..20,
+        ),
+    ) {
+        let mut decompressor = decompressor(8);
+        for entry in entries {
+            let _ = opened(&mut decompressor, 1, &entry, Tick(0));
+        }
+    }
+}

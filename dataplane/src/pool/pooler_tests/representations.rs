@@ -1,0 +1,198 @@
+//! Pools of packets without their headers: what leaves is what the far end can rebuild, and more of it fits.
+
+use std::sync::Arc;
+
+use super::memory::{Memory, Sent, TestBuffer};
+use super::*;
+use crate::arch::{Tick, TickRate};
+use crate::packet::Buffer;
+use crate::packet::ipv4::Ipv4Header;
+use crate::packet::udp::{Verdict, verify};
+use crate::pool::learned::test_packets::{Header, rtp};
+use crate::pool::learned::{CompressorLimits, ContextTimes, Decompressor, Origin, UnknownContexts};
+use crate::pool::provisioned::{Stream, StreamId, StreamSet};
+use crate::pool::wire::short_rows::ShortPacket;
+use crate::pool::wire::{PooledPacket, RowType};
+use crate::pool::{Dscp, PacketPooler, PoolerLimits, Representation};
+
+const MS: u64 = 1_000_000;
+const INSTANCE: u32 = 0xcafe_f00d;
+
+struct Bench {
+    pooler: PacketPooler<TestBuffer>,
+    memory: Memory,
+    decompressor: Decompressor,
+    peer: PeerPath,
+    rule: Rule,
+    now: u64,
+}
+
+/// Packet `number` of the G.729 stream of a host.
+fn voice(host: u8, number: u16) -> Vec<u8> {
+    let payload = rtp([0x80, 18], number, 160 * u32::from(number), u32::from(host), &[host; 20]);
+    Header { host, ..Header::USUAL }.packet(number, &payload)
+}
+
+impl Bench {
+    fn new(representation: Representation) -> Bench {
+        let learned = CompressorLimits::usual(TickRate::NANOSECONDS, FlowSeed(3));
+        let limits = PoolerLimits { peers: 4, instance: INSTANCE, learned, ..PoolerLimits::default() };
+        let forget = ContextTimes::at(TickRate::NANOSECONDS).forget;
+        Bench {
+            pooler: PacketPooler::new(limits),
+            memory: Memory::new(usize::from(limits.link_headroom) + usize::from(limits.buffer_room)),
+            decompressor: Decompressor::new(1024, forget, UnknownContexts::new(TickRate::NANOSECONDS)),
+            peer: peer(1, 1500),
+            rule: Rule { representation, ..rule(5 * MS, 255) },
+            now: 0,
+        }
+    }
+
+    fn stage(&mut self, bytes: &[u8]) {
+        let buffer = self.memory.receive(bytes);
+        let ride = ride(&fields(bytes), 1, &self.peer, 0, &self.rule);
+        self.pooler.stage(buffer, &ride, Tick(self.now), &mut self.memory);
+    }
+
+    /// The UDP payloads of the pooled packets that left since the last time, outer headers checked; and what left alone.
+    fn sent(&mut self) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
+        self.now += 5 * MS;
+        self.pooler.flush_due(Tick(self.now), &mut self.memory);
+        let (mut pooled, mut lone) = (Vec::new(), Vec::new());
+        for sent in self.memory.take_sent() {
+            match sent {
+                Sent::Lone(packet) => lone.push(packet.bytes().to_vec()),
+                Sent::Pooled { packet, rows, .. } => {
+                    assert!(packet.len() <= 1500);
+                    let outer = Ipv4Header::parse(packet.bytes()).expect("a sound outer header");
+                    assert_eq!(usize::from(outer.total_len), packet.len());
+                    let datagram = outer.payload(packet.bytes()).expect("a datagram");
+                    assert_eq!(verify(outer.src, outer.dst, datagram), Verdict::Valid);
+                    assert_eq!(datagram[9], rows);
+                    pooled.push(datagram[8..].to_vec());
+                }
+            }
+        }
+        (pooled, lone)
+    }
+
+    /// The packets in a pooled packet of kind 5.
+    fn opened(&mut self, payload: &[u8]) -> Vec<Vec<u8>> {
+        let packet = ShortPacket::parse(payload).expect("a sound pooled packet");
+        assert_eq!(packet.instance(), INSTANCE);
+        let origin = Origin { peer: 0, instance: packet.instance(), source_port: 40_000 };
+        let open = |entry| {
+            let opened = self.decompressor.open(origin, entry, Tick(self.now)).expect("a known context");
+            let mut packet = vec![0; opened.len()];
+            opened.write(&mut packet).expect("room for it");
+            packet
+        };
+        packet.entries().map(open).collect()
+    }
+}
+
+#[test]
+fn sixty_voice_packets_share_a_pooled_packet_of_1500_bytes() {
+    let mut bench = Bench::new(Representation::Learned);
+    for number in 0..10 {
+        let packets: Vec<_> = (0..60).map(|host| voice(host, number)).collect();
+        packets.iter().for_each(|packet| bench.stage(packet));
+        let (pooled, lone) = bench.sent();
+        assert!(lone.is_empty());
+        let found: Vec<_> = pooled.iter().flat_map(|payload| bench.opened(payload)).collect();
+        assert_eq!(found, packets, "in order, byte for byte");
+        if number >= 2 {
+            assert_eq!(pooled.iter().map(|payload| payload.len() + 28).collect::<Vec<_>>(), [1483]);
+        }
+    }
+    let counters = *bench.pooler.compressor().counters();
+    assert_eq!((counters.whole, counters.announced, counters.compressed), (60, 60, 480));
+    assert_eq!(bench.memory.outstanding, 0);
+}
+
+#[test]
+fn a_full_pool_leaves_and_the_packet_that_did_not_fit_opens_the_next() {
+    let mut bench = Bench::new(Representation::Learned);
+    let mut expected = Vec::new();
+    for number in 0..10 {
+        for host in 0..100 {
+            bench.stage(&voice(host, number));
+            expected.push(voice(host, number));
+        }
+    }
+    let (pooled, lone) = bench.sent();
+    let found: Vec<_> = pooled.iter().flat_map(|payload| bench.opened(payload)).collect();
+    assert_eq!((found, lone), (expected, vec![]));
+    assert!(pooled[13..pooled.len() - 1].iter().all(|payload| payload.len() + 28 > 1500 - 24), "they are full");
+}
+
+#[test]
+fn a_lone_packet_leaves_as_itself_and_announces_nothing() {
+    let mut bench = Bench::new(Representation::Learned);
+    for number in 0..3 {
+        bench.stage(&voice(1, number));
+        assert_eq!(bench.sent(), (vec![], vec![voice(1, number)]));
+    }
+    assert_eq!(bench.pooler.compressor().counters().announced, 0);
+}
+
+#[test]
+fn where_the_second_packet_finds_no_room_the_first_has_announced_nothing() {
+    let mut bench = Bench::new(Representation::Learned);
+    let long = |number: u16| Header::USUAL.packet(number, &vec![number as u8; 1300]);
+    // The stream is known from company it had. Its next packet would announce it, but leaves no room for this one whole.
+    bench.stage(&long(0));
+    bench.stage(&voice(9, 0));
+    let (pooled, _) = bench.sent();
+    assert_eq!(bench.opened(&pooled[0]), [long(0), voice(9, 0)]);
+    bench.stage(&long(1));
+    bench.stage(&Header { host: 2, ..Header::USUAL }.packet(0, &[2; 132]));
+    let (pooled, lone) = bench.sent();
+    assert_eq!((pooled.len(), lone.len()), (0, 2));
+    bench.stage(&long(2));
+    bench.stage(&voice(9, 1));
+    let (pooled, _) = bench.sent();
+    assert_eq!(bench.opened(&pooled[0]), [long(2), voice(9, 1)], "what was not announced is not referred to");
+}
+
+#[test]
+fn an_addressee_that_does_not_take_learned_headers_gets_whole_packets() {
+    let mut bench = Bench::new(Representation::Learned);
+    bench.peer.capabilities = Capabilities::WHOLE_IPV4;
+    (0..3).for_each(|host| bench.stage(&voice(host, 0)));
+    let (pooled, _) = bench.sent();
+    let packet = PooledPacket::parse(&pooled[0]).expect("kind 0");
+    assert!(packet.rows().all(|(row, _)| row.row_type == RowType::WholeIpv4));
+}
+
+#[test]
+fn packets_of_provisioned_streams_travel_as_ids_and_payloads_among_whole_ones() {
+    let mut bench = Bench::new(Representation::Provisioned);
+    let (source, destination) = Header::USUAL.ends();
+    let dscp = Dscp::of_tos(Header::USUAL.tos);
+    let stream = Stream { id: StreamId(7), peer: PeerIndex(1), source, destination, dscp, ttl: Header::USUAL.ttl + 1 };
+    let streams = Arc::new(StreamSet::new(&[stream]).expect("a sound set"));
+    bench.pooler.provision(&streams);
+    let packets = [voice(1, 0), voice(2, 0), voice(1, 1)];
+    packets.iter().for_each(|packet| bench.stage(packet));
+    let (pooled, _) = bench.sent();
+    let packet = PooledPacket::parse(&pooled[0]).expect("a sound pooled packet");
+    let types: Vec<_> = packet.rows().map(|(row, bytes)| (row.row_type, bytes.len())).collect();
+    assert_eq!(types, [(RowType::Provisioned, 35), (RowType::WholeIpv4, 60), (RowType::Provisioned, 37)]);
+    for ((row, bytes), packet) in packet.rows().zip(&packets) {
+        if row.row_type == RowType::Provisioned {
+            let rebuilt = streams.open(PeerIndex(1), bytes).expect("a known stream");
+            let mut found = vec![0; rebuilt.len()];
+            rebuilt.write(&mut found).expect("room for it");
+            assert_eq!(found, *packet);
+        } else {
+            assert_eq!(bytes, packet);
+        }
+    }
+    assert_eq!(bench.pooler.counters().bytes_in, 180, "as they came");
+    for host in 0..200u32 {
+        bench.stage(&voice(1, host as u16 + 2));
+    }
+    let (pooled, _) = bench.sent();
+    assert_eq!(PooledPacket::parse(&pooled[0]).expect("sound").rows().count(), 1464 / 43);
+}

@@ -1,0 +1,413 @@
+//! An entry of a pooled packet with short rows: a whole packet, a packet that announces its header under the id of a
+//! context, or a packet of which only the context's id and what changed are left.
+//!
+//! Pure reading and writing: what a context is, is for `pool::learned`.
+#![cfg_attr(
+    not(test),
+    deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable)
+)]
+
+use arrayvec::ArrayVec;
+
+use super::WireError;
+
+/// The most bytes that stand in front of what an entry has of its packet.
+pub const MAX_PREFIX: usize = 13;
+
+/// What stands in front of what an entry has of its packet: nothing where it has it whole.
+pub type Prefix = ArrayVec<u8, MAX_PREFIX>;
+
+const ANNOUNCEMENT: u8 = 0x10;
+const RTP_ANNOUNCEMENT: u8 = 0x18;
+const COUNTING_ANNOUNCEMENT: u8 = 0x1c;
+
+const COMPRESSED: u8 = 0x80;
+const WIDE_DIFFERENCE: u8 = 0x40;
+const TIMESTAMP: u8 = 0x30;
+const TIMESTAMP_OFF: u8 = 0x10;
+const TIMESTAMP_IS: u8 = 0x20;
+const IP_ID: u8 = 0x0c;
+const IP_ID_AHEAD: u8 = 0x04;
+const IP_ID_IS: u8 = 0x08;
+const MARKER: u8 = 0x02;
+const RTP_START: u8 = 0x01;
+
+/// An entry whose form exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entry<'a> {
+    /// A whole packet.
+    Whole(&'a [u8]),
+    /// A whole packet whose header later ones refer to.
+    Announcement(Announcement, &'a [u8]),
+    /// A packet of whose header the id of a context and what changed are left.
+    Compressed(CompressedEntry<'a>),
+}
+
+/// What an announcement says beside the packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Announcement {
+    /// The context's id.
+    pub context: u16,
+    /// How the header is told from those of later packets.
+    pub profile: Profile,
+}
+
+/// How later headers of a context differ from the one announced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Profile {
+    /// Only lengths, checksums and the IP id do.
+    Udp,
+    /// The payload starts with an RTP header (RFC 3550) that goes on as well.
+    Rtp {
+        /// How far the timestamp goes on with each sequence number.
+        stride: u16,
+        /// Whether the IP id goes on by one with each sequence number; else it stays. IPv4 only.
+        id_counts: bool,
+    },
+}
+
+/// A compressed packet of which first byte and id are read: what the rest means depends on the context.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CompressedEntry<'a> {
+    /// The context's id.
+    pub context: u16,
+    flags: u8,
+    rest: &'a [u8],
+}
+
+/// What changed since the header that was announced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The IP id; [`IpId::Predicted`] in IPv6.
+    pub ip_id: IpId,
+    /// The RTP header, in contexts that have one.
+    pub rtp: Option<RtpChange>,
+}
+
+/// The identification field of an IPv4 header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IpId {
+    /// It is what the context's profile says.
+    Predicted,
+    /// It is so much higher than the one announced.
+    Ahead(u8),
+    /// It is this.
+    Is(u16),
+}
+
+/// What changed of an RTP header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RtpChange {
+    /// How much higher the sequence number is, modulo 2^16.
+    pub difference: u16,
+    /// The timestamp.
+    pub timestamp: Timestamp,
+    /// The first two bytes.
+    pub start: RtpStart,
+}
+
+/// The timestamp of an RTP header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Timestamp {
+    /// As many strides beyond the one announced as the sequence number is beyond its own.
+    Predicted,
+    /// So much higher than that.
+    Off(i16),
+    /// This.
+    Is(u32),
+}
+
+/// The first two bytes of an RTP header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RtpStart {
+    /// Those that were announced, with the marker as given.
+    Marker(bool),
+    /// These.
+    Is([u8; 2]),
+}
+
+impl<'a> Entry<'a> {
+    /// Reads an entry as far as can be without its context.
+    #[inline]
+    pub fn parse(entry: &'a [u8]) -> Result<Entry<'a>, WireError> {
+        let &[flags, id0, id1, ref rest @ ..] = entry else {
+            return Err(match entry.first() {
+                None | Some(ANNOUNCEMENT..0x20 | 0x40..0x50 | 0x60..0x70 | COMPRESSED..) => WireError::RowTooShort,
+                Some(_) => WireError::UnsupportedEntry,
+            });
+        };
+        let context = u16::from_be_bytes([id0, id1]);
+        match flags {
+            COMPRESSED.. => Ok(Entry::Compressed(CompressedEntry { context, flags, rest })),
+            0x40..0x50 | 0x60..0x70 => whole(entry).map(Entry::Whole),
+            ANNOUNCEMENT => announcement(context, Profile::Udp, rest),
+            RTP_ANNOUNCEMENT | COUNTING_ANNOUNCEMENT => {
+                let (&stride, packet) = rest.split_first_chunk().ok_or(WireError::RowTooShort)?;
+                let id_counts = flags == COUNTING_ANNOUNCEMENT;
+                announcement(context, Profile::Rtp { stride: u16::from_be_bytes(stride), id_counts }, packet)
+            }
+            _ => Err(WireError::UnsupportedEntry),
+        }
+    }
+}
+
+#[inline]
+fn announcement(context: u16, profile: Profile, packet: &[u8]) -> Result<Entry<'_>, WireError> {
+    Ok(Entry::Announcement(Announcement { context, profile }, whole(packet)?))
+}
+
+/// An IP packet as long as its own header says.
+#[inline]
+fn whole(packet: &[u8]) -> Result<&[u8], WireError> {
+    let (shortest, length) = match packet {
+        [0x40..0x50, _, l0, l1, ..] => (20, usize::from(u16::from_be_bytes([*l0, *l1]))),
+        [0x60..0x70, _, _, _, l0, l1, ..] => (40, 40 + usize::from(u16::from_be_bytes([*l0, *l1]))),
+        [] | [0x40..0x50 | 0x60..0x70, ..] => return Err(WireError::RowTooShort),
+        _ => return Err(WireError::InnerVersion),
+    };
+    if packet.len() < shortest {
+        return Err(WireError::RowTooShort);
+    }
+    if packet.len() == length { Ok(packet) } else { Err(WireError::InnerLength) }
+}
+
+impl Announcement {
+    /// What stands in front of the packet.
+    #[inline]
+    pub fn prefix(&self) -> Prefix {
+        let mut prefix = Prefix::new();
+        let flags = match self.profile {
+            Profile::Udp => ANNOUNCEMENT,
+            Profile::Rtp { id_counts: false, .. } => RTP_ANNOUNCEMENT,
+            Profile::Rtp { id_counts: true, .. } => COUNTING_ANNOUNCEMENT,
+        };
+        put(&mut prefix, [flags]);
+        put(&mut prefix, self.context.to_be_bytes());
+        if let Profile::Rtp { stride, .. } = self.profile {
+            put(&mut prefix, stride.to_be_bytes());
+        }
+        prefix
+    }
+}
+
+impl<'a> CompressedEntry<'a> {
+    /// What changed, and the payload behind it, in a context that has an RTP header or not. None where the entry is
+    /// too short for what it says, or says what does not exist there.
+    #[inline]
+    pub fn change(&self, has_rtp: bool) -> Option<(Change, &'a [u8])> {
+        let (flags, mut rest) = (self.flags, self.rest);
+        if !has_rtp && flags & !(COMPRESSED | IP_ID) != 0 {
+            return None;
+        }
+        let difference = match has_rtp {
+            false => 0,
+            true if flags & WIDE_DIFFERENCE != 0 => u16::from_be_bytes(take(&mut rest)?),
+            true => u16::from(u8::from_be_bytes(take(&mut rest)?)),
+        };
+        let timestamp = match flags & TIMESTAMP {
+            0 => Timestamp::Predicted,
+            TIMESTAMP_OFF => Timestamp::Off(i16::from_be_bytes(take(&mut rest)?)),
+            TIMESTAMP_IS => Timestamp::Is(u32::from_be_bytes(take(&mut rest)?)),
+            _ => return None,
+        };
+        let ip_id = match flags & IP_ID {
+            0 => IpId::Predicted,
+            IP_ID_AHEAD => IpId::Ahead(u8::from_be_bytes(take(&mut rest)?)),
+            IP_ID_IS => IpId::Is(u16::from_be_bytes(take(&mut rest)?)),
+            _ => return None,
+        };
+        let start = match flags & (MARKER | RTP_START) {
+            0 => RtpStart::Marker(false),
+            MARKER => RtpStart::Marker(true),
+            RTP_START => RtpStart::Is(take(&mut rest)?),
+            _ => return None,
+        };
+        let rtp = has_rtp.then_some(RtpChange { difference, timestamp, start });
+        Some((Change { ip_id, rtp }, rest))
+    }
+}
+
+impl Change {
+    /// What stands in front of the payload of a packet that changed so since `context` was announced.
+    #[inline]
+    pub fn prefix(&self, context: u16) -> Prefix {
+        let mut prefix = Prefix::new();
+        put(&mut prefix, [0]);
+        put(&mut prefix, context.to_be_bytes());
+        let mut flags = COMPRESSED;
+        if let Some(rtp) = self.rtp {
+            match u8::try_from(rtp.difference) {
+                Ok(difference) => put(&mut prefix, [difference]),
+                Err(_) => {
+                    flags |= WIDE_DIFFERENCE;
+                    put(&mut prefix, rtp.difference.to_be_bytes());
+                }
+            }
+            match rtp.timestamp {
+                Timestamp::Predicted => {}
+                Timestamp::Off(by) => {
+                    flags |= TIMESTAMP_OFF;
+                    put(&mut prefix, by.to_be_bytes());
+                }
+                Timestamp::Is(timestamp) => {
+                    flags |= TIMESTAMP_IS;
+                    put(&mut prefix, timestamp.to_be_bytes());
+                }
+            }
+        }
+        match self.ip_id {
+            IpId::Predicted => {}
+            IpId::Ahead(by) => {
+                flags |= IP_ID_AHEAD;
+                put(&mut prefix, [by]);
+            }
+            IpId::Is(id) => {
+                flags |= IP_ID_IS;
+                put(&mut prefix, id.to_be_bytes());
+            }
+        }
+        match self.rtp.map(|rtp| rtp.start) {
+            None | Some(RtpStart::Marker(false)) => {}
+            Some(RtpStart::Marker(true)) => flags |= MARKER,
+            Some(RtpStart::Is(start)) => {
+                flags |= RTP_START;
+                put(&mut prefix, start);
+            }
+        }
+        if let Some(first) = prefix.first_mut() {
+            *first = flags;
+        }
+        prefix
+    }
+}
+
+/// Adds bytes to a prefix, which has room for all that any entry puts there.
+#[inline(always)]
+fn put<const N: usize>(prefix: &mut Prefix, bytes: [u8; N]) {
+    let fits = prefix.try_extend_from_slice(&bytes).is_ok();
+    debug_assert!(fits, "a prefix longer than the longest");
+}
+
+/// The next bytes.
+#[inline(always)]
+fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
+    let (&bytes, behind) = rest.split_first_chunk()?;
+    *rest = behind;
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn packet4(length: u16) -> Vec<u8> {
+        let mut packet = vec![0; usize::from(length)];
+        packet[0] = 0x45;
+        packet[2..4].copy_from_slice(&length.to_be_bytes());
+        packet
+    }
+
+    fn refused(entry: &[u8]) -> WireError {
+        Entry::parse(entry).map(|_| ()).unwrap_err()
+    }
+
+    #[test]
+    fn whole_packets_need_no_prefix() {
+        assert_eq!(Entry::parse(&packet4(20)), Ok(Entry::Whole(&packet4(20))));
+        let mut packet6 = vec![0; 48];
+        packet6[0] = 0x60;
+        packet6[5] = 8;
+        assert_eq!(Entry::parse(&packet6), Ok(Entry::Whole(&packet6)));
+        packet6[5] = 9;
+        assert_eq!(refused(&packet6), WireError::InnerLength);
+        assert_eq!(refused(&packet6[..39]), WireError::RowTooShort);
+        assert_eq!(refused(&packet4(30)[..29]), WireError::InnerLength);
+        assert_eq!(refused(&packet4(19)), WireError::RowTooShort);
+        assert_eq!(refused(&[0x45]), WireError::RowTooShort);
+    }
+
+    #[test]
+    fn an_announcement_is_a_packet_with_an_id_in_front() {
+        let announcement = |profile| Announcement { context: 0x1234, profile };
+        let rtp = |id_counts| Profile::Rtp { stride: 160, id_counts };
+        for (profile, prefix) in [
+            (Profile::Udp, &[0x10, 0x12, 0x34][..]),
+            (rtp(false), &[0x18, 0x12, 0x34, 0, 160]),
+            (rtp(true), &[0x1c, 0x12, 0x34, 0, 160]),
+        ] {
+            assert_eq!(announcement(profile).prefix()[..], *prefix);
+            let entry = [prefix, &packet4(60)].concat();
+            assert_eq!(Entry::parse(&entry), Ok(Entry::Announcement(announcement(profile), &packet4(60))));
+            assert_eq!(refused(&entry[..entry.len() - 1]), WireError::InnerLength);
+            assert_eq!(refused(prefix), WireError::RowTooShort);
+        }
+        assert_eq!(refused(&[&[0x10, 0, 1], &[0u8; 20][..]].concat()), WireError::InnerVersion);
+    }
+
+    #[test]
+    fn forms_that_do_not_exist_are_refused() {
+        for first in (0..0x10).chain([0x11, 0x12, 0x14, 0x19]).chain(0x20..0x40).chain(0x50..0x60).chain(0x70..0x80) {
+            assert_eq!(refused(&[first; 60]), WireError::UnsupportedEntry, "{first:#04x}");
+        }
+        assert_eq!(refused(&[]), WireError::RowTooShort);
+        assert_eq!(refused(&[0x80, 0]), WireError::RowTooShort);
+        assert_eq!(refused(&[0x20, 0]), WireError::UnsupportedEntry);
+    }
+
+    #[test]
+    fn the_usual_voice_packet_costs_four_bytes() {
+        let start = RtpStart::Marker(false);
+        let rtp = Some(RtpChange { difference: 7, timestamp: Timestamp::Predicted, start });
+        assert_eq!(Change { ip_id: IpId::Predicted, rtp }.prefix(0x0102)[..], [0x80, 1, 2, 7]);
+        assert_eq!(Change { ip_id: IpId::Is(0xabcd), rtp }.prefix(0x0102)[..], [0x88, 1, 2, 7, 0xab, 0xcd]);
+        assert_eq!(Change { ip_id: IpId::Ahead(3), rtp: None }.prefix(9)[..], [0x84, 0, 9, 3]);
+    }
+
+    #[test]
+    fn what_a_context_does_not_have_cannot_have_changed() {
+        let change = |flags: u8, has_rtp| {
+            let entry = [flags, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+            let Ok(Entry::Compressed(entry)) = Entry::parse(&entry) else { panic!("{flags:#04x}") };
+            entry.change(has_rtp).is_some()
+        };
+        for flags in 0x80..=0xff {
+            let exists = flags & 0x30 != 0x30 && flags & 0x0c != 0x0c && flags & 3 != 3;
+            assert_eq!(change(flags, true), exists, "{flags:#04x}");
+            let exists = flags & 0x73 == 0 && flags & 0x0c != 0x0c;
+            assert_eq!(change(flags, false), exists, "{flags:#04x}");
+        }
+    }
+
+    fn change() -> impl Strategy<Value = Change> {
+        let ip_id =
+            prop_oneof![Just(IpId::Predicted), any::<u8>().prop_map(IpId::Ahead), any::<u16>().prop_map(IpId::Is)];
+        let timestamp = prop_oneof![
+            Just(Timestamp::Predicted),
+            any::<i16>().prop_map(Timestamp::Off),
+            any::<u32>().prop_map(Timestamp::Is)
+        ];
+        let start = prop_oneof![any::<bool>().prop_map(RtpStart::Marker), any::<[u8; 2]>().prop_map(RtpStart::Is)];
+        let rtp = (prop_oneof![0u16..300, any::<u16>()], timestamp, start)
+            .prop_map(|(difference, timestamp, start)| RtpChange { difference, timestamp, start });
+        (ip_id, prop::option::of(rtp)).prop_map(|(ip_id, rtp)| Change { ip_id, rtp })
+    }
+
+    proptest! {
+        #[test]
+        fn a_change_is_read_as_it_was_written_and_never_when_cut(
+            change in change(), context: u16, payload in prop::collection::vec(any::<u8>(), 0..20),
+        ) {
+            let prefix = change.prefix(context);
+            let bytes = [&prefix[..], &payload].concat();
+            let Ok(Entry::Compressed(entry)) = Entry::parse(&bytes) else { panic!("no compressed entry") };
+            prop_assert_eq!(entry.context, context);
+            prop_assert_eq!(entry.change(change.rtp.is_some()), Some((change, &payload[..])));
+            for length in 3..prefix.len() {
+                let Ok(Entry::Compressed(entry)) = Entry::parse(&bytes[..length]) else { panic!("no compressed entry") };
+                prop_assert_eq!(entry.change(change.rtp.is_some()), None);
+            }
+        }
+    }
+}
