@@ -35,10 +35,16 @@ impl<N: Nic> Stages<N> {
                 if usize::from(packet.origin.depth) >= MAX_DEPTH {
                     return self.out.drop(packet.mbuf, Drop::PoolNesting);
                 }
-                let readdressed = self.readdress_rows(&pooled, packet.mbuf.bytes(), packet.origin.depth, peer, moment);
-                let rows = (0u8..).zip(pooled.rows()).filter(|(at, _)| !readdressed.contains(*at));
-                let packets = rows.map(|(_, (_, bytes))| bytes);
-                let ours = self.take_apart(packets, pooled.header(), &packet, peer, src_port, moment);
+                let ours = if pooled.header().is_overlay() {
+                    let (outer, depth) = (packet.mbuf.bytes(), packet.origin.depth);
+                    let readdressed = self.readdress_rows(&pooled, outer, depth, peer, moment);
+                    let rows = (0u8..).zip(pooled.rows()).filter(|(at, _)| !readdressed.contains(*at));
+                    let packets = rows.map(|(_, (_, bytes))| bytes);
+                    self.take_apart(packets, pooled.header(), &packet, peer, src_port, moment)
+                } else {
+                    let packets = pooled.rows().map(|(_, bytes)| bytes);
+                    self.take_apart(packets, pooled.header(), &packet, peer, src_port, moment)
+                };
                 self.finish(packet, ours);
             }
             Ok(Detection::Predetermined { peer, src_port, packet: pooled }) => {
@@ -126,7 +132,7 @@ pub(super) fn take_out<'a, N: Nic>(
 }
 
 /// Sends what was taken out of a pooled packet back to the input. `congested`: that packet had met congestion.
-#[inline]
+#[inline(always)]
 pub(super) fn re_enter<N: Nic>(
     mut inner: Mbuf,
     origin: Origin,
