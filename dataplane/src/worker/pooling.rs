@@ -57,7 +57,7 @@ impl<N: Nic> Stages<N> {
     /// is that of the link it leaves by.
     #[inline(never)]
     pub(super) fn pool_or_send<H: Header>(&mut self, packet: Packet<H>, entry: Entry, mtu: u16, moment: &Moment<'_>) {
-        let Some(fields) = StreamFields::read(packet.mbuf.bytes(), self.seed) else {
+        let Some(fields) = packet.header.stream_fields(packet.mbuf.bytes(), self.seed) else {
             return self.out.send(packet.mbuf, entry.adjacency, packet.header.dst(), moment);
         };
         let mut exit = PoolExit { out: &mut self.out, mempool: &mut self.mempool, moment };
