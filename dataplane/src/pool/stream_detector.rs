@@ -84,8 +84,9 @@ impl StreamFields {
         }
     }
 
+    /// The same where it is known to be an IPv4 packet.
     #[inline(always)]
-    fn read4(packet: &[u8], seed: FlowSeed) -> Option<StreamFields> {
+    pub fn read4(packet: &[u8], seed: FlowSeed) -> Option<StreamFields> {
         let header = packet.first_chunk::<20>()?;
         let &[version_ihl, tos, l0, l1, _, _, f0, f1, _, protocol, _, _, s0, s1, s2, s3, d0, d1, d2, d3] = header;
         let length = u16::from_be_bytes([l0, l1]);
@@ -118,9 +119,10 @@ impl StreamFields {
         })
     }
 
-    /// The flow label is not part of the flow: nothing makes a source give all packets that must stay in order the same.
+    /// The same where it is known to be an IPv6 packet. The flow label is not part of the flow: nothing makes a source give
+    /// all packets that must stay in order the same.
     #[inline]
-    fn read6(packet: &[u8], seed: FlowSeed) -> Option<StreamFields> {
+    pub fn read6(packet: &[u8], seed: FlowSeed) -> Option<StreamFields> {
         let header = Ipv6Header::parse(packet).ok()?;
         let length = u16::try_from(packet.len()).ok().filter(|_| header.total_len() == packet.len())?;
         let upper = UpperLayer::find(&header, packet).ok()?;

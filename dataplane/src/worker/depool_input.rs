@@ -36,13 +36,21 @@ impl<N: Nic> Stages<N> {
                 if usize::from(packet.origin.depth) >= MAX_DEPTH {
                     return self.out.drop(packet.mbuf, Drop::PoolNesting);
                 }
-                let readdressed = self.readdress_rows(&pooled, packet.mbuf.bytes(), packet.origin.depth, peer, moment);
-                let rows = (0..=u8::MAX).zip(pooled.rows()).filter(|(at, _)| !readdressed.contains(*at));
-                let rows = rows.map(|(_, row)| row);
                 let streams = (&*moment.state.streams, peer);
-                let ours = self.take_apart(pooled.header(), &packet, peer, src_port, moment, |mempool, _, exit| {
-                    depool_rows(rows, streams, mempool, HEADROOM, |inner| exit.re_enter(inner))
-                });
+                let header = pooled.header();
+                let ours = if header.is_overlay() {
+                    let (outer, depth) = (packet.mbuf.bytes(), packet.origin.depth);
+                    let readdressed = self.readdress_rows(&pooled, outer, depth, peer, moment);
+                    let rows = (0..=u8::MAX).zip(pooled.rows()).filter(|(at, _)| !readdressed.contains(*at));
+                    let rows = rows.map(|(_, row)| row);
+                    self.take_apart(header, &packet, peer, src_port, moment, |mempool, _, exit| {
+                        depool_rows(rows, streams, mempool, HEADROOM, |inner| exit.re_enter(inner))
+                    })
+                } else {
+                    self.take_apart(header, &packet, peer, src_port, moment, |mempool, _, exit| {
+                        depool_rows(pooled.rows(), streams, mempool, HEADROOM, |inner| exit.re_enter(inner))
+                    })
+                };
                 self.finish(packet, ours);
             }
             Ok(Detection::Predetermined { peer, src_port, packet: pooled }) => {
@@ -182,7 +190,7 @@ fn account<N: Nic>(depooled: &Depooled, out: &mut Output<N>) {
 }
 
 /// Sends what was taken out of a pooled packet back to the input. `congested`: that packet had met congestion.
-#[inline]
+#[inline(always)]
 pub(super) fn re_enter<N: Nic>(
     mut inner: Mbuf,
     origin: Origin,

@@ -39,7 +39,7 @@ impl<N: Nic> Stages<N> {
         }
         decrement_hop_limit(packet.mbuf.bytes_mut());
         self.out.counters.add(Counter::Forwarded, 1);
-        if self.is_pooling(moment) {
+        if self.is_pooling(&entry, moment) {
             self.pool_or_send(packet, entry, mtu, moment);
         } else {
             self.out.send(packet.mbuf, entry.adjacency, packet.header.dst, moment);

@@ -42,7 +42,7 @@ impl<N: Nic> Stages<N> {
         moment.fib.lookup_burst(moment.section, &destinations, &mut leaves);
         packets6.look_up(moment);
 
-        for (position, (packet, leaf)) in packets.into_iter().zip(leaves).enumerate() {
+        for (position, (packet, &leaf)) in packets.drain(..).zip(&leaves).enumerate() {
             while let Some((packet6, leaf6)) = packets6.next_before(position) {
                 self.send_on6(packet6, leaf6, depth, moment);
             }

@@ -10,6 +10,7 @@ use crate::packet::ipv6::{self, Ipv6Header};
 use crate::packet::ipv6_extension::UpperLayer;
 use crate::pool::pooled_packet_detector::{Detection, PooledDrop, ZeroChecksum, detect, detect6};
 use crate::pool::wire::Templates;
+use crate::pool::{FlowSeed, StreamFields};
 
 /// Which protocol a packet is said to be by what carried it: the EtherType of its frame, or the type of its row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,6 +95,9 @@ pub(super) trait Header {
     /// What the packet in `l3` carries, behind all headers of IP.
     fn upper_layer<'a>(&self, l3: &'a [u8]) -> &'a [u8];
 
+    /// What pooling wants to know of the packet in `l3`.
+    fn stream_fields(&self, l3: &[u8], seed: FlowSeed) -> Option<StreamFields>;
+
     /// What the packet in `l3`, which is for us, is to pooling.
     fn detect<'a, P>(
         &self,
@@ -136,6 +140,11 @@ impl Header for Ipv4Header {
     #[inline(always)]
     fn upper_layer<'a>(&self, l3: &'a [u8]) -> &'a [u8] {
         self.payload(l3).unwrap_or_default()
+    }
+
+    #[inline(always)]
+    fn stream_fields(&self, l3: &[u8], seed: FlowSeed) -> Option<StreamFields> {
+        StreamFields::read4(l3, seed)
     }
 
     #[inline(always)]
@@ -186,6 +195,11 @@ impl Header for Ipv6Header {
     #[inline]
     fn upper_layer<'a>(&self, l3: &'a [u8]) -> &'a [u8] {
         UpperLayer::find(self, l3).map_or(&[], |upper| upper.bytes(self, l3))
+    }
+
+    #[inline]
+    fn stream_fields(&self, l3: &[u8], seed: FlowSeed) -> Option<StreamFields> {
+        StreamFields::read6(l3, seed)
     }
 
     #[inline]

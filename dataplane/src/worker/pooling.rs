@@ -47,21 +47,17 @@ impl<N: Nic> PoolSink for PoolExit<'_, N> {
 }
 
 impl<N: Nic> Stages<N> {
-    /// Whether the pooler has to see forwarded packets at all.
+    /// Whether the pooler has to see a forwarded packet with this entry: it may be pooled, or overtake what is.
     #[inline(always)]
-    pub(super) fn is_pooling(&self, moment: &Moment<'_>) -> bool {
-        !moment.state.rules.is_empty() || !self.pooler.is_empty()
+    pub(super) fn is_pooling(&self, entry: &Entry, moment: &Moment<'_>) -> bool {
+        entry.path.is_some() && !moment.state.rules.is_empty() || !self.pooler.is_empty()
     }
 
     /// Stages a packet that a rule selects and a peer can take; sends any other, after those of its flow that wait. `mtu`
     /// is that of the link it leaves by.
-    #[inline]
+    #[inline(never)]
     pub(super) fn pool_or_send<H: Header>(&mut self, packet: Packet<H>, entry: Entry, mtu: u16, moment: &Moment<'_>) {
-        let may_pool = entry.path.is_some();
-        if !may_pool && self.pooler.is_empty() {
-            return self.out.send(packet.mbuf, entry.adjacency, packet.header.dst(), moment);
-        }
-        let Some(fields) = StreamFields::read(packet.mbuf.bytes(), self.seed) else {
+        let Some(fields) = packet.header.stream_fields(packet.mbuf.bytes(), self.seed) else {
             return self.out.send(packet.mbuf, entry.adjacency, packet.header.dst(), moment);
         };
         let mut exit = PoolExit { out: &mut self.out, mempool: &mut self.mempool, moment };

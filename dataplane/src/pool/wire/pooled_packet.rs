@@ -149,16 +149,14 @@ impl<'a> PooledPacket<'a> {
         index: &'a [[u8; ROW_LEN]],
         data: &'a [u8],
     ) -> Result<PooledPacket<'a>, WireError> {
-        let mut previous: Option<Row> = None;
-        let mut rest = data;
-        for row in index {
+        let (mut rest, mut end) = (data, 0);
+        for (at, row) in index.iter().enumerate() {
             let row = Row::parse(row);
             if !IN_TRANSIT && matches!(row.row_type, RowType::Other(_)) {
                 return Err(WireError::UnsupportedType);
             }
-            check_start(&row, previous)?;
+            end = check_start(&row, end, at, index)?;
             rest = check_packet(&row, rest)?;
-            previous = Some(row);
         }
         if !rest.is_empty() {
             return Err(WireError::TrailingData);
@@ -196,35 +194,42 @@ impl<'a> PooledPacket<'a> {
     }
 }
 
-/// Whether `row` starts where the one in front of it ends.
-#[inline]
-fn check_start(row: &Row, previous: Option<Row>) -> Result<(), WireError> {
-    let Some(previous) = previous else {
-        return if row.start == 0 { Ok(()) } else { Err(WireError::FirstRowStart) };
-    };
+/// Whether `row`, which is number `at` of `index`, starts at `end`, where the one in front of it ends. Returns where it ends
+/// itself.
+#[inline(always)]
+fn check_start(row: &Row, end: u32, at: usize, index: &[[u8; ROW_LEN]]) -> Result<u32, WireError> {
+    if u32::from(row.start) == end {
+        Ok(end + u32::from(row.length))
+    } else {
+        Err(start_error(row, at.checked_sub(1).and_then(|before| index.get(before))))
+    }
+}
+
+/// What is wrong with a row that does not start where the one in front of it ends.
+#[cold]
+fn start_error(row: &Row, previous: Option<&[u8; ROW_LEN]>) -> WireError {
+    let Some(previous) = previous.map(Row::parse) else { return WireError::FirstRowStart };
     let end = u32::from(previous.start) + u32::from(previous.length);
     match u32::from(row.start) {
-        start if start == end => Ok(()),
-        start if start > end => Err(WireError::RowGap),
-        _ if row.start < previous.start => Err(WireError::RowOrder),
-        _ => Err(WireError::RowOverlap),
+        start if start > end => WireError::RowGap,
+        _ if row.start < previous.start => WireError::RowOrder,
+        _ => WireError::RowOverlap,
     }
 }
 
 /// Whether rows whose data is elsewhere lie behind each other, and none is shorter than any packet.
 #[inline]
 pub(super) fn check_rows(index: &[[u8; ROW_LEN]]) -> Result<(), WireError> {
-    let mut previous = None;
-    for row in index {
+    let mut end = 0;
+    for (at, row) in index.iter().enumerate() {
         let row = Row::parse(row);
         if !row.row_type.is_whole() {
             return Err(WireError::UnsupportedType);
         }
-        check_start(&row, previous)?;
+        end = check_start(&row, end, at, index)?;
         if row.length < shortest(row.row_type) {
             return Err(WireError::RowTooShort);
         }
-        previous = Some(row);
     }
     Ok(())
 }
@@ -262,18 +267,18 @@ fn check_packet<'a>(row: &Row, data: &'a [u8]) -> Result<&'a [u8], WireError> {
         return Err(WireError::RowTooShort);
     }
     let (packet, rest) = data.split_at_checked(usize::from(row.length)).ok_or(WireError::RowBeyondData)?;
-    let (version, length) = match (row.row_type, packet) {
-        (RowType::WholeIpv4, [first, _, l0, l1, ..]) => (first >> 4 == 4, u32::from(u16::from_be_bytes([*l0, *l1]))),
-        (RowType::WholeIpv6, [first, _, _, _, l0, l1, ..]) => {
-            (first >> 4 == 6, u32::from(u16::from_be_bytes([*l0, *l1])) + u32::from(IPV6_HEADER))
+    match (row.row_type, packet) {
+        (RowType::WholeIpv4, [first, ..]) if first >> 4 != 4 => Err(WireError::InnerVersion),
+        (RowType::WholeIpv4, [_, _, l0, l1, ..]) if u16::from_be_bytes([*l0, *l1]) == row.length => Ok(rest),
+        (RowType::WholeIpv6, [first, ..]) if first >> 4 != 6 => Err(WireError::InnerVersion),
+        // The row is not shorter than the header.
+        (RowType::WholeIpv6, [_, _, _, _, l0, l1, ..])
+            if u16::from_be_bytes([*l0, *l1]) == row.length.saturating_sub(IPV6_HEADER) =>
+        {
+            Ok(rest)
         }
-        (RowType::Provisioned | RowType::Other(_), _) => return Ok(rest),
-        _ => return Err(WireError::InnerLength),
-    };
-    match (version, length == u32::from(row.length)) {
-        (true, true) => Ok(rest),
-        (false, _) => Err(WireError::InnerVersion),
-        (true, false) => Err(WireError::InnerLength),
+        (RowType::Provisioned | RowType::Other(_), _) => Ok(rest),
+        _ => Err(WireError::InnerLength),
     }
 }
 
