@@ -14,11 +14,12 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use carpool_dataplane::pool::wire::{Template, TemplateId};
 use ipnet::Ipv4Net;
 
 pub use check::has_ports;
 pub use error::{ConfigError, ConfigErrors};
-pub use rule::{Criteria, RULE_COUNT, RULE_HOLD, RULE_SIZE, RULE_WINDOW, Rule};
+pub use rule::{Criteria, Index, RULE_COUNT, RULE_HOLD, RULE_SIZE, RULE_WINDOW, Rule};
 pub use sections::{PEER_MTU, is_name};
 
 use crate::api::multicast::MulticastRoute;
@@ -61,6 +62,8 @@ pub struct Config {
     pub multicast: Vec<MulticastRoute>,
     /// Overlay routes, one for a prefix.
     pub overlays: Vec<OverlayRoute>,
+    /// The lists of lengths that predetermined pooled packets name, one for an id.
+    pub templates: Vec<(TemplateId, Template)>,
     /// Pooling rules; the first that matches decides.
     pub rules: Vec<Rule>,
 }
