@@ -4,7 +4,13 @@
 
 local carpool = Proto("carpool", "carpool pooled packets")
 
-local kinds = { [0] = "pooled packet, index in band", [4] = "hello" }
+local kinds = {
+    [0] = "pooled packet, index in band",
+    [1] = "pooled packet, index out of band",
+    [2] = "indexes",
+    [3] = "pooled packet, predetermined",
+    [4] = "hello",
+}
 local types = { [4] = "whole IPv4 packet", [41] = "whole IPv6 packet" }
 
 local f = carpool.fields
@@ -20,6 +26,9 @@ f.start = ProtoField.uint16("carpool.row.start", "Start")
 f.length = ProtoField.uint16("carpool.row.length", "Length")
 f.ttl = ProtoField.uint8("carpool.row.ttl", "TTL")
 f.type = ProtoField.uint8("carpool.row.type", "Type", base.DEC, types)
+f.block = ProtoField.none("carpool.block", "Index")
+f.of = ProtoField.uint32("carpool.block.sequence", "Sequence number of the pooled packet")
+f.rows = ProtoField.uint8("carpool.block.rows", "Rows")
 f.router_id = ProtoField.ipv4("carpool.hello.router_id", "Router id")
 f.instance = ProtoField.uint32("carpool.hello.instance", "Instance", base.HEX)
 f.heard = ProtoField.uint32("carpool.hello.heard_instance", "Heard instance", base.HEX)
@@ -60,6 +69,51 @@ local function rows(tvb, pinfo, tree, count)
     end
 end
 
+-- Packets behind each other without rows: they say themselves where they end.
+local function packets(tvb, pinfo, tree, count)
+    local at = HEADER
+    for _ = 1, count do
+        if at + 20 > tvb:len() then break end
+        local version, length = tvb(at, 1):bitfield(0, 4), 0
+        if version == 4 then
+            length = tvb(at + 2, 2):uint()
+        elseif version == 6 then
+            length = 40 + tvb(at + 4, 2):uint()
+        end
+        if length < 20 or at + length > tvb:len() then break end
+        Dissector.get(version == 4 and "ip" or "ipv6"):call(tvb(at, length):tvb(), pinfo, tree)
+        at = at + length
+    end
+    if at ~= tvb:len() then
+        tree:add_proto_expert_info(malformed, "the packets do not fill the data")
+    end
+end
+
+local function blocks(tvb, tree, count)
+    local at = HEADER
+    for _ = 1, count do
+        local rows = at + ROW <= tvb:len() and tvb(at + 4, 1):uint() or 0
+        if rows == 0 or at + ROW + rows * ROW > tvb:len() then break end
+        local block = tree:add(f.block, tvb(at, ROW + rows * ROW))
+        block:append_text(string.format(" of %d: %d rows", tvb(at, 4):uint(), rows))
+        block:add(f.of, tvb(at, 4))
+        block:add(f.rows, tvb(at + 4, 1))
+        for nth = 1, rows do
+            local row = tvb(at + nth * ROW, ROW)
+            local item = block:add(f.row, row)
+            item:append_text(string.format(" %d: %d bytes at %d", nth, row(2, 2):uint(), row(0, 2):uint()))
+            item:add(f.start, row(0, 2))
+            item:add(f.length, row(2, 2))
+            item:add(f.ttl, row(4, 1))
+            item:add(f.type, row(5, 1))
+        end
+        at = at + ROW + rows * ROW
+    end
+    if at ~= tvb:len() then
+        tree:add_proto_expert_info(malformed, "the blocks do not fill the packet")
+    end
+end
+
 function carpool.dissector(tvb, pinfo, root)
     if tvb:len() < HEADER then return 0 end
     local tree = root:add(carpool, tvb())
@@ -78,6 +132,12 @@ function carpool.dissector(tvb, pinfo, root)
     elseif kind == 0 then
         info = string.format("%d packets share a ride, sequence %d", count, tvb(4, 4):uint())
         rows(tvb, pinfo, tree, count)
+    elseif kind == 1 or kind == 3 then
+        info = string.format("%d packets share a ride, %s, sequence %d", count, kinds[kind], tvb(4, 4):uint())
+        packets(tvb, pinfo, tree, count)
+    elseif kind == 2 then
+        info = string.format("indexes of %d pooled packets, sequence %d", count, tvb(4, 4):uint())
+        blocks(tvb, tree, count)
     elseif kind == 4 and tvb:len() >= HELLO then
         tree:add(f.router_id, tvb(8, 4))
         tree:add(f.instance, tvb(12, 4))

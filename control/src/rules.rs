@@ -6,10 +6,11 @@
 use std::collections::BTreeSet;
 
 use carpool_dataplane::arch::TickRate;
+use carpool_dataplane::pool::wire::Templates;
 use carpool_dataplane::pool::{self, RuleSet, RuleSetError};
 
 use crate::api::route::Source;
-use crate::config::Rule;
+use crate::config::{Index, Rule};
 
 /// Why a rule cannot be added, deleted or reloaded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -20,6 +21,8 @@ pub enum RulesError {
     NotFound(String),
     #[error("rule {0:?} of the file has the name of one that came over the control socket; delete that one first")]
     Taken(String),
+    #[error("rule {rule:?}: template {template}: there is no [[template]] of this id")]
+    NoTemplate { rule: String, template: u8 },
     #[error(transparent)]
     Set(#[from] RuleSetError),
 }
@@ -90,11 +93,11 @@ impl Rules {
     }
 
     /// What workers compare packets with.
-    pub fn compile(&self, rate: TickRate) -> Result<RuleSet, RulesError> {
+    pub fn compile(&self, rate: TickRate, templates: &Templates) -> Result<RuleSet, RulesError> {
         let compiled = self.in_force().into_iter().map(|(rule, _)| {
             let new = pool::Rule::new(&rule.name, rule.matcher.clone());
-            let Some(criteria) = &rule.criteria else { return pool::Rule { pool: false, ..new } };
-            pool::Rule {
+            let Some(criteria) = &rule.criteria else { return Ok(pool::Rule { pool: false, ..new }) };
+            Ok(pool::Rule {
                 max_size: criteria.max_size(),
                 window: rate.ticks(criteria.window),
                 max_count: criteria.max_count(),
@@ -104,10 +107,23 @@ impl Rules {
                 shared_hops: criteria.shared_hops,
                 path_mtu: criteria.path_mtu,
                 lone: criteria.lone,
+                index: placed(&rule.name, criteria.index, templates)?,
                 ..new
-            }
+            })
         });
-        Ok(RuleSet::new(compiled.collect())?)
+        Ok(RuleSet::new(compiled.collect::<Result<_, RulesError>>()?)?)
+    }
+}
+
+/// Where the index of a rule's pooled packets is, with the lengths that it names.
+fn placed(rule: &str, index: Index, templates: &Templates) -> Result<pool::Index, RulesError> {
+    match index {
+        Index::InBand => Ok(pool::Index::InBand),
+        Index::OutOfBand => Ok(pool::Index::OutOfBand),
+        Index::Predetermined(id) => match templates.get(id.value()) {
+            Some(template) => Ok(pool::Index::Predetermined { id, template: *template }),
+            None => Err(RulesError::NoTemplate { rule: rule.into(), template: id.value() }),
+        },
     }
 }
 
@@ -117,6 +133,7 @@ mod tests {
     use crate::config::Criteria;
     use carpool_dataplane::arch::TickSpan;
     use carpool_dataplane::pool::path::SharedHops;
+    use carpool_dataplane::pool::wire::{Template, TemplateId};
     use carpool_dataplane::pool::{Lone, Match};
     use std::time::Duration;
 
@@ -154,11 +171,30 @@ mod tests {
 
     #[test]
     fn workers_get_the_window_in_ticks_and_the_defaults() {
-        let set = Rules::new(vec![rule("a")]).compile(TickRate::NANOSECONDS).expect("a sound rule");
+        let set =
+            Rules::new(vec![rule("a")]).compile(TickRate::NANOSECONDS, &Templates::default()).expect("a sound rule");
         let compiled = set.rules().first().expect("one");
         assert_eq!((compiled.window, compiled.hold), (TickSpan(2_000_000), TickSpan(20_000_000)));
         assert_eq!((compiled.max_size, compiled.max_count, compiled.required_count), (1458, 255, 1));
         assert!(compiled.pool && !compiled.adaptive);
+    }
+
+    #[test]
+    fn workers_get_the_lengths_of_the_template_that_a_rule_names() {
+        let id = TemplateId::new(7).expect("not 0");
+        let records = Criteria { index: Index::Predetermined(id), ..Criteria::new(Duration::from_millis(2)) };
+        let apart = Criteria { index: Index::OutOfBand, ..records.clone() };
+        let rules = Rules::new(vec![
+            Rule { criteria: Some(apart), ..rule("apart") },
+            Rule { criteria: Some(records), ..rule("records") },
+        ]);
+        let template = Template::new(&[60, 200]).expect("sound lengths");
+        let templates = Templates::from_iter([(id, template)]);
+        let set = rules.compile(TickRate::NANOSECONDS, &templates).expect("sound rules");
+        let [apart, records] = set.rules() else { panic!("two rules") };
+        assert_eq!((apart.index, records.index), (pool::Index::OutOfBand, pool::Index::Predetermined { id, template }));
+        let error = rules.compile(TickRate::NANOSECONDS, &Templates::default()).expect_err("it has no template");
+        assert_eq!(error, RulesError::NoTemplate { rule: "records".into(), template: 7 });
     }
 
     #[test]
@@ -177,7 +213,9 @@ mod tests {
         let never = Rule { criteria: None, ..rule("never") };
         let quick = Criteria { adaptive: true, ..Criteria::new(Duration::from_millis(2)) };
         let quick = Rule { criteria: Some(quick), ..rule("quick") };
-        let set = Rules::new(vec![bulk, never, quick]).compile(TickRate::NANOSECONDS).expect("sound rules");
+        let set = Rules::new(vec![bulk, never, quick])
+            .compile(TickRate::NANOSECONDS, &Templates::default())
+            .expect("sound rules");
         let [bulk, never, quick] = set.rules() else { panic!("three rules") };
         assert_eq!((bulk.max_size, bulk.max_count, bulk.required_count), (300, 20, 5));
         assert_eq!((bulk.hold, bulk.shared_hops), (TickSpan(50_000_000), SharedHops::AtLeast(3)));

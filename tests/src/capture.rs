@@ -174,7 +174,8 @@ fn open(interface: &str) -> Result<(OwnedFd, usize)> {
     Ok((socket, address.ifindex()))
 }
 
-fn link_address(interface: &str) -> Result<LinkAddr> {
+/// The address of an interface of the calling thread's namespace.
+pub(crate) fn link_address(interface: &str) -> Result<LinkAddr> {
     getifaddrs()
         .doing("listing interfaces")?
         .filter(|entry| entry.interface_name == interface)

@@ -21,6 +21,7 @@ pub mod network;
 pub mod pcap;
 pub mod probe;
 pub mod process;
+pub mod relay;
 pub mod report;
 pub mod rtp;
 pub mod scenarios;

@@ -6,15 +6,19 @@
 use std::{collections::HashSet, time::Duration};
 
 use crate::{
-    capture::Direction,
+    capture::{Direction, Frame},
     frame::{Flow, Observation, ethernet_frame},
 };
 
 /// The UDP destination port of pooled packets.
 pub const POOL_PORT: u16 = 7665;
 const VERSION: u8 = 1;
-/// Kind 0: the index is in the packet. Kind 5: so it is, in short rows.
+/// Kind 0: the index is in the packet. Kind 5: so it is, in short rows. Kind 1: it is in another one, of kind 2. Kind 3:
+/// there is none.
 const IN_BAND: u8 = 0;
+const OUT_OF_BAND: u8 = 1;
+const INDEXES: u8 = 2;
+const PREDETERMINED: u8 = 3;
 const SHORT_ROWS: u8 = 5;
 /// Bytes of the pool header and of a row of the index.
 const HEADER: usize = 8;
@@ -87,19 +91,29 @@ impl Riders {
     }
 }
 
-/// How many rows a pooled packet has; `None` for any other packet.
+/// How many packets a pooled packet has inside; `None` for any other packet.
 pub fn rows(observation: &Observation) -> Option<usize> {
+    counted(observation, &[IN_BAND, OUT_OF_BAND, PREDETERMINED, SHORT_ROWS])
+}
+
+/// How many pooled packets an index packet is about; `None` for any other packet.
+pub fn indexes(frame: &Frame) -> Option<usize> {
+    counted(&Observation::of(frame)?, &[INDEXES])
+}
+
+/// The count in a packet of one of these kinds.
+fn counted(observation: &Observation, kinds: &[u8]) -> Option<usize> {
     if observation.flow.destination.port() != POOL_PORT {
         return None;
     }
     let (&first, &count) = (observation.payload().first()?, observation.payload().get(1)?);
     let kind = first & 0x0f & !AUTHENTICATED;
-    (first >> 4 == VERSION && matches!(kind, IN_BAND | SHORT_ROWS)).then_some(usize::from(count))
+    (first >> 4 == VERSION && kinds.contains(&kind)).then_some(usize::from(count))
 }
 
-/// The TTLs of the rows of a pooled packet, in order; of any other packet none.
+/// The TTLs of the rows of a pooled packet with its index in band, in order; of any other packet none.
 pub fn row_ttls(observation: &Observation) -> Vec<u8> {
-    let count = rows(observation).unwrap_or(0);
+    let count = counted(observation, &[IN_BAND]).unwrap_or(0);
     let index = observation.payload().get(HEADER..).unwrap_or_default();
     index.chunks_exact(ROW).take(count).map(|row| row[ROW - 2]).collect()
 }

@@ -40,6 +40,18 @@ pub enum LonePacket {
     Pooled,
 }
 
+/// Where the index of a rule's pooled packets is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum IndexPlace {
+    /// In front of their data.
+    InBand,
+    /// In packets of its own.
+    OutOfBand,
+    /// Nowhere: both ends know the lengths.
+    Predetermined,
+}
+
 /// `rule_add`: adds a rule; a name that is taken is refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -79,6 +91,12 @@ pub struct RuleAdd {
     /// What becomes of a packet that no other joined; it leaves as itself where missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lone: Option<LonePacket>,
+    /// Where the index of its pooled packets is; in front of their data where missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index: Option<IndexPlace>,
+    /// The id of the template that lists the lengths of predetermined packets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<u8>,
     /// Where it goes: 0 is before all others; after all others where missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub position: Option<u32>,
@@ -100,6 +118,8 @@ impl RuleAdd {
             shared_hops: None,
             path_mtu: None,
             lone: None,
+            index: None,
+            template: None,
             position: None,
         }
     }
@@ -171,6 +191,12 @@ pub struct RuleEntry {
     /// What becomes of a packet that no other joined.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lone: Option<LonePacket>,
+    /// Where the index of its pooled packets is, where their addressee takes that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index: Option<IndexPlace>,
+    /// The id of the template that lists the lengths of predetermined packets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<u8>,
     /// Who put it there.
     pub source: Source,
 }

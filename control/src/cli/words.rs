@@ -11,7 +11,7 @@ use crate::api::path::PathAdd;
 use crate::api::peer::{PeerAdd, PeerFormat};
 use crate::api::quantity::{parse_bytes, parse_microseconds};
 use crate::api::route::{Route, RouteTarget};
-use crate::api::rule::{LonePacket, RuleAdd};
+use crate::api::rule::{IndexPlace, LonePacket, RuleAdd};
 use crate::api::text::{Protocol, parse_ipv4_prefix, parse_prefix};
 
 /// Words yet to be read.
@@ -200,6 +200,20 @@ pub(super) fn rule<W: AsRef<str>>(words: &[W]) -> Result<RuleAdd, String> {
                 };
                 once(&mut rule.lone, word, lone)?;
             }
+            "index" => {
+                let place = match words.expect("in-band, out-of-band or predetermined")? {
+                    "in-band" => IndexPlace::InBand,
+                    "out-of-band" => IndexPlace::OutOfBand,
+                    "predetermined" => IndexPlace::Predetermined,
+                    text => return Err(format!("index {text}: expected in-band, out-of-band or predetermined")),
+                };
+                once(&mut rule.index, word, place)?;
+            }
+            "template" => {
+                let text = words.expect("the id of a template")?;
+                let id = text.parse().map_err(|_| format!("template {text}: expected a number from 1 to 255"))?;
+                once(&mut rule.template, word, id)?;
+            }
             "position" => {
                 let text = words.expect("a number")?;
                 let place = text.parse().map_err(|_| format!("position {text}: expected a number, 0 for the first"))?;
@@ -210,7 +224,7 @@ pub(super) fn rule<W: AsRef<str>>(words: &[W]) -> Result<RuleAdd, String> {
                 _ => {
                     return Err(format!(
                         "{word:?}: expected udp, tcp, protocol, port, source-port, dscp, from, to, pool, max-size, window, \
-                         max-count, required-count, hold, adaptive, shared-hops, path-mtu, lone or position"
+                         max-count, required-count, hold, adaptive, shared-hops, path-mtu, lone, index, template or position"
                     ));
                 }
             },

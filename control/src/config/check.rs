@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use prefix_trie::joint::map::JointPrefixMap;
 
 use super::document::Document;
-use super::{Config, DEFAULT_PEER_MTU, POOL_OVERHEAD, Peer};
+use super::{Config, DEFAULT_PEER_MTU, Index, POOL_OVERHEAD, Peer};
 use crate::api::peer::PeerFormat;
 use crate::api::route::{RouteTarget, wrong_with_gateway};
 use crate::legs::{Keyed, ROUTE_LIMIT, wrong_with_multicast, wrong_with_overlay};
@@ -29,6 +29,7 @@ pub(super) fn check(document: &Document<'_>, config: &Config) {
     check.peers();
     check.paths();
     check.legs();
+    check.templates();
     check.rules();
 }
 
@@ -330,6 +331,20 @@ impl Check<'_, '_> {
         let wrong = overlays.iter().map(|route| wrong_with_overlay(route, self.config)).enumerate();
         for (index, (key, message)) in wrong.filter_map(|(index, wrong)| Some((index, wrong?))) {
             self.error(&format!("overlay[{index}].{key}"), message);
+        }
+    }
+
+    /// Templates, and the rules that name them.
+    fn templates(&self) {
+        let ids = self.config.templates.iter().map(|(id, _)| *id);
+        let keys = ids.clone().enumerate().map(|(i, id)| (format!("template[{i}].id"), id));
+        self.unique(keys, "a template of this id");
+        for (index, rule) in self.config.rules.iter().enumerate() {
+            if let Some(Index::Predetermined(id)) = rule.criteria.as_ref().map(|criteria| criteria.index)
+                && !ids.clone().any(|known| known == id)
+            {
+                self.error(&format!("rule[{index}].template"), "expected the id of a [[template]]");
+            }
         }
     }
 

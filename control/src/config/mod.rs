@@ -14,11 +14,12 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use carpool_dataplane::pool::wire::{Template, TemplateId};
 use ipnet::IpNet;
 
 pub use check::{has_ports, wrong_with_host};
 pub use error::{ConfigError, ConfigErrors};
-pub use rule::{Criteria, RULE_COUNT, RULE_HOLD, RULE_SIZE, RULE_WINDOW, Rule};
+pub use rule::{Criteria, Index, RULE_COUNT, RULE_HOLD, RULE_SIZE, RULE_WINDOW, Rule};
 pub use sections::{HELLO_INTERVAL, PEER_MTU, is_name};
 
 use crate::api::multicast::MulticastRoute;
@@ -63,6 +64,8 @@ pub struct Config {
     pub multicast: Vec<MulticastRoute>,
     /// Overlay routes, one for a prefix.
     pub overlays: Vec<OverlayRoute>,
+    /// The lists of lengths that predetermined pooled packets name, one for an id.
+    pub templates: Vec<(TemplateId, Template)>,
     /// Pooling rules; the first that matches decides.
     pub rules: Vec<Rule>,
 }

@@ -5,10 +5,12 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use carpool_dataplane::pool::path::SharedHops;
+use carpool_dataplane::pool::wire::TemplateId;
 use carpool_dataplane::pool::{Lone, Match};
 
 use super::{DEFAULT_PEER_MTU, POOL_OVERHEAD};
 use crate::api::quantity::format_microseconds;
+use crate::api::rule::IndexPlace;
 
 /// Largest stream packet of a rule, in bytes.
 pub const RULE_SIZE: RangeInclusive<u16> = 20..=9000;
@@ -53,6 +55,48 @@ pub struct Criteria {
     pub path_mtu: Option<u16>,
     /// What becomes of a packet that no other joined.
     pub lone: Lone,
+    /// Where the index of its pooled packets is.
+    pub index: Index,
+}
+
+/// Where the index of a rule's pooled packets is, as told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Index {
+    /// In front of their data.
+    InBand,
+    /// In packets of its own.
+    OutOfBand,
+    /// Nowhere: both ends know the lengths, which the template of this id lists.
+    Predetermined(TemplateId),
+}
+
+impl Index {
+    /// What two keys say together.
+    ///
+    /// # Errors
+    /// What was expected of `template`.
+    pub fn told(index: Option<IndexPlace>, template: Option<u8>) -> Result<Index, &'static str> {
+        match (index, template) {
+            (None | Some(IndexPlace::InBand), None) => Ok(Index::InBand),
+            (Some(IndexPlace::OutOfBand), None) => Ok(Index::OutOfBand),
+            (Some(IndexPlace::Predetermined), Some(id)) => {
+                TemplateId::new(id).map(Index::Predetermined).ok_or("expected the id of a [[template]], 1 to 255")
+            }
+            (Some(IndexPlace::Predetermined), None) => {
+                Err("missing; expected the id of a [[template]] beside index = \"predetermined\"")
+            }
+            (_, Some(_)) => Err("expected index = \"predetermined\" beside it"),
+        }
+    }
+
+    /// The same as clients are told it.
+    pub fn place(self) -> (IndexPlace, Option<u8>) {
+        match self {
+            Index::InBand => (IndexPlace::InBand, None),
+            Index::OutOfBand => (IndexPlace::OutOfBand, None),
+            Index::Predetermined(id) => (IndexPlace::Predetermined, Some(id.value())),
+        }
+    }
 }
 
 impl Criteria {
@@ -68,6 +112,7 @@ impl Criteria {
             shared_hops: SharedHops::WholePath,
             path_mtu: None,
             lone: Lone::Itself,
+            index: Index::InBand,
         }
     }
 
@@ -138,6 +183,22 @@ mod tests {
         assert_eq!(criteria.contradiction(), None);
         let narrow = Criteria { path_mtu: Some(600), ..criteria };
         assert_eq!((narrow.max_size(), narrow.contradiction()), (558, None));
+    }
+
+    #[test]
+    fn a_template_belongs_to_predetermined_packets_and_to_no_others() {
+        let id = TemplateId::new(7).expect("not 0");
+        assert_eq!(Index::told(None, None), Ok(Index::InBand));
+        assert_eq!(Index::told(Some(IndexPlace::Predetermined), Some(7)), Ok(Index::Predetermined(id)));
+        assert!(Index::told(Some(IndexPlace::Predetermined), Some(0)).is_err_and(|error| error.contains("1 to 255")));
+        assert!(Index::told(Some(IndexPlace::Predetermined), None).is_err_and(|error| error.starts_with("missing")));
+        for place in [None, Some(IndexPlace::InBand), Some(IndexPlace::OutOfBand)] {
+            assert!(Index::told(place, Some(7)).is_err(), "{place:?}");
+        }
+        for index in [Index::InBand, Index::OutOfBand, Index::Predetermined(id)] {
+            let (place, template) = index.place();
+            assert_eq!(Index::told(Some(place), template), Ok(index));
+        }
     }
 
     #[test]

@@ -5,12 +5,13 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use carpool_dataplane::pool::wire::{Template, TemplateId};
 use carpool_dataplane::pool::{Dscp, Lone, Match};
 use ipnet::{IpNet, Ipv4Net};
 use toml::de::{DeTable, DeValue};
 
 use super::document::{Document, Table, integer};
-use super::rule::{Criteria, RULE_COUNT, RULE_HOLD, RULE_SIZE, RULE_WINDOW};
+use super::rule::{Criteria, Index, RULE_COUNT, RULE_HOLD, RULE_SIZE, RULE_WINDOW};
 use super::{Config, DEFAULT_POOL_PORT, Dataplane, Idle, Memory, Neighbor, Path, Peer, Port, Route, Rule};
 use crate::api::DEFAULT_SOCKET;
 use crate::api::multicast::MulticastRoute;
@@ -18,14 +19,26 @@ use crate::api::overlay::OverlayRoute;
 use crate::api::peer::PeerFormat;
 use crate::api::quantity::{parse_bytes, parse_microseconds};
 use crate::api::route::RouteTarget;
+use crate::api::rule::IndexPlace;
 use crate::api::text::{CodePoint, HopsToShare, MacAddress, PortRange, Protocol, parse_ipv4_prefix, parse_prefix};
 use crate::paths::{HopList, MAX_HOPS};
 
 /// Path MTU to a peer, in bytes.
 pub const PEER_MTU: RangeInclusive<u16> = 128..=9000;
 /// The keys of a rule that say how its packets are pooled.
-const CRITERIA: [&str; 9] =
-    ["max_size", "window", "max_count", "required_count", "hold", "adaptive", "shared_hops", "path_mtu", "lone"];
+const CRITERIA: [&str; 11] = [
+    "max_size",
+    "window",
+    "max_count",
+    "required_count",
+    "hold",
+    "adaptive",
+    "shared_hops",
+    "path_mtu",
+    "lone",
+    "index",
+    "template",
+];
 
 const PORT_MTU: RangeInclusive<u32> = 576..=9000;
 const PORT_MTU_DEFAULT: u16 = 1500;
@@ -60,6 +73,7 @@ pub(super) fn read<'t>(document: &Document<'t>, root: &DeTable<'t>) -> Option<Co
     let paths = all(root.tables("path"), path);
     let multicast = all(root.tables("multicast"), multicast);
     let overlays = all(root.tables("overlay"), overlay);
+    let templates = all(root.tables("template"), template);
     let rules = all(root.tables("rule"), rule);
     if ports.as_ref().is_some_and(Vec::is_empty) {
         document.error("port", "missing; expected at least one [[port]]");
@@ -89,6 +103,7 @@ pub(super) fn read<'t>(document: &Document<'t>, root: &DeTable<'t>) -> Option<Co
         paths: paths?,
         multicast: multicast?,
         overlays: overlays?,
+        templates: templates?,
         rules: rules?,
     })
 }
@@ -315,6 +330,23 @@ fn legs(table: &Table<'_, '_>) -> Option<Vec<String>> {
     Some(table.texts("to", "the name of a port or peer", |text| Some(text.to_owned())))
 }
 
+fn template(table: &Table<'_, '_>) -> Option<(TemplateId, Template)> {
+    let id = table.required("id", "a whole number from 1 to 255", |value| {
+        integer(value).and_then(|id| u8::try_from(id).ok()).and_then(TemplateId::new)
+    });
+    let expected = format!("a length from {} to {} bytes", RULE_SIZE.start(), RULE_SIZE.end());
+    let lengths: Vec<u16> = table.list("lengths", &expected, |value| {
+        integer(value).and_then(|length| u16::try_from(length).ok()).filter(|length| RULE_SIZE.contains(length))
+    });
+    match Template::new(&lengths) {
+        Ok(template) => Some((id?, template)),
+        Err(error) => {
+            table.error("lengths", error.to_string());
+            None
+        }
+    }
+}
+
 fn rule(table: &Table<'_, '_>) -> Option<Rule> {
     let name = table.required_text("name", NAME, |text| is_name(text).then(|| text.to_owned()));
     if table.value("match").is_none() {
@@ -362,6 +394,20 @@ fn criteria(table: &Table<'_, '_>) -> Option<Criteria> {
         "pooled" => Some(Lone::Pooled),
         _ => None,
     });
+    let place = table.text("index", "\"in-band\", \"out-of-band\" or \"predetermined\"", |text| match text {
+        "in-band" => Some(IndexPlace::InBand),
+        "out-of-band" => Some(IndexPlace::OutOfBand),
+        "predetermined" => Some(IndexPlace::Predetermined),
+        _ => None,
+    });
+    let template = table.integer("template", 1..=u32::from(u8::MAX)).and_then(|id| u8::try_from(id).ok());
+    let understood = |key, value: bool| value == table.value(key).is_some();
+    let is_told = understood("index", place.is_some()) && understood("template", template.is_some());
+    let index = Index::told(place, template).map_err(|message| {
+        if is_told {
+            table.error("template", message);
+        }
+    });
     let default = Criteria::new(window?);
     Some(Criteria {
         max_size,
@@ -372,6 +418,7 @@ fn criteria(table: &Table<'_, '_>) -> Option<Criteria> {
         shared_hops: shared_hops.map_or(default.shared_hops, |HopsToShare(hops)| hops),
         path_mtu: path_mtu.and_then(|path_mtu| u16::try_from(path_mtu).ok()),
         lone: lone.unwrap_or(default.lone),
+        index: index.ok()?,
         ..default
     })
 }

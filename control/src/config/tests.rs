@@ -234,7 +234,7 @@ fn what_is_not_toml_is_told_with_its_place() {
 #[test]
 fn unknown_keys_and_tables_are_told_with_the_known_ones() {
     let table = "c.toml:6:2: pools: unknown key; expected one of \
-                 control, dataplane, multicast, neighbor, overlay, path, peer, pool, port, route, router, rule";
+                 control, dataplane, multicast, neighbor, overlay, path, peer, pool, port, route, router, rule, template";
     assert_eq!(wrong("[pools]\n"), table);
     let key = "c.toml:7:1: dataplane.core: unknown key; expected one of \
                control_cores, cores, idle, mbufs, memory, memory_mb";
@@ -544,6 +544,32 @@ fn peers_and_paths_fit_together() {
 }
 
 #[test]
+fn templates_list_lengths_and_rules_name_them() {
+    let template = |text: &str| format!("[[template]]\n{text}\n");
+    let rule = "[[rule]]\nname = \"r\"\nmatch = {}\nwindow = \"2ms\"\nindex = \"predetermined\"\ntemplate = 7\n";
+    let text = format!("{LEAST}{}{rule}", template("id = 7\nlengths = [60, 200]"));
+    let config = parse(&text, "c.toml").expect("sound");
+    let (id, lengths) = config.templates.first().expect("one");
+    assert_eq!((id.value(), lengths.lengths()), (7, &[60, 200][..]));
+    let criteria = config.rules.first().and_then(|rule| rule.criteria.as_ref()).expect("it pools");
+    assert_eq!(criteria.index, Index::Predetermined(*id));
+    let cases = [
+        (template("id = 0\nlengths = [60]"), "c.toml:7:6: template.id = 0: expected a whole number from 1 to 255"),
+        (template("id = 7\nlengths = []"), "c.toml:8:11: template.lengths: no lengths: at least one is needed"),
+        (
+            template("id = 7\nlengths = [60]") + &template("id = 7\nlengths = [60]"),
+            "c.toml:10:6: template.id = 7: a template of this id is there twice",
+        ),
+    ];
+    for (more, expected) in cases {
+        let errors = parse(&format!("{LEAST}{more}"), "c.toml").expect_err("it is not sound").to_string();
+        assert!(errors.contains(expected), "{errors}");
+    }
+    let short = parse(&format!("{LEAST}{}", template("id = 7\nlengths = [19]")), "c.toml").expect_err("too short");
+    assert!(short.to_string().contains("expected a length from 20 to 9000 bytes"), "{short}");
+}
+
+#[test]
 fn rules_say_what_can_be_pooled() {
     let rule = |more: &str| format!("[[rule]]\nname = \"a\"\n{more}\n");
     let cases = [
@@ -591,6 +617,22 @@ fn rules_say_what_can_be_pooled() {
         (
             rule("match = {}\nwindow = \"2ms\"\nlone = \"alone\""),
             "c.toml:10:8: rule.lone = \"alone\": expected \"itself\" or \"pooled\"",
+        ),
+        (
+            rule("match = {}\nwindow = \"2ms\"\nindex = \"elsewhere\""),
+            "c.toml:10:9: rule.index = \"elsewhere\": expected \"in-band\", \"out-of-band\" or \"predetermined\"",
+        ),
+        (
+            rule("match = {}\nwindow = \"2ms\"\nindex = \"out-of-band\"\ntemplate = 7"),
+            "c.toml:11:12: rule.template = 7: expected index = \"predetermined\" beside it",
+        ),
+        (
+            rule("match = {}\nwindow = \"2ms\"\nindex = \"predetermined\"\ntemplate = 0"),
+            "c.toml:11:12: rule.template = 0: expected a whole number from 1 to 255",
+        ),
+        (
+            rule("match = {}\nwindow = \"2ms\"\nindex = \"predetermined\"\ntemplate = 7"),
+            "c.toml:11:12: rule.template = 7: expected the id of a [[template]]",
         ),
         (
             rule("match = {}\npool = false\nwindow = \"2ms\""),
@@ -701,7 +743,8 @@ fn every_key_is_documented() {
     let document = include_str!("../../../docs/configuration.md");
     // An unknown key in each table makes the parser name all that it knows.
     let tables = ["router", "dataplane", "control", "pool"].map(|table| format!("[{table}]\nx = 1\n"));
-    let lists = ["port", "neighbor", "route", "peer", "path", "rule"].map(|table| format!("[[{table}]]\nx = 1\n"));
+    let lists =
+        ["port", "neighbor", "route", "peer", "path", "template", "rule"].map(|table| format!("[[{table}]]\nx = 1\n"));
     let rule = "[[rule]]\nname = \"a\"\nmatch = { x = 1 }\nwindow = \"1ms\"\n".to_owned();
     let mut keys = 0;
     for text in tables.into_iter().chain(lists).chain([rule]) {
@@ -713,7 +756,7 @@ fn every_key_is_documented() {
             keys += 1;
         }
     }
-    assert_eq!(keys, 52, "all tables were asked");
+    assert_eq!(keys, 56, "all tables were asked");
 }
 
 #[test]

@@ -52,7 +52,7 @@ impl From<RulesError> for Refusal {
         match error {
             RulesError::Exists(_) | RulesError::Taken(_) => Refusal::exists(message),
             RulesError::NotFound(_) => Refusal::not_found(message),
-            RulesError::Set(_) => Refusal::conflict(message),
+            RulesError::NoTemplate { .. } | RulesError::Set(_) => Refusal::conflict(message),
         }
     }
 }
@@ -84,7 +84,7 @@ impl Client<'_> {
     }
 
     fn change_rules(&mut self, rules: Rules) -> Result<Done, Refusal> {
-        let set = rules.compile(self.router.rate)?;
+        let set = rules.compile(self.router.rate, &self.router.publication.current().templates)?;
         self.router.publish_rules(rules, set, self.now);
         Ok(Done {})
     }

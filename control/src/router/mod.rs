@@ -28,7 +28,7 @@ use carpool_dataplane::packet::ethernet::MacAddr;
 use carpool_dataplane::packet::too_big::{QUOTE_LEN, QuotedDatagram};
 use carpool_dataplane::pool::hello::{Capabilities, Hello};
 use carpool_dataplane::pool::pooled_packet_detector::ZeroChecksum;
-use carpool_dataplane::pool::wire::{Kind, PoolHeader};
+use carpool_dataplane::pool::wire::{Kind, PoolHeader, Templates};
 use carpool_dataplane::pool::{Format, PeerPath, RuleSet};
 use carpool_dataplane::worker::{
     Event, Inject, InjectTarget, Peer as PublishedPeer, PeerTable, PortAddress, PortAddress6, PortState, RouterState,
@@ -139,6 +139,7 @@ impl Router {
         let ports: Vec<_> = ports.collect();
         let largest = config.ports.iter().map(|port| port.mtu).max().unwrap_or(DEFAULT_PEER_MTU);
         let rules = Rules::new(config.rules.clone());
+        let templates: Templates = config.templates.iter().copied().collect();
         let first = RouterState {
             pools: 0,
             ports: ports.into(),
@@ -147,8 +148,8 @@ impl Router {
             peers: Arc::default(),
             paths: Arc::default(),
             legs: Arc::default(),
-            rules: Arc::new(compiled(&rules, rate)),
-            templates: Arc::default(),
+            rules: Arc::new(compiled(&rules, rate, &templates)),
+            templates: Arc::new(templates),
             streams: Arc::default(),
             pool_port: config.pool_port,
             neighbour_timeout: rate.ticks(RETRY * u32::from(ASKED)),
@@ -327,6 +328,11 @@ impl Router {
         let legs = leg_routes::table(&self.multicast, &self.overlays, &self.config, &self.peers, alive);
         if legs != *state.legs {
             state.legs = Arc::new(legs);
+            pools_depend = true;
+        }
+        let templates: Templates = self.config.templates.iter().copied().collect();
+        if *state.templates != templates {
+            state.templates = Arc::new(templates);
             pools_depend = true;
         }
         if state.pool_port != self.config.pool_port {
@@ -526,8 +532,8 @@ fn inject(workers: &[WorkerLink], target: InjectTarget, packet: &[u8], padding: 
 }
 
 /// Rules of a configuration that was checked.
-fn compiled(rules: &Rules, rate: TickRate) -> RuleSet {
-    rules.compile(rate).unwrap_or_else(|error| {
+fn compiled(rules: &Rules, rate: TickRate, templates: &Templates) -> RuleSet {
+    rules.compile(rate, templates).unwrap_or_else(|error| {
         error!("{error}: nothing is pooled");
         RuleSet::default()
     })

@@ -1,12 +1,13 @@
 //! A new configuration: the difference to the old one is applied, all of it or nothing.
 //!
-//! Routes, paths, multicast and overlay routes, peers, rules, neighbours and the pool port change while packets flow. Ports, cores, memory, the
+//! Routes, paths, multicast and overlay routes, peers, templates, rules, neighbours and the pool port change while packets flow. Ports, cores, memory, the
 //! router's own addresses and the socket are what the process was built around: a file that changes them is refused whole.
 //! What clients changed over the socket stays.
 
 use std::time::Instant;
 
 use carpool_dataplane::fib::PortIndex;
+use carpool_dataplane::pool::wire::Templates;
 use hashbrown::HashMap;
 use ipnet::IpNet;
 use log::info;
@@ -55,7 +56,8 @@ impl Router {
             return Err(ReloadError::NeedsRestart(what));
         }
         let rules = self.rules.reloaded(config.rules.clone())?;
-        let set = rules.compile(self.rate)?;
+        let templates: Templates = config.templates.iter().copied().collect();
+        let set = rules.compile(self.rate, &templates)?;
         let told_peers = self.told_peers.reloaded(config.peers.clone())?;
         self.check_neighbors(&config)?;
         let routes = self.route_differences(&config);

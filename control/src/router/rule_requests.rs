@@ -49,6 +49,8 @@ pub(super) fn rule_entry(position: u32, rule: &Rule, source: Source) -> RuleEntr
             Lone::Itself => LonePacket::Itself,
             Lone::Pooled => LonePacket::Pooled,
         }),
+        index: criteria.map(|criteria| criteria.index.place().0),
+        template: criteria.and_then(|criteria| criteria.index.place().1),
         source,
     }
 }
@@ -89,6 +91,8 @@ fn criteria(add: &RuleAdd) -> Result<Option<Criteria>, String> {
             ("shared_hops", add.shared_hops.is_some()),
             ("path_mtu", add.path_mtu.is_some()),
             ("lone", add.lone.is_some()),
+            ("index", add.index.is_some()),
+            ("template", add.template.is_some()),
         ];
         return match told.iter().find(|(_, told)| *told) {
             Some((key, _)) => Err(format!("{key}: a rule that never pools needs none")),
@@ -127,6 +131,7 @@ fn criteria(add: &RuleAdd) -> Result<Option<Criteria>, String> {
             Some(LonePacket::Pooled) => Lone::Pooled,
             None => default.lone,
         },
+        index: config::Index::told(add.index, add.template).map_err(|message| format!("template: {message}"))?,
         ..default
     };
     match criteria.contradiction() {
@@ -152,7 +157,7 @@ mod tests {
     fn what_is_told_of_a_rule_is_what_is_shown_of_it() {
         let told = json!({
             "max_size_bytes": 300, "window_us": 2000, "max_count": 20, "required_count": 5, "hold_us": 50_000,
-            "shared_hops": 3, "path_mtu": 1200, "lone": "pooled",
+            "shared_hops": 3, "path_mtu": 1200, "lone": "pooled", "index": "predetermined", "template": 7,
         });
         let shown = rule_entry(0, &add(&told).expect("a sound rule"), Source::Socket);
         let shown = serde_json::to_value(shown).expect("JSON");
@@ -165,7 +170,7 @@ mod tests {
             json!({
                 "position": 0, "name": "voice", "match": {"protocol": "udp"}, "pool": true, "max_size_bytes": 1458,
                 "window_us": 2000, "max_count": 255, "adaptive": false, "shared_hops": "path", "lone": "itself",
-                "source": "socket",
+                "index": "in-band", "source": "socket",
             })
         );
         let never = rule_entry(0, &add(&json!({"pool": false})).expect("a sound rule"), Source::Socket);
@@ -179,6 +184,7 @@ mod tests {
     fn what_is_wrong_with_a_rule_is_told_in_one_sentence() {
         let cases = [
             (json!({}), "expected a window, the longest time a packet waits for company"),
+            (json!({"window_us": 9, "template": 7}), "template: expected index = \"predetermined\" beside it"),
             (json!({"window_us": 0}), "window 0 us: expected 1 us to 10 s"),
             (json!({"window_us": 9, "max_size_bytes": 19}), "max_size 19: expected 20 to 9000 bytes"),
             (json!({"window_us": 9, "max_count": 1}), "max_count 1: expected 2 to 255"),

@@ -222,6 +222,8 @@ impl Handler for State {
             shared_hops: rule.shared_hops,
             path_mtu: rule.path_mtu,
             lone: rule.lone,
+            index: rule.index,
+            template: rule.template,
             source: Source::Socket,
         };
         Ok(RuleList { rules: (0..).zip(&self.rules).map(entry).collect() })

@@ -10,6 +10,7 @@ mod demo;
 mod flood;
 mod hostile;
 mod idle;
+mod indexes;
 mod legs;
 mod live_tools;
 mod reload;

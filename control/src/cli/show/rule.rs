@@ -2,7 +2,7 @@
 
 use super::{show, word};
 use crate::api::quantity::format_microseconds;
-use crate::api::rule::{LonePacket, RuleEntry, RuleList, RuleMatch};
+use crate::api::rule::{IndexPlace, LonePacket, RuleEntry, RuleList, RuleMatch};
 use crate::cli::table::{Align, Table, cell};
 
 show!(RuleList, text);
@@ -46,6 +46,8 @@ fn more(rule: &RuleEntry) -> Option<String> {
         rule.adaptive.filter(|adaptive| *adaptive).map(|_| "adaptive true".to_owned()),
         named("path-mtu", rule.path_mtu.map(|path_mtu| format!("{path_mtu}B"))),
         rule.lone.filter(|lone| *lone == LonePacket::Pooled).map(|_| "lone pooled".to_owned()),
+        rule.index.filter(|index| *index != IndexPlace::InBand).map(|index| format!("index {}", word(&index))),
+        named("template", rule.template.map(|id| id.to_string())),
     ];
     let words: Vec<String> = words.into_iter().flatten().collect();
     (!words.is_empty()).then(|| words.join(" "))
@@ -97,6 +99,8 @@ mod tests {
             shared_hops: "path".parse().ok(),
             path_mtu: None,
             lone: Some(LonePacket::Itself),
+            index: Some(IndexPlace::InBand),
+            template: None,
             source: Source::Config,
         };
         assert_eq!(super::words(&rule.matches), line);
@@ -126,6 +130,7 @@ mod tests {
             adaptive: None,
             shared_hops: None,
             lone: None,
+            index: None,
             ..rule
         };
         assert_eq!(

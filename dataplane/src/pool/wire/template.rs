@@ -88,7 +88,7 @@ impl Template {
 }
 
 /// All templates, by id.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Templates {
     /// By id - 1, as far as there is any.
     by_id: Vec<Option<Template>>,
