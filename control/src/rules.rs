@@ -107,6 +107,7 @@ impl Rules {
                 shared_hops: criteria.shared_hops,
                 path_mtu: criteria.path_mtu,
                 lone: criteria.lone,
+                representation: criteria.representation,
                 index: placed(&rule.name, criteria.index, templates)?,
                 ..new
             })

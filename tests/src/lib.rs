@@ -13,6 +13,7 @@ pub mod control;
 pub mod delay;
 pub mod error;
 pub mod frame;
+pub mod headers;
 pub mod lab;
 pub mod leftovers;
 pub mod model;

@@ -40,6 +40,16 @@ pub enum LonePacket {
     Pooled,
 }
 
+/// How a rule's packets travel inside a pooled packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PacketRepresentation {
+    /// As they are.
+    Whole,
+    /// Without the headers that the far end was told of on the way.
+    Learned,
+}
+
 /// Where the index of a rule's pooled packets is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -91,6 +101,9 @@ pub struct RuleAdd {
     /// What becomes of a packet that no other joined; it leaves as itself where missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lone: Option<LonePacket>,
+    /// How its packets travel; as they are where missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub representation: Option<PacketRepresentation>,
     /// Where the index of its pooled packets is; in front of their data where missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub index: Option<IndexPlace>,
@@ -118,6 +131,7 @@ impl RuleAdd {
             shared_hops: None,
             path_mtu: None,
             lone: None,
+            representation: None,
             index: None,
             template: None,
             position: None,
@@ -191,6 +205,9 @@ pub struct RuleEntry {
     /// What becomes of a packet that no other joined.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lone: Option<LonePacket>,
+    /// How its packets travel, where their addressee takes that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub representation: Option<PacketRepresentation>,
     /// Where the index of its pooled packets is, where their addressee takes that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub index: Option<IndexPlace>,

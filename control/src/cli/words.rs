@@ -11,7 +11,7 @@ use crate::api::path::PathAdd;
 use crate::api::peer::{PeerAdd, PeerFormat};
 use crate::api::quantity::{parse_bytes, parse_microseconds};
 use crate::api::route::{Route, RouteTarget};
-use crate::api::rule::{IndexPlace, LonePacket, RuleAdd};
+use crate::api::rule::{IndexPlace, LonePacket, PacketRepresentation, RuleAdd};
 use crate::api::text::{Protocol, parse_ipv4_prefix, parse_prefix};
 
 /// Words yet to be read.
@@ -200,6 +200,14 @@ pub(super) fn rule<W: AsRef<str>>(words: &[W]) -> Result<RuleAdd, String> {
                 };
                 once(&mut rule.lone, word, lone)?;
             }
+            "representation" => {
+                let representation = match words.expect("whole or learned")? {
+                    "whole" => PacketRepresentation::Whole,
+                    "learned" => PacketRepresentation::Learned,
+                    text => return Err(format!("representation {text}: expected whole or learned")),
+                };
+                once(&mut rule.representation, word, representation)?;
+            }
             "index" => {
                 let place = match words.expect("in-band, out-of-band or predetermined")? {
                     "in-band" => IndexPlace::InBand,
@@ -224,7 +232,8 @@ pub(super) fn rule<W: AsRef<str>>(words: &[W]) -> Result<RuleAdd, String> {
                 _ => {
                     return Err(format!(
                         "{word:?}: expected udp, tcp, protocol, port, source-port, dscp, from, to, pool, max-size, window, \
-                         max-count, required-count, hold, adaptive, shared-hops, path-mtu, lone, index, template or position"
+                         max-count, required-count, hold, adaptive, shared-hops, path-mtu, lone, \
+                         representation, index, template or position"
                     ));
                 }
             },

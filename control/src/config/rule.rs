@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use carpool_dataplane::pool::path::SharedHops;
 use carpool_dataplane::pool::wire::TemplateId;
-use carpool_dataplane::pool::{Lone, Match};
+use carpool_dataplane::pool::{Lone, Match, Representation};
 
 use super::{DEFAULT_PEER_MTU, POOL_OVERHEAD};
 use crate::api::quantity::format_microseconds;
@@ -55,6 +55,8 @@ pub struct Criteria {
     pub path_mtu: Option<u16>,
     /// What becomes of a packet that no other joined.
     pub lone: Lone,
+    /// How its packets travel.
+    pub representation: Representation,
     /// Where the index of its pooled packets is.
     pub index: Index,
 }
@@ -112,6 +114,7 @@ impl Criteria {
             shared_hops: SharedHops::WholePath,
             path_mtu: None,
             lone: Lone::Itself,
+            representation: Representation::Whole,
             index: Index::InBand,
         }
     }
@@ -158,6 +161,9 @@ impl Criteria {
         if self.adaptive && self.required_count.is_some() {
             let message = "expected false beside required_count: the one has packets leave early, the other holds them";
             return Some(("adaptive", message.into()));
+        }
+        if self.representation != Representation::Whole && self.index != Index::InBand {
+            return Some(("index", "expected in-band beside learned headers, which have an index of their own".into()));
         }
         if let (Some(size), Some(path_mtu)) = (self.max_size, self.path_mtu)
             && size > self.room()

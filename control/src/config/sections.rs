@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use carpool_dataplane::pool::wire::{Template, TemplateId};
-use carpool_dataplane::pool::{Dscp, Lone, Match};
+use carpool_dataplane::pool::{Dscp, Lone, Match, Representation};
 use ipnet::{IpNet, Ipv4Net};
 use toml::de::{DeTable, DeValue};
 
@@ -26,7 +26,7 @@ use crate::paths::{HopList, MAX_HOPS};
 /// Path MTU to a peer, in bytes.
 pub const PEER_MTU: RangeInclusive<u16> = 128..=9000;
 /// The keys of a rule that say how its packets are pooled.
-const CRITERIA: [&str; 11] = [
+const CRITERIA: [&str; 12] = [
     "max_size",
     "window",
     "max_count",
@@ -36,6 +36,7 @@ const CRITERIA: [&str; 11] = [
     "shared_hops",
     "path_mtu",
     "lone",
+    "representation",
     "index",
     "template",
 ];
@@ -394,6 +395,11 @@ fn criteria(table: &Table<'_, '_>) -> Option<Criteria> {
         "pooled" => Some(Lone::Pooled),
         _ => None,
     });
+    let representation = table.text("representation", "\"whole\" or \"learned\"", |text| match text {
+        "whole" => Some(Representation::Whole),
+        "learned" => Some(Representation::Learned),
+        _ => None,
+    });
     let place = table.text("index", "\"in-band\", \"out-of-band\" or \"predetermined\"", |text| match text {
         "in-band" => Some(IndexPlace::InBand),
         "out-of-band" => Some(IndexPlace::OutOfBand),
@@ -418,6 +424,7 @@ fn criteria(table: &Table<'_, '_>) -> Option<Criteria> {
         shared_hops: shared_hops.map_or(default.shared_hops, |HopsToShare(hops)| hops),
         path_mtu: path_mtu.and_then(|path_mtu| u16::try_from(path_mtu).ok()),
         lone: lone.unwrap_or(default.lone),
+        representation: representation.unwrap_or(default.representation),
         index: index.ok()?,
         ..default
     })

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use carpool_dataplane::pool::{Dscp, Lone, Match};
+use carpool_dataplane::pool::{Dscp, Lone, Match, Representation};
 
 use crate::api::Refusal;
 use crate::api::route::Source;
-use crate::api::rule::{LonePacket, RuleAdd, RuleEntry, RuleMatch};
+use crate::api::rule::{LonePacket, PacketRepresentation, RuleAdd, RuleEntry, RuleMatch};
 use crate::api::text::{CodePoint, HopsToShare, PortRange, Protocol};
 use crate::config::{self, Criteria, PEER_MTU, RULE_COUNT, RULE_HOLD, RULE_SIZE, RULE_WINDOW, Rule};
 
@@ -48,6 +48,11 @@ pub(super) fn rule_entry(position: u32, rule: &Rule, source: Source) -> RuleEntr
         lone: criteria.map(|criteria| match criteria.lone {
             Lone::Itself => LonePacket::Itself,
             Lone::Pooled => LonePacket::Pooled,
+        }),
+        representation: criteria.and_then(|criteria| match criteria.representation {
+            Representation::Whole => Some(PacketRepresentation::Whole),
+            Representation::Learned => Some(PacketRepresentation::Learned),
+            Representation::Provisioned => None,
         }),
         index: criteria.map(|criteria| criteria.index.place().0),
         template: criteria.and_then(|criteria| criteria.index.place().1),
@@ -91,6 +96,7 @@ fn criteria(add: &RuleAdd) -> Result<Option<Criteria>, String> {
             ("shared_hops", add.shared_hops.is_some()),
             ("path_mtu", add.path_mtu.is_some()),
             ("lone", add.lone.is_some()),
+            ("representation", add.representation.is_some()),
             ("index", add.index.is_some()),
             ("template", add.template.is_some()),
         ];
@@ -131,6 +137,11 @@ fn criteria(add: &RuleAdd) -> Result<Option<Criteria>, String> {
             Some(LonePacket::Pooled) => Lone::Pooled,
             None => default.lone,
         },
+        representation: match add.representation {
+            Some(PacketRepresentation::Whole) => Representation::Whole,
+            Some(PacketRepresentation::Learned) => Representation::Learned,
+            None => default.representation,
+        },
         index: config::Index::told(add.index, add.template).map_err(|message| format!("template: {message}"))?,
         ..default
     };
@@ -157,7 +168,8 @@ mod tests {
     fn what_is_told_of_a_rule_is_what_is_shown_of_it() {
         let told = json!({
             "max_size_bytes": 300, "window_us": 2000, "max_count": 20, "required_count": 5, "hold_us": 50_000,
-            "shared_hops": 3, "path_mtu": 1200, "lone": "pooled", "index": "predetermined", "template": 7,
+            "shared_hops": 3, "path_mtu": 1200, "lone": "pooled", "representation": "whole",
+            "index": "predetermined", "template": 7,
         });
         let shown = rule_entry(0, &add(&told).expect("a sound rule"), Source::Socket);
         let shown = serde_json::to_value(shown).expect("JSON");
@@ -170,7 +182,7 @@ mod tests {
             json!({
                 "position": 0, "name": "voice", "match": {"protocol": "udp"}, "pool": true, "max_size_bytes": 1458,
                 "window_us": 2000, "max_count": 255, "adaptive": false, "shared_hops": "path", "lone": "itself",
-                "index": "in-band", "source": "socket",
+                "representation": "whole", "index": "in-band", "source": "socket",
             })
         );
         let never = rule_entry(0, &add(&json!({"pool": false})).expect("a sound rule"), Source::Socket);
@@ -184,6 +196,10 @@ mod tests {
     fn what_is_wrong_with_a_rule_is_told_in_one_sentence() {
         let cases = [
             (json!({}), "expected a window, the longest time a packet waits for company"),
+            (
+                json!({"window_us": 9, "representation": "learned", "index": "out-of-band"}),
+                "index: expected in-band beside learned headers, which have an index of their own",
+            ),
             (json!({"window_us": 9, "template": 7}), "template: expected index = \"predetermined\" beside it"),
             (json!({"window_us": 0}), "window 0 us: expected 1 us to 10 s"),
             (json!({"window_us": 9, "max_size_bytes": 19}), "max_size 19: expected 20 to 9000 bytes"),

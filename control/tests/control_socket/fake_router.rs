@@ -222,6 +222,7 @@ impl Handler for State {
             shared_hops: rule.shared_hops,
             path_mtu: rule.path_mtu,
             lone: rule.lone,
+            representation: rule.representation,
             index: rule.index,
             template: rule.template,
             source: Source::Socket,

@@ -2,12 +2,13 @@
 
 use crate::dpdk::Nic;
 use crate::fib::PeerIndex;
-use crate::pool::learned::IdSpace;
+use crate::pool::learned::{IdSpace, instance_towards};
 use crate::pool::wire::report::{Report, ReportItem};
 
 use super::counters::Counter;
 use super::event::Event;
 use super::moment::Moment;
+use super::router_state::Peer;
 use super::stages::Stages;
 
 impl<N: Nic> Stages<N> {
@@ -15,10 +16,16 @@ impl<N: Nic> Stages<N> {
     pub(super) fn heed(&mut self, report: &Report<'_>, reporter: PeerIndex, moment: &Moment<'_>) {
         let Some(reporter) = moment.state.peers.get(reporter) else { return };
         let own = self.pooler.limits().instance;
+        let is_meant = |peer: &Peer, instance| instance_towards(own, peer.path.addressee) == instance;
         for item in report.items() {
             match item {
-                ReportItem::UnknownContexts { instance, source_port, contexts } if instance == own => {
-                    let space = IdSpace { addressee: reporter.path.addressee, source_port };
+                ReportItem::UnknownContexts { instance, source_port, contexts } => {
+                    // One that has several addresses reports from one of them. Where nobody is meant, an earlier run of this
+                    // router announced those.
+                    let by_instance = || moment.state.peers.iter().find(|peer| is_meant(peer, instance));
+                    let meant = Some(reporter).filter(|peer| is_meant(peer, instance)).or_else(by_instance);
+                    let Some(meant) = meant else { continue };
+                    let space = IdSpace { addressee: meant.path.addressee, source_port };
                     for context in contexts.iter().map(|context| u16::from_be_bytes(*context)) {
                         if !self.pooler.compressor().unknown_there(space, context) {
                             // A full ring: it will be reported again.
@@ -26,8 +33,7 @@ impl<N: Nic> Stages<N> {
                         }
                     }
                 }
-                // An earlier run of this router announced those.
-                ReportItem::UnknownContexts { .. } | ReportItem::Other => {}
+                ReportItem::Other => {}
             }
         }
     }

@@ -73,6 +73,6 @@ fn an_unknown_scenario_is_refused_in_one_sentence_that_names_those_there_are() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(
         said.trim(),
-        "carpool-demo: there is no scenario \"video\"; there are: voice, plain, branch, multicast, overlay"
+        "carpool-demo: there is no scenario \"video\"; there are: voice, plain, branch, headers, multicast, overlay"
     );
 }

@@ -8,6 +8,7 @@ mod branch;
 mod crash;
 mod demo;
 mod flood;
+mod headers;
 mod hostile;
 mod idle;
 mod indexes;

@@ -2,7 +2,7 @@
 
 use super::{show, word};
 use crate::api::quantity::format_microseconds;
-use crate::api::rule::{IndexPlace, LonePacket, RuleEntry, RuleList, RuleMatch};
+use crate::api::rule::{IndexPlace, LonePacket, PacketRepresentation, RuleEntry, RuleList, RuleMatch};
 use crate::cli::table::{Align, Table, cell};
 
 show!(RuleList, text);
@@ -46,6 +46,9 @@ fn more(rule: &RuleEntry) -> Option<String> {
         rule.adaptive.filter(|adaptive| *adaptive).map(|_| "adaptive true".to_owned()),
         named("path-mtu", rule.path_mtu.map(|path_mtu| format!("{path_mtu}B"))),
         rule.lone.filter(|lone| *lone == LonePacket::Pooled).map(|_| "lone pooled".to_owned()),
+        rule.representation
+            .filter(|representation| *representation != PacketRepresentation::Whole)
+            .map(|representation| format!("representation {}", word(&representation))),
         rule.index.filter(|index| *index != IndexPlace::InBand).map(|index| format!("index {}", word(&index))),
         named("template", rule.template.map(|id| id.to_string())),
     ];
@@ -99,6 +102,7 @@ mod tests {
             shared_hops: "path".parse().ok(),
             path_mtu: None,
             lone: Some(LonePacket::Itself),
+            representation: Some(PacketRepresentation::Whole),
             index: Some(IndexPlace::InBand),
             template: None,
             source: Source::Config,
@@ -130,6 +134,7 @@ mod tests {
             adaptive: None,
             shared_hops: None,
             lone: None,
+            representation: None,
             index: None,
             ..rule
         };

@@ -30,6 +30,8 @@ use crate::packet::Buffer;
 pub struct StreamKey {
     /// The address of the peer that sent it.
     pub peer: IpAddr,
+    /// Our address that it was sent to.
+    pub to: IpAddr,
     /// The UDP source port it was sent from.
     pub src_port: u16,
 }

@@ -25,7 +25,7 @@ fn micros(micros: u64) -> Duration {
 }
 
 fn key(src_port: u16) -> StreamKey {
-    StreamKey { peer: Ipv4Addr::new(198, 51, 100, 7).into(), src_port }
+    StreamKey { peer: Ipv4Addr::new(198, 51, 100, 7).into(), to: Ipv4Addr::new(192, 0, 2, 1).into(), src_port }
 }
 
 fn header(kind: Kind, count: usize, sequence: u32) -> Vec<u8> {

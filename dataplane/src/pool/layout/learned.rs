@@ -8,6 +8,7 @@
     deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable)
 )]
 
+use super::super::learned::instance_towards;
 use super::super::representation::Lone;
 use super::super::wire::short_rows::{MAX_ENTRY, SHORT_HEADER_LEN, ShortRows, write_short_header};
 use super::outer_header::OuterHeader;
@@ -178,7 +179,13 @@ impl LearnedEntries {
         bytes.copy_within(front..front + index, front + unused);
         let outer_length = front.checked_sub(SHORT_HEADER_LEN)?;
         let (ip_udp, behind) = bytes.get_mut(unused..)?.split_at_mut_checked(outer_length)?;
-        write_short_header(self.packets, outer.ttl, sequence, instance, behind.first_chunk_mut()?);
+        write_short_header(
+            self.packets,
+            outer.ttl,
+            sequence,
+            instance_towards(instance, outer.destination),
+            behind.first_chunk_mut()?,
+        );
         let length = u16::try_from(behind.len()).ok()?.checked_add(self.data_length)?;
         outer.write(length, || Sum::of(behind).then(behind.len(), self.sum), ip_udp)?;
         buffer.trim_front(unused).then_some(())

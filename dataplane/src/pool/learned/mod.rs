@@ -15,7 +15,7 @@ mod unknown_contexts;
 
 pub use compressor::{Compressor, CompressorCounters, CompressorLimits, Encoded};
 pub use decompressor::{Decompressor, Opened, Refused};
-pub use unknown_contexts::{Origin, UnknownContexts};
+pub use unknown_contexts::{Origin, UnknownContexts, instance_towards};
 
 use std::net::IpAddr;
 use std::time::Duration;

@@ -6,6 +6,8 @@
     deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable)
 )]
 
+use std::net::IpAddr;
+
 use std::time::Duration;
 
 use arrayvec::ArrayVec;
@@ -25,10 +27,25 @@ const REMEMBERED: usize = 256;
 pub struct Origin {
     /// Which peer, as the caller numbers them.
     pub peer: u16,
-    /// Its instance, as the pooled packets say.
+    /// Its instance, as the pooled packets say ([`instance_towards`]).
     pub instance: u32,
     /// The UDP source port of its pooled packets.
     pub source_port: u16,
+}
+
+/// What pooled packets to `addressee` say that their instance is, where that of the sender's run is `instance`. One router
+/// can be reached at several addresses, and ids are given out for each of them: they must not be taken for each other.
+#[inline]
+pub fn instance_towards(instance: u32, addressee: IpAddr) -> u32 {
+    let bits = match addressee {
+        IpAddr::V4(address) => u64::from(address.to_bits()),
+        IpAddr::V6(address) => {
+            let bits = address.to_bits();
+            bits as u64 ^ (bits >> 64) as u64 ^ 1 << 63
+        }
+    };
+    let product = (bits ^ u64::from(instance) << 32).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (product >> 32) as u32 ^ product as u32
 }
 
 impl Origin {

@@ -4,6 +4,7 @@
 //! down again however it ends, unless asked to leave the lab up.
 
 mod branch;
+mod headers;
 mod legs;
 mod screen;
 mod voice;
@@ -28,7 +29,8 @@ pub struct Scenario {
     pub show: fn(&Arguments, &mut Screen) -> Result<bool>,
 }
 
-const SCENARIOS: [Scenario; 5] = [voice::VOICE, voice::PLAIN, branch::BRANCH, legs::MULTICAST, legs::OVERLAY];
+const SCENARIOS: [Scenario; 6] =
+    [voice::VOICE, voice::PLAIN, branch::BRANCH, headers::HEADERS, legs::MULTICAST, legs::OVERLAY];
 
 /// Carpool routers pool real voice streams across ordinary routers, and every packet is checked.
 ///
@@ -63,7 +65,7 @@ pub struct Arguments {
     /// How long each stream lasts, in seconds
     #[arg(long, value_name = "S", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
     duration: u64,
-    /// The pooling window, in microseconds [default: 5000]
+    /// The pooling window, in microseconds [default: 5000; 20000 for headers]
     #[arg(long, value_name = "US", value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     window: Option<u64>,
     /// Streams go from clients to servers: B pools, A depools (voice, plain)
