@@ -195,6 +195,20 @@ fn a_row_for_the_node_itself_is_taken_out_there_although_its_prefix_lies_behind_
 }
 
 #[test]
+fn a_later_fragment_is_no_pooled_packet_whatever_its_bytes_are() {
+    let mut now = Tick(1_000_000);
+    let [mut a, ..] = chain();
+    let whole = udp(SOURCE, BEHIND_D, (POOL_PORT, POOL_PORT), 100, 1);
+    let header = Ipv4Header { fragment_offset: 800, ..Ipv4Header::parse(&whole).expect("sound") };
+    let fragment = super::lab::packet(header, &whole[20..]);
+    a.hears(0, mac(A), &fragment);
+    a.run(&mut now);
+    let out = sent(&mut a);
+    assert_eq!(read(&out[0]), (A, B, vec![(3, after_hops(&fragment, 1))]));
+    a.end(now);
+}
+
+#[test]
 fn what_a_route_admits_from_one_peer_does_not_come_from_elsewhere() {
     let mut now = Tick(1_000_000);
     let [_, mut b, ..] = chain();
