@@ -153,7 +153,7 @@ impl Generations {
     }
 }
 
-/// No pool. No entry is this, as a key takes 47 bits and a slot 16.
+/// No pool. No entry is this, as a key takes 48 bits and no slot is 65535.
 const EMPTY: u64 = u64::MAX;
 
 /// The open pools of one worker: an open-addressing table with linear probing, at most half full.

@@ -3,7 +3,7 @@
 use crate::dpdk::Nic;
 use crate::packet::icmp::{EchoError, ErrorKind, echo_reply};
 use crate::packet::ipv4::{PROTOCOL_ICMP, PROTOCOL_UDP};
-use crate::packet::too_big;
+use crate::packet::too_big::{self, QuotedDatagram};
 use crate::pool::simplemux::Flavour;
 
 use super::counters::Counter;
@@ -36,7 +36,8 @@ impl<N: Nic> Stages<N> {
         }
     }
 
-    /// Takes an ICMP message: the control thread hears of packets that were too long, echo requests are answered.
+    /// Takes an ICMP message: the control thread hears of packets to peers that were too long, echo requests are answered.
+    /// Anybody can send such messages, and hellos go through the same ring: there are no more of them than errors of ours.
     #[cold]
     fn icmp(&mut self, packet: Packet, moment: &Moment<'_>) {
         let message = packet.header.payload(packet.mbuf.bytes()).unwrap_or_default();
@@ -44,6 +45,12 @@ impl<N: Nic> Stages<N> {
         let Some((mtu, quote)) = too_big::fragmentation_needed(message).filter(|_| is_whole) else {
             return self.echo(packet, moment);
         };
+        let is_to_peer = QuotedDatagram::read(quote).is_some_and(|quoted| {
+            quoted.dst_port == moment.state.pool_port && moment.state.peers.find(quoted.dst.into()).is_some()
+        });
+        if !is_to_peer || !self.too_big_limit.admits(moment.now) {
+            return self.out.drop(packet.mbuf, Drop::LocalIcmp);
+        }
         let event = Event::PacketTooBig { mtu, quote: *quote };
         if self.out.tell(event) {
             self.out.counters.add(Counter::AbsorbedControl, 1);

@@ -107,7 +107,7 @@ pub(super) trait Header {
         peer_of: impl Fn(IpAddr) -> Option<(P, ZeroChecksum)>,
     ) -> Result<Detection<'a, P>, PooledDrop>;
 
-    /// Whether what follows this header, and no other header between, is a UDP datagram.
+    /// Whether what follows this header, and no other header between, is a UDP datagram, or the first fragment of one.
     fn carries_udp(&self) -> bool;
 
     /// Takes note that the packet has this length now, from this header to its last byte.
@@ -160,7 +160,7 @@ impl Header for Ipv4Header {
 
     #[inline(always)]
     fn carries_udp(&self) -> bool {
-        self.protocol == PROTOCOL_UDP
+        self.protocol == PROTOCOL_UDP && self.fragment_offset == 0
     }
 
     #[inline(always)]

@@ -4,10 +4,12 @@
 //! that are not due at this node and whose next node is the same leave at once in a pooled packet of their own: that
 //! costs no window. Others are taken out and pooled anew.
 
+use std::net::Ipv4Addr;
+
 use crate::dpdk::{HEADROOM, Nic};
 use crate::fib::{Adjacency, Entry, PeerIndex};
 use crate::packet::icmp::ErrorKind;
-use crate::packet::ipv4::decrement_ttl;
+use crate::packet::ipv4::{DestinationClass, decrement_ttl, destination_class};
 use crate::pool::readdress::{Onward, RowSet, readdress};
 use crate::pool::wire::{PooledPacket, RowType};
 use crate::pool::{PeerPath, StreamFields};
@@ -120,10 +122,15 @@ impl<N: Nic> Stages<N> {
 }
 
 /// The overlay node that an inner packet goes to next, and the way there: where it has a route with a single leg, which
-/// is alive, does not lead back, and may be taken from there.
+/// is alive, does not lead back, and may be taken from there. None for what is for this node itself or for no single host:
+/// that is taken out and judged like any other packet.
 fn next_node<'m>(inner: &[u8], from: PeerIndex, moment: &Moment<'m>) -> Option<(PeerIndex, &'m PeerPath)> {
-    let destination = *inner.get(DESTINATION..)?.first_chunk::<4>()?;
-    let route = moment.state.legs.overlay(destination.into())?;
+    let destination = Ipv4Addr::from(*inner.get(DESTINATION..)?.first_chunk::<4>()?);
+    let route = moment.state.legs.overlay(destination)?;
+    let is_ours = matches!(moment.entry_for(destination).adjacency, Adjacency::Local | Adjacency::Broadcast);
+    if is_ours || destination_class(destination) != DestinationClass::Unicast {
+        return None;
+    }
     match route.legs() {
         [Leg::Peer(PeerLeg { peer, path })] if *peer != from && route.admits(Ingress::Peer(from)) => {
             let index = path.addressee?;

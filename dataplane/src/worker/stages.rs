@@ -45,6 +45,8 @@ pub(super) struct Stages<N> {
     pub mempool: MempoolCache,
     /// How often ICMP errors may be sent.
     pub icmp_limit: RateLimit,
+    /// How often the control thread is told of packets that were too long.
+    pub too_big_limit: RateLimit,
     /// What flow hashes are made with.
     pub seed: FlowSeed,
     /// Ticks a second.
@@ -85,6 +87,7 @@ impl<N: Nic> Stages<N> {
             peers: PeerTraffic::new(MAX_PEERS),
             mempool,
             icmp_limit: RateLimit::icmp(options.rate),
+            too_big_limit: RateLimit::icmp(options.rate),
             seed: FlowSeed(options.seed),
             rate: options.rate,
             pools_generation: u64::MAX,

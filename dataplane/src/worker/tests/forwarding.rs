@@ -300,6 +300,9 @@ fn padding_follows_what_the_control_thread_hands_down() {
 fn a_router_that_says_that_a_packet_of_ours_was_too_long_is_heard_by_the_control_thread() {
     let mut bench = Bench::new();
     let ours = udp(OWN_EAST, PEER, (POOL_PORT, POOL_PORT), 1200, 9);
+    // All that we send to peers must not be fragmented.
+    let uncut = Ipv4Header { dont_fragment: true, ..Ipv4Header::parse(&ours).expect("sound") };
+    let ours = packet(uncut, &ours[20..]);
     let mut message = vec![0; 576];
     let kind = ErrorKind::FragmentationNeeded { next_hop_mtu: 1100 };
     let length = write_error(kind, &ours, PEER, OWN_EAST, &mut message).expect("room");

@@ -1,15 +1,18 @@
 //! Bytes from the wire are hostile: whatever comes, nothing crashes, everything is counted, all memory comes back.
 
+use std::net::Ipv4Addr;
+
 use proptest::prelude::*;
 
 use super::lab::*;
 use super::lab6::*;
 use crate::packet::checksum::Sum;
 use crate::packet::ethernet::MacAddr;
+use crate::packet::icmp::{ErrorKind, write_error};
 use crate::packet::ipv4::Ipv4Header;
 use crate::packet::nd::{PACKET_LEN, Solicitation};
 use crate::pool::wire::{Row, RowType, write_header_and_rows};
-use crate::worker::{Counter, Drop};
+use crate::worker::{Counter, Drop, Event};
 
 /// A pooled packet from the peer with two rows, its bytes open to change before the checksums are made.
 fn pooled(change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
@@ -218,4 +221,38 @@ proptest! {
         prop_assert_eq!(counters.get(Counter::In), count);
         prop_assert_eq!(counters.get(Counter::Held), 0);
     }
+}
+
+/// What a router says of a pooled packet of ours to `to` that was too long for its next link.
+fn too_long(to: Ipv4Addr) -> Vec<u8> {
+    let router = Ipv4Addr::new(10, 9, 9, 9);
+    let ours = udp(OWN_EAST, to, (POOL_PORT, POOL_PORT), 1400, 1);
+    let uncut = Ipv4Header { dont_fragment: true, ..Ipv4Header::parse(&ours).expect("sound") };
+    let mut out = [0; 600];
+    let kind = ErrorKind::FragmentationNeeded { next_hop_mtu: 1300 };
+    let length = write_error(kind, &packet(uncut, &ours[20..]), router, OWN_EAST, &mut out).expect("room");
+    out[..length].to_vec()
+}
+
+#[test]
+fn a_flood_of_icmp_messages_leaves_the_control_thread_to_the_hellos_of_peers() {
+    let mut bench = Bench::new();
+    bench.east_sends(&too_long(PEER));
+    bench.run();
+    assert!(matches!(bench.events()[..], [Event::PacketTooBig { mtu: 1300, .. }]), "it is told of what we sent");
+
+    bench.east_sends(&too_long(Ipv4Addr::new(10, 8, 8, 8)));
+    bench.run();
+    assert!(bench.events().is_empty(), "nothing of ours goes to strangers");
+
+    const FLOOD: u64 = 6000;
+    for _ in 0..FLOOD / 500 {
+        (0..500).for_each(|_| bench.east_sends(&too_long(PEER)));
+        bench.run();
+    }
+    let told = bench.events().len() as u64;
+    assert!((1..200).contains(&told), "{told} of {FLOOD}");
+    let counters = bench.end();
+    assert_eq!(counters.drops(Drop::ControlRingFull), 0);
+    assert_eq!(counters.drops(Drop::LocalIcmp), FLOOD + 1 - told);
 }

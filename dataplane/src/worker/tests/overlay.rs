@@ -8,7 +8,7 @@ use super::nodes::{Node, mac, to_peer};
 use crate::arch::{Tick, TickRate};
 use crate::fib::PeerIndex;
 use crate::packet::ipv4::Ipv4Header;
-use crate::pool::wire::PooledPacket;
+use crate::pool::wire::{OVERLAY, PooledPacket};
 use crate::worker::{Counter, Drop, Ingress, Leg, LegRoute, LegTable};
 
 const SOURCE: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 9);
@@ -51,6 +51,14 @@ fn read(outer: &[u8]) -> (Ipv4Addr, Ipv4Addr, Vec<(u8, Vec<u8>)>) {
     assert!(pooled.header().is_overlay());
     assert_eq!((header.ttl, pooled.header().outer_ttl), (64, 64));
     (header.src, header.dst, pooled.rows().map(|(row, bytes)| (row.ttl, bytes.to_vec())).collect())
+}
+
+/// A pooled packet between overlay nodes with one row.
+fn overlay_pooled(from: Ipv4Addr, to: Ipv4Addr, ttl: u8, row: &[u8]) -> Vec<u8> {
+    let length = row.len() as u16;
+    let [l0, l1] = length.to_be_bytes();
+    let payload = [&[0x10, 1, 64, OVERLAY, 0, 0, 0, 1, 0, 0, l0, l1, ttl, 4], row].concat();
+    super::lab::udp_with(from, to, (POOL_PORT, POOL_PORT), &payload)
 }
 
 #[test]
@@ -156,6 +164,48 @@ fn a_pooled_packet_that_goes_round_in_circles_ends() {
     assert!(hops > 8, "it is pooled anew where it was due");
     let dropped: u64 = nodes.into_iter().map(|node| node.end(now).drops(Drop::TtlExpired)).sum();
     assert_eq!(dropped, 1);
+}
+
+#[test]
+fn a_row_for_the_node_itself_is_taken_out_there_although_its_prefix_lies_behind_the_next() {
+    let mut now = Tick(1_000_000);
+    let [mut a, _, c, d] = chain();
+    // What is for D's prefix goes on to C, but one address of it is B's own.
+    let mut b = Node::new(&[(BEHIND_D, Ipv4Addr::new(203, 0, 113, 254))], &[("0.0.0.0/0", 0)], &[A, C]);
+    b.legs(LegTable::new(
+        [],
+        [("203.0.113.0/24".parse().expect("prefix"), LegRoute::new(None, [to_peer(1, &[2, 3])]))],
+    ));
+    a.hears(0, mac(A), &udp(SOURCE, BEHIND_D, (1, 2), 100, 1));
+    a.run(&mut now);
+    now = now + TickRate::NANOSECONDS.ticks(Duration::from_millis(5));
+    a.run(&mut now);
+    let (_, _, rows) = read(&sent(&mut a)[0]);
+    // The same row, in a pooled packet to B's address.
+    let (ttl, bytes) = &rows[0];
+    assert_eq!(*ttl, 3);
+    b.hears(0, mac(BEHIND_D), &overlay_pooled(A, BEHIND_D, *ttl, bytes));
+    b.run(&mut now);
+    let counters = b.end(now);
+    assert_eq!((counters.get(Counter::CreatedReaddressed), counters.get(Counter::CreatedExtracted)), (0, 1));
+    assert_eq!(counters.drops(Drop::LocalUnhandled), 1, "it is for B, which listens at no such port");
+    for node in [a, c, d] {
+        node.end(now);
+    }
+}
+
+#[test]
+fn a_later_fragment_is_no_pooled_packet_whatever_its_bytes_are() {
+    let mut now = Tick(1_000_000);
+    let [mut a, ..] = chain();
+    let whole = udp(SOURCE, BEHIND_D, (POOL_PORT, POOL_PORT), 100, 1);
+    let header = Ipv4Header { fragment_offset: 800, ..Ipv4Header::parse(&whole).expect("sound") };
+    let fragment = super::lab::packet(header, &whole[20..]);
+    a.hears(0, mac(A), &fragment);
+    a.run(&mut now);
+    let out = sent(&mut a);
+    assert_eq!(read(&out[0]), (A, B, vec![(3, after_hops(&fragment, 1))]));
+    a.end(now);
 }
 
 #[test]
