@@ -53,7 +53,7 @@ pub fn depool_each<'a, S: BufferSource>(
 }
 
 /// A fresh buffer that holds `bytes`. None, and nothing is held, where there is none or it is too small.
-#[inline]
+#[inline(always)]
 pub fn copy_out<S: BufferSource>(bytes: &[u8], source: &mut S, headroom: usize) -> Option<S::Buffer> {
     let mut buffer = source.alloc(headroom)?;
     match buffer.append(bytes.len()) {
