@@ -117,7 +117,7 @@ pub fn depool_short<S: BufferSource>(
 }
 
 /// A fresh buffer that holds `bytes`. None, and nothing is held, where there is none or it is too small.
-#[inline]
+#[inline(always)]
 pub fn copy_out<S: BufferSource>(bytes: &[u8], source: &mut S, headroom: usize) -> Option<S::Buffer> {
     let write = |room: &mut [u8]| {
         room.copy_from_slice(bytes);
