@@ -118,6 +118,16 @@ mod tests {
 
     const MS: u64 = 1_000_000;
 
+    #[test]
+    fn two_addresses_of_one_router_have_contexts_of_their_own() {
+        let addressees = ["198.51.100.7", "198.51.100.8", "2001:db8::7", "2001:db8::8", "::c633:6407"];
+        let towards = addressees.map(|text| instance_towards(7, text.parse().expect("an address")));
+        let distinct: std::collections::HashSet<u32> = towards.into_iter().collect();
+        assert_eq!(distinct.len(), addressees.len());
+        let other_run = instance_towards(8, addressees[0].parse().expect("an address"));
+        assert!(!distinct.contains(&other_run));
+    }
+
     fn origin(peer: u16) -> Origin {
         Origin { peer, instance: 1, source_port: 7665 }
     }

@@ -9,7 +9,7 @@ use crate::packet::Buffer;
 use crate::packet::ipv4::Ipv4Header;
 use crate::packet::udp::{Verdict, verify};
 use crate::pool::learned::test_packets::{Header, rtp};
-use crate::pool::learned::{CompressorLimits, ContextTimes, Decompressor, Origin, UnknownContexts};
+use crate::pool::learned::{CompressorLimits, ContextTimes, Decompressor, Origin, UnknownContexts, instance_towards};
 use crate::pool::provisioned::{Stream, StreamId, StreamSet};
 use crate::pool::wire::short_rows::ShortPacket;
 use crate::pool::wire::{PooledPacket, RowType};
@@ -79,7 +79,7 @@ impl Bench {
     /// The packets in a pooled packet of kind 5.
     fn opened(&mut self, payload: &[u8]) -> Vec<Vec<u8>> {
         let packet = ShortPacket::parse(payload).expect("a sound pooled packet");
-        assert_eq!(packet.instance(), INSTANCE);
+        assert_eq!(packet.instance(), instance_towards(INSTANCE, self.peer.addressee), "of run and addressee");
         let origin = Origin { peer: 0, instance: packet.instance(), source_port: 40_000 };
         let open = |entry| {
             let opened = self.decompressor.open(origin, entry, Tick(self.now)).expect("a known context");
