@@ -19,7 +19,8 @@ fuzz_target!(|payload: &[u8]| {
     }
     let Ok(packet) = ShortPacket::parse(payload) else { return };
     let times = ContextTimes::at(TickRate::NANOSECONDS);
-    let decompressor = || Decompressor::new(64, times.forget, UnknownContexts::new(TickRate::NANOSECONDS));
+    // Room for all that 255 entries can announce.
+    let decompressor = || Decompressor::new(4096, times.forget, UnknownContexts::new(TickRate::NANOSECONDS));
     let space = IdSpace { addressee: IpAddr::V4(Ipv4Addr::LOCALHOST), source_port: 7665 };
     let origin = Origin { peer: 0, instance: packet.instance(), source_port: space.source_port };
 
