@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 
 use carpool_control::api::Limits;
 
+use crate::dead_socket;
 use crate::fake_router::{Directory, FakeRouter};
 
 struct Outcome {
@@ -95,7 +96,7 @@ fn a_router_that_is_not_there_is_exit_code_3() {
     );
     assert_eq!((outcome.code, outcome.errors.as_str()), (3, expected.as_str()));
 
-    drop(UnixListener::bind(&socket).expect("a socket"));
+    dead_socket(&socket);
     let outcome = carpool(&socket, "version");
     assert_eq!(outcome.code, 3);
     assert!(outcome.errors.contains("(Connection refused); is carpoold running?"), "{}", outcome.errors);

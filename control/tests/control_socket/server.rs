@@ -3,13 +3,14 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
 use carpool_control::api::{Limits, Server, ServerError};
 use serde_json::{Value, json};
 
+use crate::dead_socket;
 use crate::fake_router::{Directory, FakeRouter, Silent, State, listen};
 
 /// A client that speaks for itself.
@@ -295,7 +296,7 @@ fn only_owner_and_group_may_open_the_socket() {
 fn the_socket_of_a_living_router_is_left_alone_and_that_of_a_dead_one_replaced() {
     let directory = Directory::new();
     let socket = directory.socket();
-    drop(UnixListener::bind(&socket).expect("a socket"));
+    dead_socket(&socket);
     assert!(socket.exists(), "a closed socket leaves its file");
     let (server, _calls) = listen(&socket, Limits::default());
 
