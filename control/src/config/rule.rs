@@ -158,10 +158,6 @@ impl Criteria {
         if self.hold.is_some_and(|hold| hold < self.window) {
             return Some(("hold", format!("expected at least {:?}, the rule's window", micros(self.window))));
         }
-        if self.adaptive && self.required_count.is_some() {
-            let message = "expected false beside required_count: the one has packets leave early, the other holds them";
-            return Some(("adaptive", message.into()));
-        }
         if self.representation != Representation::Whole && self.index != Index::InBand {
             return Some(("index", "expected in-band beside learned headers, which have an index of their own".into()));
         }

@@ -449,8 +449,8 @@ fn matcher(table: Table<'_, '_>) -> Match {
         }),
         source_ports: ports("source_ports"),
         destination_ports: ports("ports"),
-        source: table.text("source", PREFIX, prefix),
-        destination: table.text("destination", PREFIX, prefix),
+        source: table.text("from", PREFIX, prefix),
+        destination: table.text("to", PREFIX, prefix),
         dscp: named("dscp", "a code point such as \"ef\", or its number from 0 to 63", |text| {
             Some(text.parse::<CodePoint>().ok()?.value())
         })

@@ -74,7 +74,7 @@ hops = ["192.0.2.2", "198.51.100.7"]
 
 [[rule]]
 name = "voice"
-match = { protocol = "udp", ports = "16384-32767", source = "10.0.0.0/8", destination = "203.0.113.0/24", dscp = "ef" }
+match = { protocol = "udp", ports = "16384-32767", from = "10.0.0.0/8", to = "203.0.113.0/24", dscp = "ef" }
 max_size = "300B"
 window = "2ms"
 max_count = 5
@@ -89,6 +89,7 @@ name = "rest"
 match = { protocol = 6, source_ports = "5060", dscp = 46 }
 window = "500µs"
 adaptive = true
+required_count = 2
 shared_hops = "path"
 
 [[rule]]
@@ -199,7 +200,8 @@ fn every_key_is_read() {
         lone: Lone::Pooled,
         ..Criteria::new(Duration::from_millis(2))
     };
-    let rest_criteria = Criteria { adaptive: true, ..Criteria::new(Duration::from_micros(500)) };
+    let rest_criteria =
+        Criteria { adaptive: true, required_count: Some(2), ..Criteria::new(Duration::from_micros(500)) };
     let rules = [
         Rule { name: "voice".into(), matcher: voice, criteria: Some(voice_criteria) },
         Rule { name: "rest".into(), matcher: rest, criteria: Some(rest_criteria) },
@@ -284,7 +286,7 @@ fn addresses_of_both_families_stand_wherever_addresses_do() {
          [[route]]\nprefix = \"203.0.113.0/24\"\nvia = \"2001:db8:1::2\"\n\
          [[peer]]\nname = \"east\"\naddress = \"2001:db8:1::7\"\nalias = [\"198.51.100.7\"]\nsource = \"2001:db8:ffff::1\"\n\
          [[path]]\nprefix = \"2001:db8:1::/48\"\nhops = [\"2001:db8::2\", \"2001:db8:1::7\"]\n\
-         [[rule]]\nname = \"voice\"\nmatch = {{ destination = \"2001:db8:1::/48\" }}\nwindow = \"2ms\"\n"
+         [[rule]]\nname = \"voice\"\nmatch = {{ to = \"2001:db8:1::/48\" }}\nwindow = \"2ms\"\n"
     );
     let config = parse(&text, "c.toml").expect("sound");
     assert_eq!(config.router_id, std::net::Ipv4Addr::new(192, 0, 2, 1));
@@ -597,10 +599,6 @@ fn rules_say_what_can_be_pooled() {
         (
             rule("match = {}\nwindow = \"2ms\"\nhold = \"9ms\""),
             "c.toml:10:8: rule.hold = \"9ms\": expected required_count beside it, the packets that pools are held for",
-        ),
-        (
-            rule("match = {}\nwindow = \"2ms\"\nrequired_count = 5\nadaptive = true"),
-            "c.toml:11:12: rule.adaptive = true: expected false beside required_count: the one has packets leave early, the other holds them",
         ),
         (
             rule("match = {}\nwindow = \"2ms\"\nmax_size = \"1kB\"\npath_mtu = 1000"),

@@ -221,10 +221,6 @@ mod tests {
                 json!({"window_us": 9, "required_count": 2, "hold_us": 100_000_001}),
                 "hold 100000001 us: expected 1 us to 100 s",
             ),
-            (
-                json!({"window_us": 9, "required_count": 2, "adaptive": true}),
-                "adaptive: expected false beside required_count: the one has packets leave early, the other holds them",
-            ),
             (json!({"window_us": 9, "path_mtu": 127}), "path_mtu 127: expected 128 to 9000 bytes"),
             (
                 json!({"window_us": 9, "path_mtu": 600, "max_size_bytes": 559}),
