@@ -33,6 +33,8 @@ pub struct PoolTotals {
     pub lone: u64,
     /// Pooled packets sent.
     pub pooled_packets: u64,
+    /// Index packets sent, for pooled packets without an index.
+    pub index_packets: u64,
     /// Stream packets sent inside them.
     pub rows: u64,
     /// Stream packets per pooled packet sent; 0 where none was sent.
@@ -45,6 +47,8 @@ pub struct PoolTotals {
     pub flush: FlushCounts,
     /// Packets that a rule was for and that were not pooled, by reason.
     pub unpooled: UnpooledCounts,
+    /// What became of packets that were to travel behind learned headers.
+    pub learned: LearnedCounts,
     /// What arrived.
     pub received: PoolReceived,
     /// What passed on its way to another router.
@@ -62,6 +66,7 @@ impl PoolTotals {
             staged: get(Counter::PoolStaged),
             lone: get(Counter::PoolLone),
             pooled_packets,
+            index_packets: get(Counter::CreatedIndex),
             rows,
             ratio: if pooled_packets == 0 { 0.0 } else { rows as f64 / pooled_packets as f64 },
             bytes_in: get(Counter::PoolBytesIn),
@@ -83,6 +88,14 @@ impl PoolTotals {
                 cannot_share: get(Counter::PoolCannotShare),
                 table_full: get(Counter::PoolTableFull),
                 no_buffer: get(Counter::PoolNoBuffer),
+                no_peer: get(Counter::PoolNoPeer),
+            },
+            learned: LearnedCounts {
+                compressed: get(Counter::LearnedCompressed),
+                announced: get(Counter::LearnedAnnounced),
+                whole: get(Counter::LearnedWhole),
+                no_id: get(Counter::LearnedNoId),
+                lost: get(Counter::LearnedLost),
             },
             received: PoolReceived { packets: get(Counter::PoolReceived), rows: get(Counter::PoolRowsReceived) },
             transit: PoolTransit {
@@ -131,6 +144,23 @@ pub struct UnpooledCounts {
     pub table_full: u64,
     /// There was no memory for a pooled packet.
     pub no_buffer: u64,
+    /// The peer of their path is silent, or does not take them, or takes longer packets than the link towards it.
+    pub no_peer: u64,
+}
+
+/// Packets in pooled packets of learned headers, by how they travelled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LearnedCounts {
+    /// Without their headers.
+    pub compressed: u64,
+    /// With them, so that the addressee learns them.
+    pub announced: u64,
+    /// Whole.
+    pub whole: u64,
+    /// Of these, those that were to announce their headers and found no free id.
+    pub no_id: u64,
+    /// Headers that the addressee reported unknown, and that were announced again.
+    pub lost: u64,
 }
 
 /// Pooled packets that arrived here.
@@ -170,6 +200,25 @@ pub struct ReceivedFrom {
     pub duplicated: u64,
 }
 
+/// An IP version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Family {
+    /// IPv4.
+    Ipv4,
+    /// IPv6.
+    Ipv6,
+}
+
+impl std::fmt::Display for Family {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Family::Ipv4 => "ipv4",
+            Family::Ipv6 => "ipv6",
+        })
+    }
+}
+
 /// A pool that is open.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpenPool {
@@ -179,10 +228,17 @@ pub struct OpenPool {
     pub peer: String,
     /// The name of its rule.
     pub rule: String,
+    /// What its packets are.
+    pub family: Family,
     /// The class of its packets.
     pub dscp: CodePoint,
     /// Whether they are ECN-capable.
     pub ecn_capable: bool,
+    /// The flow bucket.
+    pub bucket: u8,
+    /// How they lie in it, as came of the rule's wishes and of what the peer takes: `whole`, `out-of-band`,
+    /// `predetermined`, `provisioned`, `learned` or `simplemux`.
+    pub layout: String,
     /// Packets in it.
     pub packets: u32,
     /// Their bytes.
@@ -212,6 +268,9 @@ mod tests {
             count += 1;
         }
         assert_eq!(totals["flush"].as_object().map(|flush| flush.len()), Some(count));
+        for (at, counter) in Counter::ALL.iter().filter_map(|c| Some((c.name().strip_prefix("learned_")?, c))) {
+            assert_eq!(totals["learned"][at], Value::from(counters.get(*counter)), "learned {at}");
+        }
     }
 
     #[test]

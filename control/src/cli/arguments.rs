@@ -212,6 +212,7 @@ pub(super) enum Rule {
     #[command(
         override_usage = "carpool rule add NAME [match MATCH] window TIME [max-size SIZE] [max-count N] \
         [required-count N [hold TIME]] [adaptive true] [shared-hops N | path] [path-mtu SIZE] [lone itself | pooled] \
+        [representation whole | learned] [index in-band | out-of-band | predetermined template ID] \
         [position N]\n       \
         carpool rule add NAME [match MATCH] pool false [position N]\n\n\
         MATCH, all of it must fit: [udp | tcp | protocol P] [port P[-P]] [source-port P[-P]] [dscp D] [from PREFIX] \
@@ -378,6 +379,22 @@ mod tests {
             panic!("not route add: {arguments:?}")
         };
         assert_eq!(words, ["10.0.0.0/8", "via", "192.0.2.1"]);
+    }
+
+    /// A word that is understood and not in the help is found by nobody.
+    #[test]
+    fn the_help_of_rule_add_has_every_word_that_it_understands() {
+        let mut command = Arguments::command();
+        let add =
+            command.find_subcommand_mut("rule").and_then(|rule| rule.find_subcommand_mut("add")).expect("rule add");
+        let help = add.render_long_help().to_string();
+        let refusal = crate::cli::words::rule(&["voice", "nonsense"]).expect_err("no such word");
+        let (_, understood) = refusal.split_once("expected ").expect("the words that are expected");
+        let understood: Vec<_> = understood.split([',', ' ']).filter(|word| !matches!(*word, "" | "or")).collect();
+        assert!(understood.contains(&"template"), "{understood:?}");
+        for word in understood {
+            assert!(help.contains(word), "{word} is not in the help: {help}");
+        }
     }
 
     #[test]

@@ -5,18 +5,19 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use carpool_dataplane::fib::PeerIndex;
+use carpool_dataplane::pool::PoolKey;
 use carpool_dataplane::worker::{Counters, OpenPoolSample, PeerReceived};
 
 use super::{Router, WorkerLink};
-use crate::api::pool::{OPEN_POOLS_MAX, OpenPool, PoolReport, PoolShow, PoolTotals, ReceivedFrom};
+use crate::api::pool::{Family, OPEN_POOLS_MAX, OpenPool, PoolReport, PoolShow, PoolTotals, ReceivedFrom};
 use crate::api::text::CodePoint;
 use crate::api::{Answer, Refusal};
 
 /// How long workers may take to tell: longer than a busy machine keeps a thread waiting.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// What distinguishes an open pool from others: worker, peer, rule, DSCP and whether it is ECN-capable.
-type PoolId = (usize, PeerIndex, u16, u8, bool);
+/// What distinguishes an open pool from others: its worker, and what its packets have in common.
+type PoolId = (usize, PoolKey);
 
 /// The question that is under way, and who wants to know. A worker whose ring is full begins again from the start: what
 /// it told before is replaced.
@@ -48,7 +49,7 @@ impl OpenPools {
 
     /// A worker has told of one.
     pub fn sample(&mut self, worker: usize, sample: OpenPoolSample) {
-        let id = (worker, sample.peer, sample.rule, sample.dscp, sample.ecn_capable);
+        let id = (worker, sample.key);
         if self.deadline.is_some() && (self.samples.len() < OPEN_POOLS_MAX || self.samples.contains_key(&id)) {
             self.samples.insert(id, sample);
         }
@@ -121,9 +122,12 @@ impl Router {
                 worker: u32::try_from(*worker).ok()?,
                 // Either can have gone since: then the pool has been flushed.
                 peer: self.peers.get(sample.peer)?.config.name.clone(),
-                rule: rules.rules().get(usize::from(sample.rule))?.name.clone(),
-                dscp: CodePoint::new(sample.dscp)?,
-                ecn_capable: sample.ecn_capable,
+                rule: rules.rules().get(usize::from(sample.key.rule().0))?.name.clone(),
+                family: if sample.key.is_ipv6() { Family::Ipv6 } else { Family::Ipv4 },
+                dscp: CodePoint::new(sample.key.class().value())?,
+                ecn_capable: sample.key.is_ecn_capable(),
+                bucket: sample.key.bucket(),
+                layout: sample.layout.name().into(),
                 packets: u32::from(sample.packets),
                 bytes: sample.bytes,
                 age_us: sample.age_ns / 1000,
@@ -151,6 +155,7 @@ impl Router {
 mod tests {
     use super::*;
     use carpool_dataplane::pool::sequence::SequenceCounts;
+    use carpool_dataplane::pool::{Dscp, PoolLayout, RuleIndex};
 
     const EAST: PeerIndex = PeerIndex(3);
 
@@ -159,8 +164,9 @@ mod tests {
         PeerReceived { peer: EAST, rows: 4 * count, sequence }
     }
 
-    fn pool(dscp: u8, packets: u16) -> OpenPoolSample {
-        OpenPoolSample { peer: EAST, rule: 0, dscp, ecn_capable: false, packets, bytes: 100, age_ns: 1 }
+    fn pool(group: u16, packets: u16) -> OpenPoolSample {
+        let key = PoolKey::new(group, RuleIndex(0), Dscp::of_tos(0), false, 0);
+        OpenPoolSample { peer: EAST, key, layout: PoolLayout::Whole, packets, bytes: 100, age_ns: 1 }
     }
 
     #[test]
@@ -173,7 +179,7 @@ mod tests {
         }
         pools.sample(1, pool(46, 7));
         pools.received(1, came(10));
-        let packets: Vec<_> = pools.samples.iter().map(|(id, sample)| (id.0, id.3, sample.packets)).collect();
+        let packets: Vec<_> = pools.samples.iter().map(|(id, sample)| (id.0, id.1.group(), sample.packets)).collect();
         assert_eq!(packets, [(0, 10, 3), (0, 46, 3), (1, 46, 7)]);
         let sums: Vec<_> = pools.received_from_each().into_values().collect();
         assert_eq!(sums, [came(13)], "the last word of each worker");

@@ -31,7 +31,7 @@ pub mod wire;
 pub use open_pools::PoolKey;
 pub use packet_pooler::{MAX_BUCKETS, OpenPool, PacketPooler, PoolSink, PoolerLimits, Staged};
 pub use pooler_counters::{DELAY_HISTOGRAM, FlushCounter, FlushReason, PoolerCounters, ROWS_HISTOGRAM, Unstaged};
-pub use representation::{Format, Index, Lone, Representation};
+pub use representation::{Format, Index, Lone, PoolLayout, Representation};
 pub use ride::{LoneRide, PeerPath, Ride};
 pub use rule::{Dscp, Match, Rule, RuleIndex, RuleSet, RuleSetError};
 pub use stream_detector::{Addresses, Detected, FlowSeed, Ordinary, StreamFields, detect};

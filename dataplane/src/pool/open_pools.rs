@@ -8,7 +8,7 @@ use super::rule::{Dscp, RuleIndex};
 use super::stream_detector::StreamFields;
 
 /// What packets must have in common to share a ride.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct PoolKey(u64);
 
 impl PoolKey {

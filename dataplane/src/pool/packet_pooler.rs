@@ -17,6 +17,7 @@ use super::open_pools::{OpenPools, PoolKey, Slot};
 use super::pool_buffer::{Flushed, PoolBuffer, Refused};
 use super::pooler_counters::{FlushReason, PoolerCounters, Unstaged};
 use super::provisioned::StreamSet;
+use super::representation::PoolLayout;
 use super::ride::{LoneRide, Ride};
 use super::stream_detector::FlowSeed;
 use super::window::WindowQueues;
@@ -92,6 +93,8 @@ pub enum Staged {
 pub struct OpenPool {
     /// What its packets have in common.
     pub key: PoolKey,
+    /// How they lie in it.
+    pub layout: PoolLayout,
     /// Whom it is addressed to.
     pub peer: PeerIndex,
     /// Packets in it.
@@ -317,6 +320,7 @@ impl<B: Buffer> PacketPooler<B> {
             let deadline = self.windows.deadline(slot)?;
             Some(OpenPool {
                 key,
+                layout: pool.layout(),
                 peer: pool.addressee(),
                 rows: pool.rows(),
                 length: pool.length() as u16,

@@ -4,7 +4,7 @@
 use super::layout::{self, Codecs, Encoders, Layout, OuterHeader, Room};
 use super::open_pools::PoolKey;
 use super::path::Trunk;
-use super::representation::Lone;
+use super::representation::{Lone, PoolLayout};
 use super::ride::{LoneRide, Ride};
 use crate::arch::{Tick, TickSpan};
 use crate::fib::PeerIndex;
@@ -138,6 +138,11 @@ impl<B: Buffer> PoolBuffer<B> {
     #[inline(always)]
     pub(super) fn opened(&self) -> Tick {
         self.opened
+    }
+
+    /// How its packets lie in it.
+    pub(super) fn layout(&self) -> PoolLayout {
+        self.layout.kind()
     }
 
     /// Packets in it.

@@ -54,6 +54,37 @@ pub enum Format {
     Simplemux(Flavour),
 }
 
+/// How the packets of a pool lie in the pooled packet: what came of the rule's wishes and of what its addressee takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PoolLayout {
+    /// Whole packets, their index in front.
+    Whole,
+    /// Whole packets, their index in a packet of its own.
+    OutOfBand,
+    /// Whole packets of lengths that both ends know.
+    Predetermined,
+    /// Payloads of streams that both ends were told of.
+    Provisioned,
+    /// Payloads behind headers that the far end was told of on the way.
+    Learned,
+    /// Whole packets behind Simplemux's separators.
+    Simplemux,
+}
+
+impl PoolLayout {
+    /// Its name: the word of the rule's key, or of the peer's, that asks for it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            PoolLayout::Whole => "whole",
+            PoolLayout::OutOfBand => "out-of-band",
+            PoolLayout::Predetermined => "predetermined",
+            PoolLayout::Provisioned => "provisioned",
+            PoolLayout::Learned => "learned",
+            PoolLayout::Simplemux => "simplemux",
+        }
+    }
+}
+
 impl Format {
     /// The UDP port that this format has for itself, as source and as destination; None where it has what is configured.
     #[inline(always)]

@@ -160,9 +160,8 @@ impl<N: Nic> Stages<N> {
         for pool in self.pooler.open_pools().take(SAMPLES) {
             let sample = OpenPoolSample {
                 peer: pool.peer,
-                rule: pool.key.rule().0,
-                dscp: pool.key.class().value(),
-                ecn_capable: pool.key.is_ecn_capable(),
+                key: pool.key,
+                layout: pool.layout,
                 packets: u16::from(pool.rows),
                 bytes: u32::from(pool.length),
                 age_ns: rate.duration(moment.now.since(pool.opened)).as_nanos() as u64,

@@ -132,6 +132,9 @@ counters! {
     PoolTableFull = "pool_table_full",
     /// Stream packets that went unpooled because there was no memory for a pooled packet.
     PoolNoBuffer = "pool_no_buffer",
+    /// Stream packets that went unpooled because the peer of their path is silent, or does not take them, or takes longer
+    /// packets than the link towards it.
+    PoolNoPeer = "pool_no_peer",
     /// Pools open now.
     PoolsOpen = "pools_open",
     /// The longest that a pool was open, in nanoseconds, from its first packet to its flush.

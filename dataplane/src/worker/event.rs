@@ -11,6 +11,7 @@ use super::peer_traffic::PeerReceived;
 use crate::fib::{PeerIndex, PortIndex};
 use crate::packet::too_big::QUOTE_LEN;
 use crate::pool::learned::IdSpace;
+use crate::pool::{PoolKey, PoolLayout};
 
 /// Largest number of bytes the control thread hands down as one packet, and of a hello handed up.
 pub const CONTROL_BYTES: usize = 1600;
@@ -62,12 +63,10 @@ pub enum Event {
 pub struct OpenPoolSample {
     /// Whom it goes to.
     pub peer: PeerIndex,
-    /// Position of the rule in the rule set.
-    pub rule: u16,
-    /// Its DSCP.
-    pub dscp: u8,
-    /// Whether its packets are ECN-capable.
-    pub ecn_capable: bool,
+    /// What its packets have in common.
+    pub key: PoolKey,
+    /// How they lie in it.
+    pub layout: PoolLayout,
     /// Packets in it.
     pub packets: u16,
     /// Bytes of IP length that the pooled packet would have now.

@@ -84,6 +84,7 @@ impl<N: Nic> Stages<N> {
                         self.pooler.stage(packet.mbuf, &ride, moment.now, &mut exit);
                         return;
                     }
+                    exit.out.counters.add(Counter::PoolNoPeer, 1);
                 }
                 Detected::Ordinary(Ordinary::TooLarge(_)) => exit.out.counters.add(Counter::PoolTooLarge, 1),
                 Detected::Ordinary(Ordinary::NoRule | Ordinary::NeverPooled(_) | Ordinary::Fragment) => {}

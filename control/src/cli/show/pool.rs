@@ -8,12 +8,13 @@ use crate::cli::table::{Align, Table};
 show!(PoolReport, |report| totals(&report.totals) + &received(&report.received_from) + &open(&report.open));
 
 fn totals(totals: &PoolTotals) -> String {
-    let (flush, unpooled) = (&totals.flush, &totals.unpooled);
+    let (flush, unpooled, learned) = (&totals.flush, &totals.unpooled, &totals.learned);
     let figures = [
         ("stream packets staged", totals.staged, ""),
         ("  left alone", totals.lone, "no company within the window"),
         ("  sent in pooled packets", totals.rows, ""),
         ("pooled packets sent", totals.pooled_packets, ""),
+        ("index packets sent", totals.index_packets, "for pooled packets without one"),
         ("bytes of stream packets", totals.bytes_in, "sent in pooled packets"),
         ("bytes of pooled packets", totals.bytes_out, "sent, outer IP header counted"),
         ("pools flushed: window", flush.window, "the window had ended"),
@@ -30,6 +31,12 @@ fn totals(totals: &PoolTotals) -> String {
         ("not pooled: cannot_share", unpooled.cannot_share, "no room for another beside it"),
         ("not pooled: table_full", unpooled.table_full, "too many pools were open"),
         ("not pooled: no_buffer", unpooled.no_buffer, "no memory for a pooled packet"),
+        ("not pooled: no_peer", unpooled.no_peer, "the peer is silent, or does not take them"),
+        ("learned headers: compressed", learned.compressed, "packets without their headers"),
+        ("learned headers: announced", learned.announced, "packets with headers to be learned"),
+        ("learned headers: whole", learned.whole, "packets as they are"),
+        ("learned headers: no_id", learned.no_id, "of these, because no id was free"),
+        ("learned headers: lost", learned.lost, "reported unknown, announced again"),
         ("pooled packets received", totals.received.packets, ""),
         ("  packets taken out", totals.received.rows, ""),
         ("pooled packets in transit", totals.transit.packets, "opened here"),
@@ -77,8 +84,11 @@ fn open(pools: &[OpenPool]) -> String {
         ("worker", Align::Right),
         ("peer", Align::Left),
         ("rule", Align::Left),
+        ("layout", Align::Left),
+        ("family", Align::Left),
         ("dscp", Align::Left),
         ("ecn", Align::Left),
+        ("bucket", Align::Right),
         ("packets", Align::Right),
         ("bytes", Align::Right),
         ("open for", Align::Right),
@@ -88,8 +98,11 @@ fn open(pools: &[OpenPool]) -> String {
             pool.worker.to_string(),
             pool.peer.clone(),
             pool.rule.clone(),
+            pool.layout.clone(),
+            pool.family.to_string(),
             pool.dscp.to_string(),
             if pool.ecn_capable { "capable" } else { "no" }.to_owned(),
+            pool.bucket.to_string(),
             pool.packets.to_string(),
             pool.bytes.to_string(),
             format!("{} us", pool.age_us),
@@ -101,7 +114,7 @@ fn open(pools: &[OpenPool]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::pool::{FlushCounts, PoolReceived, PoolTransit, UnpooledCounts};
+    use crate::api::pool::{Family, FlushCounts, LearnedCounts, PoolReceived, PoolTransit, UnpooledCounts};
     use crate::api::text::CodePoint;
     use crate::cli::show::Show;
 
@@ -111,6 +124,7 @@ mod tests {
             staged: 1000,
             lone: 12,
             pooled_packets: 247,
+            index_packets: 3,
             rows: 988,
             ratio: 4.0,
             bytes_in: 276_640,
@@ -127,7 +141,8 @@ mod tests {
                 reconfigured: 1,
                 shutdown: 1,
             },
-            unpooled: UnpooledCounts { too_large: 5, cannot_share: 6, table_full: 7, no_buffer: 8 },
+            unpooled: UnpooledCounts { too_large: 5, cannot_share: 6, table_full: 7, no_buffer: 8, no_peer: 9 },
+            learned: LearnedCounts { compressed: 90, announced: 5, whole: 3, no_id: 2, lost: 1 },
             received: PoolReceived { packets: 7, rows: 28 },
             transit: PoolTransit { packets: 9, rows: 4, ended: 1 },
             longest_us: 5013,
@@ -136,6 +151,9 @@ mod tests {
             worker: 0,
             peer: "east".to_owned(),
             rule: "voice".to_owned(),
+            family: Family::Ipv4,
+            layout: "learned".to_owned(),
+            bucket: 0,
             dscp: CodePoint::new(46).expect("a code point"),
             ecn_capable: false,
             packets: 2,
@@ -150,6 +168,7 @@ stream packets staged            1000
   left alone                       12  no company within the window
   sent in pooled packets          988
 pooled packets sent               247
+index packets sent                  3  for pooled packets without one
 bytes of stream packets        276640  sent in pooled packets
 bytes of pooled packets        291460  sent, outer IP header counted
 pools flushed: window             200  the window had ended
@@ -166,6 +185,12 @@ not pooled: too_large               5  larger than the rule pools
 not pooled: cannot_share            6  no room for another beside it
 not pooled: table_full              7  too many pools were open
 not pooled: no_buffer               8  no memory for a pooled packet
+not pooled: no_peer                 9  the peer is silent, or does not take them
+learned headers: compressed        90  packets without their headers
+learned headers: announced          5  packets with headers to be learned
+learned headers: whole              3  packets as they are
+learned headers: no_id              2  of these, because no id was free
+learned headers: lost               1  reported unknown, announced again
 pooled packets received             7
   packets taken out                28
 pooled packets in transit           9  opened here
@@ -178,8 +203,8 @@ received from  pooled packets  packets inside  lost  reordered  duplicated
 east                        7              28     1          2           0
 
 open pools: 1
-worker  peer  rule   dscp  ecn  packets  bytes  open for
-     0  east  voice  ef    no         2    560   1830 us
+worker  peer  rule   layout   family  dscp  ecn  bucket  packets  bytes  open for
+     0  east  voice  learned  ipv4    ef    no        0        2    560   1830 us
 "
         );
     }

@@ -31,7 +31,7 @@ use self::simplemux::SimplemuxEntries;
 use super::hello::Capabilities;
 use super::learned::{Compressor, IdSpace};
 use super::provisioned::StreamSet;
-use super::representation::{Format, Index, Representation};
+use super::representation::{Format, Index, PoolLayout, Representation};
 use super::ride::Ride;
 use crate::arch::Tick;
 use crate::fib::PeerIndex;
@@ -132,6 +132,18 @@ impl Layout {
             }
             // What the addressee does not take goes whole and behind an index in band, which every native peer takes.
             (Format::Native, _, _) => whole().map(Layout::Native),
+        }
+    }
+
+    /// Which one it is.
+    pub(super) fn kind(&self) -> PoolLayout {
+        match self {
+            Layout::Native(_) => PoolLayout::Whole,
+            Layout::DataOnly(_) => PoolLayout::OutOfBand,
+            Layout::Predetermined(_) => PoolLayout::Predetermined,
+            Layout::Simplemux(_) => PoolLayout::Simplemux,
+            Layout::Provisioned(_) => PoolLayout::Provisioned,
+            Layout::Learned(_) => PoolLayout::Learned,
         }
     }
 

@@ -6,8 +6,9 @@ use std::time::Duration;
 use super::lab::*;
 use crate::arch::TickSpan;
 use crate::packet::ipv4::Ipv4Header;
+use crate::pool::path::PoolPath;
 use crate::pool::wire::PooledPacket;
-use crate::pool::{Dscp, Lone, Match, Rule, RuleSet};
+use crate::pool::{Dscp, Lone, Match, PoolLayout, Rule, RuleSet};
 use crate::worker::{Counter, Event};
 
 fn stream(count: u8, length: usize) -> Vec<Vec<u8>> {
@@ -178,8 +179,26 @@ fn open_pools_are_shown_on_request() {
     bench.run();
     let events = bench.events();
     let [Event::OpenPool(sample), Event::OpenPoolsEnd { request: answered }] = events[..] else { panic!("{events:?}") };
-    assert_eq!((answered, sample.packets, sample.dscp, sample.ecn_capable), (request, 2, 46, false));
+    let (key, layout) = (sample.key, sample.layout);
+    assert_eq!((answered, sample.packets, layout), (request, 2, PoolLayout::Whole));
+    assert_eq!((key.class().value(), key.is_ecn_capable(), key.is_ipv6()), (46, false, false));
     bench.end();
+}
+
+#[test]
+fn packets_whose_peer_is_silent_are_counted_as_unpooled() {
+    let mut bench = Bench::new();
+    bench.change(|state| {
+        let silent = |path: &PoolPath| PoolPath { addressee: None, ..*path };
+        state.paths = state.paths.iter().map(silent).collect();
+        state.pools += 1;
+    });
+    let packets = stream(3, 100);
+    packets.iter().for_each(|packet| bench.west_sends(packet));
+    bench.run();
+    assert_eq!(bench.east_gets(), packets.iter().map(|packet| after_hops(packet, 1)).collect::<Vec<_>>());
+    let counters = bench.end();
+    assert_eq!((counters.get(Counter::PoolNoPeer), counters.get(Counter::PoolStaged)), (3, 0));
 }
 
 /// A bench that plays the peer: it takes the outer packet apart as the addressee.
