@@ -31,7 +31,8 @@ use carpool_dataplane::pool::pooled_packet_detector::ZeroChecksum;
 use carpool_dataplane::pool::wire::{Kind, PoolHeader, Templates};
 use carpool_dataplane::pool::{Format, PeerPath, RuleSet};
 use carpool_dataplane::worker::{
-    Event, Inject, InjectTarget, Peer as PublishedPeer, PeerTable, PortAddress, PortAddress6, PortState, RouterState,
+    Event, HeardHello, Inject, InjectTarget, Peer as PublishedPeer, PeerTable, PortAddress, PortAddress6, PortState,
+    RouterState,
 };
 use hashbrown::{HashMap, HashSet};
 use ipnet::IpNet;
@@ -206,9 +207,21 @@ impl Router {
     pub fn hear_workers(&mut self, now: Instant) {
         for worker in 0..self.workers.len() {
             for _ in 0..EVENTS {
+                let Some(hello) = self.workers.get(worker).and_then(|link| link.shared.hellos.pop()) else { break };
+                self.hear_hello(&hello, now);
+            }
+            for _ in 0..EVENTS {
                 let Some(event) = self.workers.get(worker).and_then(|link| link.shared.events.pop()) else { break };
                 self.hear(worker, event, now);
             }
+        }
+    }
+
+    fn hear_hello(&mut self, heard: &HeardHello, now: Instant) {
+        let HeardHello { from, ttl, length, ref payload } = *heard;
+        match Hello::parse(payload) {
+            Ok(hello) => self.peers.hello(from, &hello, Arrival { ttl, length }, now),
+            Err(error) => debug!("a hello from {from}: {error}"),
         }
     }
 
@@ -224,10 +237,6 @@ impl Router {
             Event::NeighbourWanted { port, address } => {
                 self.neighbors.wanted((port, address), now);
             }
-            Event::Hello { from, ttl, length, payload } => match Hello::parse(&payload) {
-                Ok(hello) => self.peers.hello(from, &hello, Arrival { ttl, length }, now),
-                Err(error) => debug!("a hello from {from}: {error}"),
-            },
             Event::PacketTooBig { mtu, quote } => self.packet_too_big(mtu, &quote, now),
             Event::UnknownContext { space, context } => {
                 for (_, other) in self.workers.iter().enumerate().filter(|(other, _)| *other != worker) {

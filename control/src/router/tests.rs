@@ -163,7 +163,9 @@ impl Bench {
         hello.write(&mut bytes);
         let mut payload = ArrayVec::new();
         payload.try_extend_from_slice(&bytes).expect("room");
-        self.tell(Event::Hello { from: from.into(), ttl: 62, length: 56, payload });
+        let hello = HeardHello { from: from.into(), ttl: 62, length: 56, payload };
+        assert!(self.shared.hellos.push(hello).is_ok());
+        self.pass(Duration::ZERO);
     }
 
     /// The entry and the generation of pools that a worker would use for an address.

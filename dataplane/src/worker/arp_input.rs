@@ -20,8 +20,7 @@ impl<N: Nic> Stages<N> {
             return self.out.drop(frame, Drop::ArpMalformed);
         };
         let to_us = state.addresses.iter().any(|own| own.address == arp.target_ip);
-        let news = to_us_or_known(&arp, to_us, port, moment) && is_on_link(state, &arp);
-        let told = news && self.tell_seen(&arp, to_us, port);
+        let told = self.tell_seen(&arp, to_us, port, state, moment);
 
         if to_us && arp.operation == ArpOperation::Request {
             frame.truncate(HEADER_LEN + ARP_LEN);
@@ -32,25 +31,36 @@ impl<N: Nic> Stages<N> {
             } else {
                 self.out.drop(frame, Drop::ArpMalformed);
             }
-        } else if told {
-            self.out.counters.add(Counter::AbsorbedControl, 1);
-            self.out.bin(frame);
         } else {
-            self.out.drop(frame, if news { Drop::ControlRingFull } else { Drop::ArpIgnored });
+            match told {
+                Ok(()) => {
+                    self.out.counters.add(Counter::AbsorbedControl, 1);
+                    self.out.bin(frame);
+                }
+                Err(reason) => self.out.drop(frame, reason),
+            }
         }
     }
 
-    fn tell_seen(&mut self, arp: &Arp, addressed_to_us: bool, port: PortIndex) -> bool {
-        let mac = arp.sender_mac.0;
-        self.out.tell(Event::NeighbourSeen { port, address: arp.sender_ip.into(), mac, addressed_to_us })
+    /// Tells the control thread of the sender, where there is something to learn: RFC 826 merges what anybody says of a
+    /// neighbour that is known already, and learns a new one only from what is addressed to us.
+    fn tell_seen(
+        &mut self,
+        arp: &Arp,
+        addressed_to_us: bool,
+        port: PortIndex,
+        state: &PortState,
+        moment: &Moment<'_>,
+    ) -> Result<(), Drop> {
+        let (address, mac) = (arp.sender_ip.into(), arp.sender_mac.0);
+        let known = moment.state.neighbours.find4(port, arp.sender_ip);
+        let is_news = addressed_to_us || known.is_some_and(|known| known.mac != Some(mac));
+        if !is_news || !is_on_link(state, arp) {
+            return Err(Drop::ArpIgnored);
+        }
+        let news = Event::NeighbourSeen { port, address, mac, addressed_to_us };
+        self.tell_news(news, (port, address), known, moment.now)
     }
-}
-
-/// Whether there is something to learn: RFC 826 merges what anybody says of a neighbour that is known already, and
-/// learns a new one only from what is addressed to us.
-fn to_us_or_known(arp: &Arp, to_us: bool, port: PortIndex, moment: &Moment<'_>) -> bool {
-    let known = moment.state.neighbours.find4(port, arp.sender_ip);
-    to_us || known.is_some_and(|known| known.mac != Some(arp.sender_mac.0))
 }
 
 /// Whether the sender's address is one that a neighbour on this link can have: in a subnet of ours, and not ours.

@@ -153,6 +153,8 @@ counters! {
     RowsReaddressed = "rows_readdressed",
     /// Pooled packets that wait for their index now, and indexes that wait for their packet.
     PoolIndexWaiting = "pool_index_waiting",
+    /// What neighbours said and the control thread was not told, because they said too much.
+    EventsLimited = "events_limited",
     /// Messages to the control thread that found its ring full.
     EventsLost = "events_lost",
     /// Iterations of the worker's loop.

@@ -13,7 +13,7 @@ use crate::pool::wire::{PoolHeader, WireError};
 
 use super::counters::Counter;
 use super::drop::Drop;
-use super::event::{Event, HELLO_BYTES};
+use super::event::{HELLO_BYTES, HeardHello};
 use super::moment::Moment;
 use super::origin::{Family, Header, Origin, Packet};
 use super::output::Output;
@@ -128,8 +128,8 @@ impl<N: Nic> Stages<N> {
         let udp = packet.header.upper_layer(packet.mbuf.bytes());
         payload.extend(udp.iter().copied().skip(crate::packet::udp::HEADER_LEN).take(HELLO_BYTES));
         let length = u16::try_from(packet.mbuf.bytes().len()).unwrap_or(u16::MAX);
-        let hello = Event::Hello { from: packet.header.src(), ttl: packet.header.hop_limit(), length, payload };
-        if self.out.tell(hello) {
+        let hello = HeardHello { from: packet.header.src(), ttl: packet.header.hop_limit(), length, payload };
+        if self.out.tell_hello(hello) {
             self.out.counters.add(Counter::AbsorbedControl, 1);
             self.mempool.free(packet.mbuf);
         } else {

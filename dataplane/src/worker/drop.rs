@@ -104,6 +104,8 @@ reasons! {
     NoBuffer = "no_buffer",
     /// The port's transmit queue and the worker's queue in front of it are full.
     TxFull = "tx_full",
+    /// A message about neighbours, of which there were too many to look at.
+    NeighbourLimited = "neighbour_limited",
     /// The ring to the control thread is full.
     ControlRingFull = "control_ring_full",
     /// Taken-out packets found no room in the re-entry queue.

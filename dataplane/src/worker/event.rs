@@ -42,9 +42,6 @@ pub enum Event {
     },
     /// A packet waits for this neighbour.
     NeighbourWanted { port: PortIndex, address: IpAddr },
-    /// A sound hello from a peer: the TTL it came with, its length with the IP header in bytes, and the beginning of the
-    /// UDP payload. The peer is named by its address; its index can have come to mean another peer since.
-    Hello { from: IpAddr, ttl: u8, length: u16, payload: ArrayVec<u8, HELLO_BYTES> },
     /// A router says that a packet from one of our addresses was too long for its next link, which takes `mtu` bytes, and
     /// quotes the beginning of that packet. Anybody can say so: it has to be asked whether we sent it.
     PacketTooBig { mtu: u16, quote: [u8; QUOTE_LEN] },
@@ -56,6 +53,20 @@ pub enum Event {
     PeerReceived(PeerReceived),
     /// The answer to that request is complete.
     OpenPoolsEnd { request: u64 },
+}
+
+/// A hello that came from a peer. Hellos have a ring of their own: whatever else there is to tell, a peer is not taken for
+/// silent because of it.
+#[derive(Clone, Debug)]
+pub struct HeardHello {
+    /// The peer's address: its index can have come to mean another peer since.
+    pub from: IpAddr,
+    /// The TTL or hop limit that it arrived with.
+    pub ttl: u8,
+    /// The length of its packet, from the IP header on, in bytes.
+    pub length: u16,
+    /// The beginning of its UDP payload.
+    pub payload: ArrayVec<u8, HELLO_BYTES>,
 }
 
 /// An open pool, for people to look at.

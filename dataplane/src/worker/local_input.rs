@@ -37,7 +37,7 @@ impl<N: Nic> Stages<N> {
     }
 
     /// Takes an ICMP message: the control thread hears of packets to peers that were too long, echo requests are answered.
-    /// Anybody can send such messages, and hellos go through the same ring: there are no more of them than errors of ours.
+    /// Anybody can send such messages: there are no more of them than errors of ours.
     #[cold]
     fn icmp(&mut self, packet: Packet, moment: &Moment<'_>) {
         let message = packet.header.payload(packet.mbuf.bytes()).unwrap_or_default();

@@ -31,6 +31,7 @@ mod local_input;
 mod moment;
 mod multicast_input;
 mod nd_input;
+mod neighbour_news;
 mod neighbour_queue;
 mod origin;
 mod output;
@@ -48,7 +49,7 @@ mod transit_input;
 
 pub use counters::{Counter, Counters, SharedCounters};
 pub use drop::Drop;
-pub use event::{CONTROL_BYTES, Event, HELLO_BYTES, Inject, InjectTarget, OpenPoolSample};
+pub use event::{CONTROL_BYTES, Event, HELLO_BYTES, HeardHello, Inject, InjectTarget, OpenPoolSample};
 pub use iteration::{Idle, Worker, WorkerOptions};
 pub use leg_table::{Ingress, Leg, LegRoute, LegTable, MAX_LEGS, PeerLeg};
 pub use peer_traffic::PeerReceived;

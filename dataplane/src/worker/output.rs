@@ -18,7 +18,7 @@ use crate::packet::ipv6::{self, Ipv6Header};
 
 use super::counters::{Counter, Counters};
 use super::drop::Drop;
-use super::event::Event;
+use super::event::{Event, HeardHello};
 use super::moment::Moment;
 use super::neighbour_queue::{Held, NeighbourQueue};
 use super::origin::{Destination, Family};
@@ -109,6 +109,16 @@ impl<N: Nic> Output<N> {
     #[inline]
     pub fn tell(&mut self, event: Event) -> bool {
         let told = self.shared.events.push(event).is_ok();
+        self.told(told)
+    }
+
+    /// Passes a hello on to the control thread; false where its ring is full.
+    pub fn tell_hello(&mut self, hello: HeardHello) -> bool {
+        let told = self.shared.hellos.push(hello).is_ok();
+        self.told(told)
+    }
+
+    fn told(&mut self, told: bool) -> bool {
         self.events_pending |= told;
         self.counters.add(Counter::EventsLost, u64::from(!told));
         told

@@ -8,11 +8,13 @@ use crossbeam::queue::ArrayQueue;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::counters::SharedCounters;
-use super::event::{Event, Inject};
+use super::event::{Event, HeardHello, Inject};
 use crate::pool::learned::IdSpace;
 
 /// Events a worker can have waiting for the control thread.
 const EVENTS: usize = 4096;
+/// Hellos that can be waiting for the control thread: one from each peer there can be.
+const HELLOS: usize = super::stages::MAX_PEERS as usize;
 /// Packets the control thread can have waiting for a worker.
 const INJECTS: usize = 64;
 /// Reported contexts that can be waiting for a worker; what finds no room is reported again.
@@ -23,6 +25,8 @@ const UNKNOWN_CONTEXTS: usize = 1024;
 pub struct WorkerShared {
     /// What the worker tells; pop from the control thread only.
     pub events: ArrayQueue<Event>,
+    /// Hellos of peers that came to the worker; pop from the control thread only.
+    pub hellos: ArrayQueue<HeardHello>,
     /// What the worker is to send; push from the control thread only, then wake the worker.
     pub injects: ArrayQueue<Inject>,
     /// Contexts of learned headers that an addressee reported unknown to another worker than the one that sends them: push
@@ -41,6 +45,7 @@ impl WorkerShared {
     pub fn new(bell: Arc<Bell>) -> Arc<WorkerShared> {
         Arc::new(WorkerShared {
             events: ArrayQueue::new(EVENTS),
+            hellos: ArrayQueue::new(HELLOS),
             injects: ArrayQueue::new(INJECTS),
             unknown_contexts: ArrayQueue::new(UNKNOWN_CONTEXTS),
             counters: SharedCounters::default(),

@@ -14,6 +14,7 @@ use crate::pool::{FlowSeed, PacketPooler, PoolerLimits};
 use super::WorkerOptions;
 use super::icmp_error::RateLimit;
 use super::index_input::{Outside, index_queue_limits};
+use super::neighbour_news::NewsLimits;
 use super::output::Output;
 use super::peer_traffic::PeerTraffic;
 use super::reentry::Reentry;
@@ -47,6 +48,8 @@ pub(super) struct Stages<N> {
     pub icmp_limit: RateLimit,
     /// How often the control thread is told of packets that were too long.
     pub too_big_limit: RateLimit,
+    /// How often it is told what neighbours say.
+    pub news_limits: NewsLimits,
     /// What flow hashes are made with.
     pub seed: FlowSeed,
     /// Ticks a second.
@@ -88,6 +91,7 @@ impl<N: Nic> Stages<N> {
             mempool,
             icmp_limit: RateLimit::icmp(options.rate),
             too_big_limit: RateLimit::icmp(options.rate),
+            news_limits: NewsLimits::new(options.rate),
             seed: FlowSeed(options.seed),
             rate: options.rate,
             pools_generation: u64::MAX,

@@ -22,8 +22,8 @@ use crate::pool::path::{MAX_HOPS, PoolPath, Trunk};
 use crate::pool::pooled_packet_detector::ZeroChecksum;
 use crate::pool::{Format, Match, PeerPath, Rule, RuleSet};
 use crate::worker::{
-    Bell, Counters, Event, Idle, Peer, PeerTable, PortAddress, PortAddress6, PortState, RouterState, Worker,
-    WorkerOptions, WorkerShared,
+    Bell, Counters, Event, HeardHello, Idle, Peer, PeerTable, PortAddress, PortAddress6, PortState, RouterState,
+    Worker, WorkerOptions, WorkerShared,
 };
 
 pub(super) const POOL_PORT: u16 = 7665;
@@ -260,6 +260,11 @@ impl Bench {
     /// What the worker told the control thread.
     pub fn events(&mut self) -> Vec<Event> {
         std::iter::from_fn(|| self.shared.events.pop()).collect()
+    }
+
+    /// The hellos that the worker passed on.
+    pub fn hellos(&mut self) -> Vec<HeardHello> {
+        std::iter::from_fn(|| self.shared.hellos.pop()).collect()
     }
 
     /// The counters.

@@ -13,7 +13,7 @@ use crate::packet::nd::{PACKET_LEN, Solicitation};
 use crate::pool::hello::{Capabilities, HELLO_LEN, Hello};
 use crate::pool::pooled_packet_detector::ZeroChecksum;
 use crate::pool::wire::{Row, RowType, write_header_and_rows};
-use crate::worker::{Counter, Drop, Event, Peer, PeerTable};
+use crate::worker::{Counter, Drop, HeardHello, Peer, PeerTable};
 
 /// Changes the only peer.
 fn change_peer(bench: &mut Bench, change: impl FnOnce(&mut Peer)) {
@@ -295,8 +295,8 @@ fn a_hello_over_ipv6_goes_to_the_control_thread() {
     let mut bench = receiver(true);
     bench.west_sends(&udp6_with(OWN_EAST6, PEER6, (POOL_PORT, POOL_PORT), &payload));
     bench.run();
-    let events = bench.events();
-    let [Event::Hello { from, length: 76, payload, .. }] = &events[..] else { panic!("{events:?}") };
+    let hellos = bench.hellos();
+    let [HeardHello { from, length: 76, payload, .. }] = &hellos[..] else { panic!("{hellos:?}") };
     assert_eq!((*from, Hello::parse(payload)), (OWN_EAST6.into(), Ok(hello)));
     bench.end();
 }
