@@ -263,7 +263,13 @@ impl Handler for Client<'_> {
         if !self.router.neighbors.forget(key) {
             return Err(Refusal::not_found(format!("there is no neighbour {}", del.address)));
         }
-        self.router.socket_neighbors.insert(key);
+        // What the file says of a neighbour that was deleted is not heeded again; of one it does not name there is nothing
+        // to remember.
+        if self.router.config.neighbors.iter().any(|told| (PortIndex(told.port), told.address) == key) {
+            self.router.socket_neighbors.insert(key);
+        } else {
+            self.router.socket_neighbors.remove(&key);
+        }
         self.router.publish(false, self.now);
         Ok(Done {})
     }

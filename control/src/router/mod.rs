@@ -275,8 +275,10 @@ impl Router {
         self.neighbors.tick(now);
         let peers_changed = self.peers.take_changes(now);
         let neighbors_due = self.neighbors.changed() && now >= self.published_at + NEIGHBOR_PAUSE;
-        if peers_changed || neighbors_due {
+        if peers_changed {
             self.publish(false, now);
+        } else if neighbors_due {
+            self.publish_neighbors(now);
         }
         self.send_hellos(now);
         self.ask_for_neighbors();
@@ -299,6 +301,13 @@ impl Router {
     /// the epoch in which every worker has it.
     fn publish(&mut self, pools_depend: bool, now: Instant) -> u64 {
         self.publish_with(Arc::clone(&self.publication.current().rules), pools_depend, now)
+    }
+
+    /// Publishes whom we know on our links, where nothing else has changed: with many of them that is up to once a
+    /// millisecond, and there can be thousands of entries and paths.
+    fn publish_neighbors(&mut self, now: Instant) {
+        let state = RouterState { neighbours: self.neighbors.table(), ..self.publication.current().clone() };
+        self.hand_out(state, now);
     }
 
     /// Publishes other rules. Pools name their rule by its position: no worker may see these without flushing the pools of
@@ -354,6 +363,10 @@ impl Router {
         if pools_depend {
             state.pools += 1;
         }
+        self.hand_out(state, now)
+    }
+
+    fn hand_out(&mut self, state: RouterState, now: Instant) -> u64 {
         self.published_at = now;
         let epoch = self.publication.publish(state);
         self.unreclaimed = true;

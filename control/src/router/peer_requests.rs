@@ -45,6 +45,9 @@ impl Router {
         if !config::is_name(&name) {
             return wrong("expected a name of 1 to 32 letters, digits, '-', '_' or '.'".into());
         }
+        if self.config.ports.iter().any(|port| port.name == name) {
+            return wrong("a port has that name, and legs of routes are named by either".into());
+        }
         let default = config::Peer::new(add.name, add.address);
         let interval = add.hello_interval_ms.map_or(default.hello_interval, Duration::from_millis);
         let peer = config::Peer {

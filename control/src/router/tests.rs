@@ -12,7 +12,7 @@ use carpool_dataplane::pool::hello::{Capabilities, HELLO_LEN};
 use carpool_dataplane::pool::simplemux::Flavour;
 use carpool_dataplane::worker::{Bell, WorkerShared};
 
-use crate::api::neighbor::NeighborAdd;
+use crate::api::neighbor::{NeighborAdd, NeighborDel};
 use crate::api::path::PathShow;
 use crate::api::peer::{PathMtuSource, PeerFormat, PeerShow, PeerState};
 use crate::api::route::{Route, RouteDel, RouteLoad, RouteShow, RouteTarget, Source};
@@ -527,6 +527,33 @@ fn a_reload_with_more_neighbours_than_there_is_room_for_changes_nothing() {
     assert_eq!(bench.entry([203, 0, 114, 9]).0.adjacency, Adjacency::NoRoute);
     bench.reload(&with(4095)).expect("room");
     assert_eq!(bench.router.neighbors.len(), 4096);
+}
+
+#[test]
+fn a_neighbour_that_was_deleted_is_in_force_again_when_the_file_first_names_it() {
+    let mut bench = Bench::new(CONFIG);
+    let address = IpAddr::from([192, 0, 2, 9]);
+    let key = (PortIndex(0), address);
+    let told =
+        format!("{CONFIG}\n[[neighbor]]\naddress = \"{address}\"\nmac = \"02:00:00:00:00:09\"\nport = \"west\"\n");
+    let del = || NeighborDel { address, port: None };
+    bench.client().neighbor_add(NeighborAdd { address, mac: MacAddress(MAC), port: None }).expect("room");
+    bench.client().neighbor_del(del()).expect("it is there");
+    bench.reload(&told).expect("possible");
+    assert!(bench.router.neighbors.is_static(key), "the file had not named it before");
+
+    bench.client().neighbor_del(del()).expect("it is there");
+    bench.reload(&told.replace("name = \"voice\"", "name = \"games\"")).expect("possible");
+    assert!(!bench.router.neighbors.is_static(key), "what the file said of it was deleted");
+}
+
+#[test]
+fn a_peer_does_not_take_the_name_of_a_port() {
+    let mut bench = Bench::new(CONFIG);
+    let add =
+        serde_json::from_value(serde_json::json!({"name": "west", "address": "198.51.100.9"})).expect("a request");
+    let refusal = bench.client().peer_add(add).expect_err("a leg of a route could be either");
+    assert_eq!(refusal.message, "peer \"west\": a port has that name, and legs of routes are named by either");
 }
 
 #[test]
