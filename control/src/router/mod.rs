@@ -600,3 +600,5 @@ mod path_tests;
 mod stream_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod wire_tests;
