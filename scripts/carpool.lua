@@ -11,7 +11,7 @@ local kinds = {
     [3] = "pooled packet, predetermined",
     [4] = "hello",
 }
-local types = { [4] = "whole IPv4 packet", [41] = "whole IPv6 packet" }
+local types = { [4] = "whole IPv4 packet", [41] = "whole IPv6 packet", [128] = "packet of a provisioned stream" }
 
 local f = carpool.fields
 f.version = ProtoField.uint8("carpool.version", "Version", base.DEC, nil, 0xf0)
@@ -26,6 +26,7 @@ f.start = ProtoField.uint16("carpool.row.start", "Start")
 f.length = ProtoField.uint16("carpool.row.length", "Length")
 f.ttl = ProtoField.uint8("carpool.row.ttl", "TTL")
 f.type = ProtoField.uint8("carpool.row.type", "Type", base.DEC, types)
+f.stream = ProtoField.uint16("carpool.row.stream", "Stream id")
 f.block = ProtoField.none("carpool.block", "Index")
 f.of = ProtoField.uint32("carpool.block.sequence", "Sequence number of the pooled packet")
 f.rows = ProtoField.uint8("carpool.block.rows", "Rows")
@@ -40,6 +41,7 @@ local malformed = ProtoExpert.new("carpool.malformed", "Breaks the wire format",
 carpool.experts = { malformed }
 
 local HEADER, ROW, HELLO = 8, 6, 28
+local PROVISIONED = 128
 
 local function rows(tvb, pinfo, tree, count)
     local data = HEADER + count * ROW
@@ -65,6 +67,8 @@ local function rows(tvb, pinfo, tree, count)
             item:add_proto_expert_info(malformed, "the row ends behind the data")
         elseif inner and length >= inner.shortest then
             inner.dissector:call(tvb(data + start, length):tvb(), pinfo, tree)
+        elseif row(5, 1):uint() == PROVISIONED and length >= 3 then
+            item:add(f.stream, tvb(data + start, 2))
         end
     end
 end

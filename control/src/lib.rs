@@ -17,3 +17,4 @@ pub mod peers;
 pub mod rib;
 pub mod router;
 pub mod rules;
+pub mod streams;

@@ -259,21 +259,29 @@ fn is_voice(role: Role) -> bool {
     matches!(role, Role::Eastward | Role::Westward)
 }
 
+/// The eastward stream of this number, from 0: whatever else a plan has, it is the same.
+pub fn eastward(nth: u16) -> Flow {
+    let server = SERVERS[usize::from(nth) % SERVERS.len()];
+    let client = CLIENTS[usize::from(nth) % CLIENTS.len()];
+    Flow {
+        source: SocketAddrV4::new(server.1, VOICE_PORTS.0 + 2 * nth),
+        destination: SocketAddrV4::new(client.1, VOICE_PORTS.0 + 4096 + 2 * nth),
+    }
+}
+
 /// Phases spread evenly over the gap between two packets of a stream, so that all together come at an even pace.
 fn calls(plan: &Plan, gap: Duration) -> Vec<Call> {
     let mut calls = Vec::new();
     for nth in 0..plan.streams {
         let server = SERVERS[usize::from(nth) % SERVERS.len()];
         let client = CLIENTS[usize::from(nth) % CLIENTS.len()];
-        let server_end = SocketAddrV4::new(server.1, VOICE_PORTS.0 + 2 * nth);
-        let client_end = SocketAddrV4::new(client.1, VOICE_PORTS.0 + 4096 + 2 * nth);
+        let flow = eastward(nth);
         let phase = gap * u32::from(nth) / u32::from(plan.streams);
         if plan.heading.goes(true) {
-            let flow = Flow { source: server_end, destination: client_end };
             calls.push(Call { role: Role::Eastward, from: server, to: client, flow, phase });
         }
         if plan.heading.goes(false) {
-            let flow = Flow { source: client_end, destination: server_end };
+            let flow = Flow { source: flow.destination, destination: flow.source };
             calls.push(Call { role: Role::Westward, from: client, to: server, flow, phase });
         }
     }

@@ -20,6 +20,7 @@ use super::route::{RouteAdd, RouteChanged, RouteDel, RouteList, RouteLoad, Route
 use super::rule::{RuleAdd, RuleDel, RuleList, RuleShow};
 use super::stats::{Stats, StatsShow};
 use super::status::{Status, StatusShow, Version, VersionShow};
+use super::stream::{Stream, StreamDel, StreamList, StreamShow};
 
 /// Parameters of a method that a client can call.
 pub trait Method: Serialize + DeserializeOwned {
@@ -150,6 +151,12 @@ methods! {
         peer_del: PeerDel(PeerDel) -> Done;
         /// Lists peers.
         peer_show: PeerShow(PeerShow) -> PeerList;
+        /// Adds a provisioned stream.
+        stream_add: StreamAdd(Stream) -> Done;
+        /// Deletes a provisioned stream.
+        stream_del: StreamDel(StreamDel) -> Done;
+        /// Lists provisioned streams, a page at a time.
+        stream_show: StreamShow(StreamShow) -> StreamList;
         /// Tells the workers' counters.
         stats: Stats(StatsShow) -> Stats;
         /// Tells what is running.

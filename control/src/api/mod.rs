@@ -25,6 +25,7 @@ pub mod rule;
 pub mod server;
 pub mod stats;
 pub mod status;
+pub mod stream;
 pub mod text;
 
 pub use call::{Answer, Call, Refusal, RefusalKind, Responder, Ring};

@@ -48,6 +48,8 @@ pub enum PacketRepresentation {
     Whole,
     /// Without the headers that the far end was told of on the way.
     Learned,
+    /// Without the headers of streams that both ends were told of.
+    Provisioned,
 }
 
 /// Where the index of a rule's pooled packets is.

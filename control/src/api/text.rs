@@ -4,7 +4,7 @@
 //! type goes through its text (`FromStr`, `Display`), also in JSON. Errors say what was expected.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
@@ -200,8 +200,47 @@ impl FromStr for Protocol {
 
 serde_as_text!(Protocol);
 
+/// An address and a UDP port, `192.0.2.9:5004` or `[2001:db8::9]:5004`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Endpoint {
+    /// The address.
+    pub address: IpAddr,
+    /// The port.
+    pub port: u16,
+}
+
+impl Endpoint {
+    /// What can stand there, in words.
+    pub const EXPECTED: &str = "an address and a port such as 192.0.2.9:5004 or [2001:db8::9]:5004";
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        SocketAddr::from(*self).fmt(f)
+    }
+}
+
+impl FromStr for Endpoint {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        // SocketAddr also takes a zone, `fe80::1%2`, which means something on one host only.
+        let address = text.parse::<SocketAddr>().ok().filter(|_| !text.contains('%'));
+        let address = address.ok_or_else(|| format!("{text:?}: expected {}", Endpoint::EXPECTED))?;
+        Ok(Endpoint { address: address.ip(), port: address.port() })
+    }
+}
+
+impl From<Endpoint> for SocketAddr {
+    fn from(endpoint: Endpoint) -> SocketAddr {
+        SocketAddr::new(endpoint.address, endpoint.port)
+    }
+}
+
+serde_as_text!(Endpoint);
+
 /// A differentiated services code point (RFC 2474): `ef`, `af41`, `cs5`, `default`, ... or its number, 0 to 63.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CodePoint(u8);
 
 /// The code points that have a name (RFC 2474, 2597, 3246, 5865, 8622).
@@ -366,6 +405,18 @@ mod tests {
     }
 
     #[test]
+    fn an_endpoint_is_an_address_and_a_port() {
+        for text in ["192.0.2.9:5004", "[2001:db8::9]:5004"] {
+            assert_eq!(text.parse::<Endpoint>().map(|endpoint| endpoint.to_string()), Ok(text.to_owned()));
+        }
+        for text in ["192.0.2.9", "192.0.2.9:65536", "2001:db8::9:5004", "[fe80::1%2]:5004", "host:5004", ""] {
+            let error =
+                format!("{text:?}: expected an address and a port such as 192.0.2.9:5004 or [2001:db8::9]:5004");
+            assert_eq!(text.parse::<Endpoint>(), Err(error));
+        }
+    }
+
+    #[test]
     fn an_ethernet_address_has_six_bytes() {
         assert_eq!("2:0:0:0:0:A".parse(), Ok(MacAddress([2, 0, 0, 0, 0, 10])));
         for wrong in ["", "1:2:3:4:5", "1:2:3:4:5:6:7", "1:2:3:4:5:g", "001:2:3:4:5:6", "+1:2:3:4:5:6"] {
@@ -406,6 +457,7 @@ mod tests {
             let _ = text.parse::<PortRange>();
             let _ = text.parse::<Protocol>();
             let _ = text.parse::<CodePoint>();
+            let _ = text.parse::<Endpoint>();
         }
     }
 }

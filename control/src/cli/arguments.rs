@@ -15,6 +15,7 @@ Examples:
   carpool route add 203.0.113.0/24 via 192.0.2.2
   carpool rule add voice match udp port 16384-32767 max-size 300B window 2ms
   carpool path add 203.0.113.0/24 hops 192.0.2.2 198.51.100.7
+  carpool stream add 7 peer east source 10.0.0.9:16384 destination 203.0.113.9:20000 dscp ef ttl 64
   carpool lookup 203.0.113.9
   carpool pool show --watch 1
   carpool stats --drops --json
@@ -111,6 +112,12 @@ pub(super) enum Command {
         #[command(subcommand)]
         verb: Option<Peer>,
     },
+    /// Streams whose headers both ends were told of, so that only payloads travel
+    #[command(infer_subcommands = true, disable_help_subcommand = true)]
+    Stream {
+        #[command(subcommand)]
+        verb: Option<Stream>,
+    },
     /// What was pooled, and which pools are open
     #[command(infer_subcommands = true, disable_help_subcommand = true)]
     Pool {
@@ -145,6 +152,7 @@ impl Command {
                 | Command::Multicast { verb: Some(Multicast::Add { .. } | Multicast::Del { .. }) }
                 | Command::Overlay { verb: Some(Overlay::Add { .. } | Overlay::Del { .. }) }
                 | Command::Peer { verb: Some(Peer::Add { .. } | Peer::Del { .. }) }
+                | Command::Stream { verb: Some(Stream::Add { .. } | Stream::Del { .. }) }
         )
     }
 }
@@ -212,7 +220,7 @@ pub(super) enum Rule {
     #[command(
         override_usage = "carpool rule add NAME [match MATCH] window TIME [max-size SIZE] [max-count N] \
         [required-count N [hold TIME]] [adaptive true] [shared-hops N | path] [path-mtu SIZE] [lone itself | pooled] \
-        [representation whole | learned] [index in-band | out-of-band | predetermined template ID] \
+        [representation whole | learned | provisioned] [index in-band | out-of-band | predetermined template ID] \
         [position N]\n       \
         carpool rule add NAME [match MATCH] pool false [position N]\n\n\
         MATCH, all of it must fit: [udp | tcp | protocol P] [port P[-P]] [source-port P[-P]] [dscp D] [from PREFIX] \
@@ -334,6 +342,36 @@ pub(super) enum Peer {
 }
 
 #[derive(Debug, Subcommand)]
+pub(super) enum Stream {
+    /// Add a provisioned stream
+    ///
+    /// Both ends are told the same, but for the peer: each names the other.
+    #[command(
+        override_usage = "carpool stream add ID peer NAME source ADDRESS:PORT destination ADDRESS:PORT [dscp D] ttl N",
+        after_help = "The TTL is that of its packets where they come to the router that pools them.\n\nExample:\n  \
+        carpool stream add 7 peer east source 10.0.0.9:16384 destination 203.0.113.9:20000 dscp ef ttl 64"
+    )]
+    Add {
+        /// What stands above, after the id in any order
+        #[arg(required = true, value_name = "STREAM")]
+        words: Vec<String>,
+    },
+    /// Delete a provisioned stream
+    #[command(alias = "delete", override_usage = "carpool stream del ID peer NAME")]
+    Del {
+        /// ID peer NAME
+        #[arg(required = true, value_name = "STREAM")]
+        words: Vec<String>,
+    },
+    /// List provisioned streams, all or those of a peer
+    #[command(alias = "list", alias = "ls")]
+    Show {
+        #[arg(value_name = "PEER")]
+        peer: Option<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
 pub(super) enum Pool {
     /// Tell what was pooled, and list the open pools
     #[command(alias = "list", alias = "ls")]
@@ -365,6 +403,8 @@ mod tests {
         assert!(matches!(parse("carpool n sh"), Command::Neighbor { verb: Some(Neighbor::Show) }));
         assert!(matches!(parse("carpool ru d voice"), Command::Rule { verb: Some(Rule::Del { .. }) }));
         assert!(matches!(parse("carpool s"), Command::Stats { drops: false, all: false }));
+        assert!(matches!(parse("carpool str"), Command::Stream { verb: None }));
+        assert!(matches!(parse("carpool str sh east"), Command::Stream { verb: Some(Stream::Show { peer: Some(_) }) }));
         assert!(matches!(parse("carpool statu"), Command::Status));
         assert!(matches!(parse("carpool l 203.0.113.9"), Command::Lookup { .. }));
     }

@@ -31,7 +31,10 @@ use crate::api::route::{ROUTE_PAGE_MAX, RouteDel, RouteList, RouteShow};
 use crate::api::rule::{RuleDel, RuleShow};
 use crate::api::stats::StatsShow;
 use crate::api::status::{StatusShow, VersionShow};
-use arguments::{Arguments, Command, Multicast, Neighbor, Overlay, Path as PathVerb, Peer, Pool, Port, Route, Rule};
+use crate::api::stream::{STREAM_PAGE_MAX, StreamList, StreamShow};
+use arguments::{
+    Arguments, Command, Multicast, Neighbor, Overlay, Path as PathVerb, Peer, Pool, Port, Route, Rule, Stream,
+};
 use client::Client;
 use show::{Show, StatsView};
 
@@ -171,6 +174,23 @@ fn execute_once(arguments: &Arguments, redraw: bool) -> Result<(), Failure> {
             Peer::Add { words } => session.change(&words::peer(words).map_err(Failure::Usage)?),
             Peer::Del { name } => session.change(&PeerDel { name: name.clone() }),
             Peer::Show => session.show(&PeerShow {}),
+        },
+        Command::Stream { verb } => match verb.as_ref().unwrap_or(&Stream::Show { peer: None }) {
+            Stream::Add { words } => session.change(&words::stream_add(words).map_err(Failure::Usage)?),
+            Stream::Del { words } => session.change(&words::stream_del(words).map_err(Failure::Usage)?),
+            Stream::Show { peer } => {
+                let mut client = session.connect()?;
+                let page = |offset| StreamShow { peer: peer.clone(), offset, limit: STREAM_PAGE_MAX };
+                let mut all: StreamList = client.call(&page(0))?;
+                while (all.streams.len() as u64) < all.total {
+                    let next = client.call(&page(all.streams.len().try_into().unwrap_or(u32::MAX)))?;
+                    if next.streams.is_empty() {
+                        break;
+                    }
+                    all.streams.extend(next.streams);
+                }
+                session.print(&all)
+            }
         },
         Command::Pool { verb: None | Some(Pool::Show) } => session.show(&PoolShow {}),
         Command::Stats { drops, all } => {

@@ -1,4 +1,4 @@
-//! What follows a verb, word by word: routes, neighbours, paths, peers and rules as ip(8) writes them.
+//! What follows a verb, word by word: routes, neighbours, paths, peers, streams and rules as ip(8) writes them.
 //!
 //! Errors are one sentence that says what stood there and what was expected.
 
@@ -12,6 +12,7 @@ use crate::api::peer::{PeerAdd, PeerFormat};
 use crate::api::quantity::{parse_bytes, parse_microseconds};
 use crate::api::route::{Route, RouteTarget};
 use crate::api::rule::{IndexPlace, LonePacket, PacketRepresentation, RuleAdd};
+use crate::api::stream::{Stream, StreamDel};
 use crate::api::text::{Protocol, parse_ipv4_prefix, parse_prefix};
 
 /// Words yet to be read.
@@ -164,6 +165,52 @@ pub(super) fn path<W: AsRef<str>>(words: &[W]) -> Result<PathAdd, String> {
     }
 }
 
+/// Reads `ID peer NAME source ENDPOINT destination ENDPOINT [dscp D] ttl N`, what follows the id in any order.
+pub(super) fn stream_add<W: AsRef<str>>(words: &[W]) -> Result<Stream, String> {
+    let mut words = Words { rest: words };
+    let id = stream_id(words.expect("the stream's id")?)?;
+    let (mut peer, mut source, mut destination, mut dscp, mut ttl) = (None, None, None, None, None);
+    while let Some(word) = words.next() {
+        match word {
+            "peer" => once(&mut peer, word, words.expect("a peer's name")?.to_owned())?,
+            "source" => once(&mut source, word, words.expect("an address and a port")?.parse()?)?,
+            "destination" => once(&mut destination, word, words.expect("an address and a port")?.parse()?)?,
+            "dscp" => once(&mut dscp, word, words.expect("a DSCP")?.parse()?)?,
+            "ttl" => {
+                let text = words.expect("a number")?;
+                let hops = text.parse().map_err(|_| format!("ttl {text}: expected a number from 2 to 255"))?;
+                once(&mut ttl, word, hops)?;
+            }
+            _ => return Err(format!("{word:?}: expected peer, source, destination, dscp or ttl")),
+        }
+    }
+    Ok(Stream {
+        id,
+        peer: peer.ok_or("expected peer NAME, the router at the other end")?,
+        source: source.ok_or("expected source ADDRESS:PORT")?,
+        destination: destination.ok_or("expected destination ADDRESS:PORT")?,
+        dscp: dscp.unwrap_or_default(),
+        ttl: ttl.ok_or("expected ttl N, which packets have where they come to the router that pools them")?,
+    })
+}
+
+/// Reads `ID peer NAME`.
+pub(super) fn stream_del<W: AsRef<str>>(words: &[W]) -> Result<StreamDel, String> {
+    let mut words = Words { rest: words };
+    let id = stream_id(words.expect("the stream's id")?)?;
+    match words.expect("peer NAME")? {
+        "peer" => {}
+        word => return Err(format!("{word:?}: expected peer NAME")),
+    }
+    let peer = words.expect("a peer's name")?.to_owned();
+    words.end()?;
+    Ok(StreamDel { id, peer })
+}
+
+fn stream_id(text: &str) -> Result<u16, String> {
+    text.parse().map_err(|_| format!("{text:?}: expected the stream's id, a number from 0 to 65535"))
+}
+
 /// Reads `NAME [match MATCH] window TIME`, and what else a rule may say, what follows the name in any order.
 pub(super) fn rule<W: AsRef<str>>(words: &[W]) -> Result<RuleAdd, String> {
     let mut words = Words { rest: words };
@@ -201,10 +248,11 @@ pub(super) fn rule<W: AsRef<str>>(words: &[W]) -> Result<RuleAdd, String> {
                 once(&mut rule.lone, word, lone)?;
             }
             "representation" => {
-                let representation = match words.expect("whole or learned")? {
+                let representation = match words.expect("whole, learned or provisioned")? {
                     "whole" => PacketRepresentation::Whole,
                     "learned" => PacketRepresentation::Learned,
-                    text => return Err(format!("representation {text}: expected whole or learned")),
+                    "provisioned" => PacketRepresentation::Provisioned,
+                    text => return Err(format!("representation {text}: expected whole, learned or provisioned")),
                 };
                 once(&mut rule.representation, word, representation)?;
             }
@@ -421,6 +469,41 @@ mod tests {
         assert_eq!(wrong("203.0.113.0/24 192.0.2.2"), "\"192.0.2.2\": expected hops ADDRESS...");
         assert_eq!(wrong("203.0.113.0/24 hops"), "expected an address at the end");
         assert_eq!(wrong("203.0.113.0/24 hops 192.0.2.2 east"), "\"east\": expected an IP address");
+    }
+
+    #[test]
+    fn a_stream_is_read_in_any_order() {
+        let expected = json!({
+            "id": 7, "peer": "east", "source": "10.0.0.9:16384", "destination": "203.0.113.9:20000", "dscp": "ef", "ttl": 64,
+        });
+        for line in [
+            "7 peer east source 10.0.0.9:16384 destination 203.0.113.9:20000 dscp ef ttl 64",
+            "7 ttl 64 dscp 46 destination 203.0.113.9:20000 source 10.0.0.9:16384 peer east",
+        ] {
+            let added = stream_add(&split(line)).expect("a sound stream");
+            assert_eq!(serde_json::to_value(added).expect("JSON"), expected, "{line}");
+        }
+        let six = "0 peer east source [2001:db8::9]:1 destination [2001:db8::10]:2 ttl 2";
+        let six = serde_json::to_value(stream_add(&split(six)).expect("a sound stream")).expect("JSON");
+        assert_eq!((&six["source"], &six["dscp"]), (&json!("[2001:db8::9]:1"), &json!("default")));
+        let del = stream_del(&split("7 peer east")).expect("sound");
+        assert_eq!(serde_json::to_value(del).expect("JSON"), json!({"id": 7, "peer": "east"}));
+    }
+
+    #[test]
+    fn what_is_no_stream_is_told_what_was_expected() {
+        let wrong = |line| stream_add(&split(line)).expect_err("a broken stream was accepted");
+        let whole = "7 peer east source 10.0.0.9:16384 destination 203.0.113.9:20000";
+        assert_eq!(wrong("voice peer east"), "\"voice\": expected the stream's id, a number from 0 to 65535");
+        assert_eq!(wrong("7 ttl 64"), "expected peer NAME, the router at the other end");
+        assert_eq!(wrong("7 peer east ttl 64"), "expected source ADDRESS:PORT");
+        let port = "\"10.0.0.9\": expected an address and a port such as 192.0.2.9:5004 or [2001:db8::9]:5004";
+        assert_eq!(wrong("7 source 10.0.0.9"), port);
+        assert_eq!(wrong(whole), "expected ttl N, which packets have where they come to the router that pools them");
+        assert_eq!(wrong("7 ttl 256"), "ttl 256: expected a number from 2 to 255");
+        assert_eq!(wrong("7 via east"), "\"via\": expected peer, source, destination, dscp or ttl");
+        assert_eq!(stream_del(&split("7 of east")).expect_err("wrong"), "\"of\": expected peer NAME");
+        assert_eq!(stream_del(&split("7 peer east 9")).expect_err("wrong"), "\"9\": nothing more was expected");
     }
 
     #[test]

@@ -17,6 +17,7 @@ use crate::api::route::{RouteTarget, wrong_with_gateway};
 use crate::legs::{Keyed, ROUTE_LIMIT, wrong_with_multicast, wrong_with_overlay};
 use crate::neighbors::NEIGHBOR_LIMIT;
 use crate::rib::MAX_RECURSION;
+use crate::streams::{STREAM_LIMIT, packets_of, wrong_with_stream};
 
 /// Notes everything that does not agree.
 pub(super) fn check(document: &Document<'_>, config: &Config) {
@@ -30,6 +31,7 @@ pub(super) fn check(document: &Document<'_>, config: &Config) {
     check.paths();
     check.legs();
     check.templates();
+    check.streams();
     check.rules();
 }
 
@@ -344,6 +346,23 @@ impl Check<'_, '_> {
                 && !ids.clone().any(|known| known == id)
             {
                 self.error(&format!("rule[{index}].template"), "expected the id of a [[template]]");
+            }
+        }
+    }
+
+    fn streams(&self) {
+        let streams = self.config.streams.iter().enumerate();
+        let ids = streams.clone().map(|(i, stream)| (format!("stream[{i}].id"), (stream.id, &stream.peer)));
+        self.unique(ids, "a stream of this id and peer");
+        let packets = streams.clone().map(|(i, stream)| (format!("stream[{i}].source"), packets_of(stream)));
+        self.unique(packets, "a stream of this peer with these source, destination, dscp and ttl");
+        if self.config.streams.len() > STREAM_LIMIT {
+            self.error(&format!("stream[{STREAM_LIMIT}]"), format!("expected at most {STREAM_LIMIT} streams"));
+        }
+        let peers: HashMap<_, _> = self.config.peers.iter().map(|peer| (&peer.name, peer)).collect();
+        for (index, stream) in streams {
+            if let Some((key, message)) = wrong_with_stream(stream, peers.get(&stream.peer).copied()) {
+                self.error(&format!("stream[{index}].{key}"), message);
             }
         }
     }

@@ -26,6 +26,7 @@ use crate::api::multicast::MulticastRoute;
 use crate::api::overlay::OverlayRoute;
 use crate::api::peer::PeerFormat;
 use crate::api::route::Route;
+use crate::api::stream::Stream;
 use crate::paths::HopList;
 
 /// The UDP port of pooled packets unless configured otherwise.
@@ -66,6 +67,8 @@ pub struct Config {
     pub overlays: Vec<OverlayRoute>,
     /// The lists of lengths that predetermined pooled packets name, one for an id.
     pub templates: Vec<(TemplateId, Template)>,
+    /// Provisioned streams, one for an id and peer.
+    pub streams: Vec<Stream>,
     /// Pooling rules; the first that matches decides.
     pub rules: Vec<Rule>,
 }
@@ -202,5 +205,7 @@ pub fn parse(text: &str, file: &str) -> Result<Config, ConfigErrors> {
     document.finish(config)
 }
 
+#[cfg(test)]
+mod stream_tests;
 #[cfg(test)]
 mod tests;

@@ -158,8 +158,13 @@ impl Criteria {
         if self.hold.is_some_and(|hold| hold < self.window) {
             return Some(("hold", format!("expected at least {:?}, the rule's window", micros(self.window))));
         }
-        if self.representation != Representation::Whole && self.index != Index::InBand {
-            return Some(("index", "expected in-band beside learned headers, which have an index of their own".into()));
+        let needs_in_band = match self.representation {
+            Representation::Whole => None,
+            Representation::Learned => Some("learned headers, which have an index of their own"),
+            Representation::Provisioned => Some("provisioned streams, whose rows say which entries are of streams"),
+        };
+        if let Some(what) = needs_in_band.filter(|_| self.index != Index::InBand) {
+            return Some(("index", format!("expected in-band beside {what}")));
         }
         if let (Some(size), Some(path_mtu)) = (self.max_size, self.path_mtu)
             && size > self.room()

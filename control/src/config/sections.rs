@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use carpool_dataplane::pool::wire::{Template, TemplateId};
@@ -20,8 +21,12 @@ use crate::api::peer::PeerFormat;
 use crate::api::quantity::{parse_bytes, parse_microseconds};
 use crate::api::route::RouteTarget;
 use crate::api::rule::IndexPlace;
-use crate::api::text::{CodePoint, HopsToShare, MacAddress, PortRange, Protocol, parse_ipv4_prefix, parse_prefix};
+use crate::api::stream::Stream;
+use crate::api::text::{
+    CodePoint, Endpoint, HopsToShare, MacAddress, PortRange, Protocol, parse_ipv4_prefix, parse_prefix,
+};
 use crate::paths::{HopList, MAX_HOPS};
+use crate::streams::STREAM_TTL;
 
 /// Path MTU to a peer, in bytes.
 pub const PEER_MTU: RangeInclusive<u16> = 128..=9000;
@@ -75,6 +80,7 @@ pub(super) fn read<'t>(document: &Document<'t>, root: &DeTable<'t>) -> Option<Co
     let multicast = all(root.tables("multicast"), multicast);
     let overlays = all(root.tables("overlay"), overlay);
     let templates = all(root.tables("template"), template);
+    let streams = all(root.tables("stream"), stream);
     let rules = all(root.tables("rule"), rule);
     if ports.as_ref().is_some_and(Vec::is_empty) {
         document.error("port", "missing; expected at least one [[port]]");
@@ -105,6 +111,7 @@ pub(super) fn read<'t>(document: &Document<'t>, root: &DeTable<'t>) -> Option<Co
         multicast: multicast?,
         overlays: overlays?,
         templates: templates?,
+        streams: streams?,
         rules: rules?,
     })
 }
@@ -348,6 +355,21 @@ fn template(table: &Table<'_, '_>) -> Option<(TemplateId, Template)> {
     }
 }
 
+fn stream(table: &Table<'_, '_>) -> Option<Stream> {
+    let id = table
+        .required("id", "a whole number from 0 to 65535", |value| integer(value).and_then(|id| u16::try_from(id).ok()));
+    let peer = table.required_text("peer", "the name of a [[peer]]", |text| Some(text.to_owned()));
+    let expected = "an address and a port such as \"192.0.2.9:5004\" or \"[2001:db8::9]:5004\"";
+    let endpoint = |key| table.required_text(key, expected, |text| text.parse::<Endpoint>().ok());
+    let (source, destination) = (endpoint("source"), endpoint("destination"));
+    let dscp = code_point(table);
+    let ttl = table.required("ttl", "a whole number from 2 to 255: the TTL where packets are pooled", |value| {
+        integer(value).and_then(|ttl| u8::try_from(ttl).ok()).filter(|ttl| STREAM_TTL.contains(ttl))
+    });
+    let (source, destination) = (source?, destination?);
+    Some(Stream { id: id?, peer: peer?, source, destination, dscp: dscp.unwrap_or_default(), ttl: ttl? })
+}
+
 fn rule(table: &Table<'_, '_>) -> Option<Rule> {
     let name = table.required_text("name", NAME, |text| is_name(text).then(|| text.to_owned()));
     if table.value("match").is_none() {
@@ -395,9 +417,11 @@ fn criteria(table: &Table<'_, '_>) -> Option<Criteria> {
         "pooled" => Some(Lone::Pooled),
         _ => None,
     });
-    let representation = table.text("representation", "\"whole\" or \"learned\"", |text| match text {
+    let expected = "\"whole\", \"learned\" or \"provisioned\"";
+    let representation = table.text("representation", expected, |text| match text {
         "whole" => Some(Representation::Whole),
         "learned" => Some(Representation::Learned),
+        "provisioned" => Some(Representation::Provisioned),
         _ => None,
     });
     let place = table.text("index", "\"in-band\", \"out-of-band\" or \"predetermined\"", |text| match text {
@@ -436,26 +460,27 @@ fn matcher(table: Table<'_, '_>) -> Match {
             Some(text.parse::<PortRange>().ok()?.range())
         })
     };
-    // Numbers may be written as such.
-    let named = |key, expected: &str, read: fn(&str) -> Option<u8>| {
-        table.optional(key, expected, |value| match value.as_str() {
-            Some(text) => read(text),
-            None => integer(value).and_then(|number| read(&number.to_string())),
-        })
-    };
     let matcher = Match {
-        protocol: named("protocol", "\"udp\", \"tcp\" or an IP protocol number from 0 to 255", |text| {
-            Some(text.parse::<Protocol>().ok()?.0)
-        }),
+        protocol: named(&table, "protocol", "\"udp\", \"tcp\" or an IP protocol number from 0 to 255")
+            .map(|Protocol(number)| number),
         source_ports: ports("source_ports"),
         destination_ports: ports("ports"),
         source: table.text("from", PREFIX, prefix),
         destination: table.text("to", PREFIX, prefix),
-        dscp: named("dscp", "a code point such as \"ef\", or its number from 0 to 63", |text| {
-            Some(text.parse::<CodePoint>().ok()?.value())
-        })
-        .and_then(Dscp::new),
+        dscp: code_point(&table).and_then(|code_point| Dscp::new(code_point.value())),
     };
     table.finish();
     matcher
+}
+
+/// A value that has a name or is a number, which may be written as such.
+fn named<T: FromStr>(table: &Table<'_, '_>, key: &'static str, expected: &str) -> Option<T> {
+    table.optional(key, expected, |value| match value.as_str() {
+        Some(text) => text.parse().ok(),
+        None => integer(value).and_then(|number| number.to_string().parse().ok()),
+    })
+}
+
+fn code_point(table: &Table<'_, '_>) -> Option<CodePoint> {
+    named(table, "dscp", "a code point such as \"ef\", or its number from 0 to 63")
 }

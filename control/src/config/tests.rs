@@ -99,7 +99,7 @@ pool = false
 "#;
 
 /// The least that is a configuration, 5 lines of it.
-const LEAST: &str = r#"
+pub(super) const LEAST: &str = r#"
 [[port]]
 name = "p0"
 device = "net_null0"
@@ -115,7 +115,7 @@ fn address(text: &str) -> IpAddr {
 }
 
 /// What is wrong with the least configuration and `more` behind it. The first line of `more` is line 6.
-fn wrong(more: &str) -> String {
+pub(super) fn wrong(more: &str) -> String {
     wrong_with(&format!("{LEAST}{more}"))
 }
 
@@ -236,7 +236,7 @@ fn what_is_not_toml_is_told_with_its_place() {
 #[test]
 fn unknown_keys_and_tables_are_told_with_the_known_ones() {
     let table = "c.toml:6:2: pools: unknown key; expected one of \
-                 control, dataplane, multicast, neighbor, overlay, path, peer, pool, port, route, router, rule, template";
+                 control, dataplane, multicast, neighbor, overlay, path, peer, pool, port, route, router, rule, stream, template";
     assert_eq!(wrong("[pools]\n"), table);
     let key = "c.toml:7:1: dataplane.core: unknown key; expected one of \
                control_cores, cores, idle, mbufs, memory, memory_mb";

@@ -26,6 +26,7 @@ use crate::api::route::{
 use crate::api::rule::{RuleAdd, RuleDel, RuleList, RuleShow};
 use crate::api::stats::{Stats, StatsShow};
 use crate::api::status::{Fib, Status, StatusShow, Version, VersionShow};
+use crate::api::stream::{Stream, StreamDel, StreamList, StreamShow};
 use crate::api::text::MacAddress;
 use crate::api::{Answer, Call, Handler, Refusal};
 use crate::config::{self, Idle};
@@ -34,6 +35,7 @@ use crate::neighbors::{NeighborError, Phase};
 use crate::paths::ToldPaths;
 use crate::rib::{Routes, Target};
 use crate::rules::{Rules, RulesError};
+use crate::streams::Streams;
 
 impl From<ChangeError> for Refusal {
     fn from(error: ChangeError) -> Refusal {
@@ -87,6 +89,12 @@ impl Client<'_> {
         let set = rules.compile(self.router.rate, &self.router.publication.current().templates)?;
         self.router.publish_rules(rules, set, self.now);
         Ok(Done {})
+    }
+
+    fn change_streams(&mut self, streams: Streams) -> Done {
+        self.router.provision(streams);
+        self.router.publish(true, self.now);
+        Done {}
     }
 
     /// The port that a neighbour is named at, or on whose link its address is.
@@ -373,6 +381,20 @@ impl Handler for Client<'_> {
         let configured = router.config.peers.iter().filter_map(|peer| router.peers.index_of(peer.address));
         let peers = configured.filter_map(|index| router.peers.get(index));
         Ok(PeerList { peers: peers.map(|peer| router.peer_entry(peer, self.now)).collect() })
+    }
+
+    fn stream_add(&mut self, stream: Stream) -> Result<Done, Refusal> {
+        let streams = self.router.with_stream(stream)?;
+        Ok(self.change_streams(streams))
+    }
+
+    fn stream_del(&mut self, del: StreamDel) -> Result<Done, Refusal> {
+        let streams = self.router.streams.without(del.id, &del.peer)?;
+        Ok(self.change_streams(streams))
+    }
+
+    fn stream_show(&mut self, show: StreamShow) -> Result<StreamList, Refusal> {
+        Ok(self.router.stream_list(&show))
     }
 
     fn stats(&mut self, show: StatsShow) -> Result<Stats, Refusal> {

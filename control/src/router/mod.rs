@@ -15,6 +15,7 @@ mod publication;
 mod refused_changes;
 mod reload;
 mod rule_requests;
+mod stream_requests;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
@@ -28,6 +29,7 @@ use carpool_dataplane::packet::ethernet::MacAddr;
 use carpool_dataplane::packet::too_big::{QUOTE_LEN, QuotedDatagram};
 use carpool_dataplane::pool::hello::{Capabilities, Hello};
 use carpool_dataplane::pool::pooled_packet_detector::ZeroChecksum;
+use carpool_dataplane::pool::provisioned::StreamSet;
 use carpool_dataplane::pool::wire::{Kind, PoolHeader, Templates};
 use carpool_dataplane::pool::{Format, PeerPath, RuleSet};
 use carpool_dataplane::worker::{
@@ -50,6 +52,7 @@ use crate::paths::{Arrangement, Node, PathSource, Reached, keeps_pools};
 use crate::peers::{Arrival, DueHello, HELLO_TTL, Identity, Peers, ToldPeers};
 use crate::rib::{OwnRoute, Routes};
 use crate::rules::Rules;
+use crate::streams::Streams;
 pub use change::ChangeError;
 use hello_packet::{hello_packet, hello_port};
 use open_pools::OpenPools;
@@ -115,6 +118,9 @@ pub struct Router {
     /// The paths as workers have them.
     arrangement: Arrangement,
     rules: Rules,
+    streams: Streams,
+    /// The same as workers have them, or will with the next publication.
+    provisioned: Arc<StreamSet>,
     multicast: leg_routes::Routes<MulticastRoute>,
     overlays: leg_routes::Routes<OverlayRoute>,
     publication: Publication,
@@ -170,6 +176,8 @@ impl Router {
             peers: Peers::new(identity, largest),
             arrangement: Arrangement::default(),
             rules,
+            streams: Streams::default(),
+            provisioned: Arc::default(),
             multicast: leg_routes::Routes::default(),
             overlays: leg_routes::Routes::default(),
             publication,
@@ -180,6 +188,7 @@ impl Router {
             config,
         };
         router.peers.configure(router.config.peers.iter().cloned(), now);
+        router.provision(Streams::new(router.config.streams.clone()));
         router.configure_legs();
         let routes = configured_routes(&router.config);
         let paths = router.config.paths.iter().map(|path| (path.prefix, path.hops.clone()));
@@ -351,6 +360,10 @@ impl Router {
         let templates: Templates = self.config.templates.iter().copied().collect();
         if *state.templates != templates {
             state.templates = Arc::new(templates);
+            pools_depend = true;
+        }
+        if !Arc::ptr_eq(&state.streams, &self.provisioned) {
+            state.streams = Arc::clone(&self.provisioned);
             pools_depend = true;
         }
         if state.pool_port != self.config.pool_port {
@@ -606,4 +619,8 @@ mod ipv6_tests;
 #[cfg(test)]
 mod path_tests;
 #[cfg(test)]
+mod stream_tests;
+#[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod wire_tests;

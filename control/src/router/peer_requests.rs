@@ -30,6 +30,8 @@ impl Router {
         self.told_peers = told;
         self.config.peers = self.told_peers.in_force().cloned().collect();
         self.peers.configure(self.config.peers.iter().cloned(), now);
+        let streams = std::mem::take(&mut self.streams);
+        self.provision(streams);
         self.peers.take_changes(now);
         self.publish(true, now);
     }

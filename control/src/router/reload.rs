@@ -1,8 +1,8 @@
 //! A new configuration: the difference to the old one is applied, all of it or nothing.
 //!
-//! Routes, paths, multicast and overlay routes, peers, templates, rules, neighbours and the pool port change while packets flow. Ports, cores, memory, the
-//! router's own addresses and the socket are what the process was built around: a file that changes them is refused whole.
-//! What clients changed over the socket stays.
+//! Routes, paths, multicast and overlay routes, peers, templates, streams, rules, neighbours and the pool port change
+//! while packets flow. Ports, cores, memory, the router's own addresses and the socket are what the process was built
+//! around: a file that changes them is refused whole. What clients changed over the socket stays.
 
 use std::time::Instant;
 
@@ -19,6 +19,7 @@ use crate::paths::PathSource;
 use crate::peers::ToldPeersError;
 use crate::rib::Routes;
 use crate::rules::RulesError;
+use crate::streams::StreamsError;
 
 /// Why a new configuration is not in force. The old one is.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +34,8 @@ pub enum ReloadError {
     Rules(#[from] RulesError),
     #[error("with those that came over the control socket: {0}")]
     Peers(#[from] ToldPeersError),
+    #[error("with those that came over the control socket: {0}")]
+    Streams(#[from] StreamsError),
     #[error("with those that came over the control socket, more than {0} [[neighbor]] tables would be in force")]
     Neighbors(usize),
     #[error(transparent)]
@@ -59,6 +62,7 @@ impl Router {
         let templates: Templates = config.templates.iter().copied().collect();
         let set = rules.compile(self.rate, &templates)?;
         let told_peers = self.told_peers.reloaded(config.peers.clone())?;
+        let streams = self.streams.reloaded(config.streams.clone())?;
         self.check_neighbors(&config)?;
         let routes = self.route_differences(&config);
         info!("configuration: {} routes change", routes.len());
@@ -68,12 +72,15 @@ impl Router {
         let told_before = std::mem::replace(&mut self.told_peers, told_peers);
         self.config.peers = self.told_peers.in_force().cloned().collect();
         self.peers.configure(self.config.peers.iter().cloned(), now);
+        let streams_before = std::mem::take(&mut self.streams);
+        self.provision(streams);
         let paths = self.config.paths.iter().map(|path| (path.prefix, path.hops.clone()));
         let paths = self.forwarding.paths().replacement(PathSource::Config, paths);
         if let Err(error) = self.change(Change { routes, paths, needs_gateways: false }, now) {
             self.peers = peers_before;
             self.told_peers = told_before;
             self.config = config_before;
+            self.provision(streams_before);
             self.publish(true, now);
             return Err(error.into());
         }

@@ -49,10 +49,10 @@ pub(super) fn rule_entry(position: u32, rule: &Rule, source: Source) -> RuleEntr
             Lone::Itself => LonePacket::Itself,
             Lone::Pooled => LonePacket::Pooled,
         }),
-        representation: criteria.and_then(|criteria| match criteria.representation {
-            Representation::Whole => Some(PacketRepresentation::Whole),
-            Representation::Learned => Some(PacketRepresentation::Learned),
-            Representation::Provisioned => None,
+        representation: criteria.map(|criteria| match criteria.representation {
+            Representation::Whole => PacketRepresentation::Whole,
+            Representation::Learned => PacketRepresentation::Learned,
+            Representation::Provisioned => PacketRepresentation::Provisioned,
         }),
         index: criteria.map(|criteria| criteria.index.place().0),
         template: criteria.and_then(|criteria| criteria.index.place().1),
@@ -140,6 +140,7 @@ fn criteria(add: &RuleAdd) -> Result<Option<Criteria>, String> {
         representation: match add.representation {
             Some(PacketRepresentation::Whole) => Representation::Whole,
             Some(PacketRepresentation::Learned) => Representation::Learned,
+            Some(PacketRepresentation::Provisioned) => Representation::Provisioned,
             None => default.representation,
         },
         index: config::Index::told(add.index, add.template).map_err(|message| format!("template: {message}"))?,
@@ -176,6 +177,11 @@ mod tests {
         for (key, value) in told.as_object().expect("an object") {
             assert_eq!(&shown[key], value, "{key}");
         }
+        for representation in ["learned", "provisioned"] {
+            let told = json!({"window_us": 2000, "representation": representation});
+            let shown = rule_entry(0, &add(&told).expect("a sound rule"), Source::Socket);
+            assert_eq!(serde_json::to_value(shown).expect("JSON")["representation"], representation);
+        }
         let least = rule_entry(0, &add(&json!({"window_us": 2000})).expect("a sound rule"), Source::Socket);
         assert_eq!(
             serde_json::to_value(least).expect("JSON"),
@@ -199,6 +205,10 @@ mod tests {
             (
                 json!({"window_us": 9, "representation": "learned", "index": "out-of-band"}),
                 "index: expected in-band beside learned headers, which have an index of their own",
+            ),
+            (
+                json!({"window_us": 9, "representation": "provisioned", "index": "out-of-band"}),
+                "index: expected in-band beside provisioned streams, whose rows say which entries are of streams",
             ),
             (json!({"window_us": 9, "template": 7}), "template: expected index = \"predetermined\" beside it"),
             (json!({"window_us": 0}), "window 0 us: expected 1 us to 10 s"),

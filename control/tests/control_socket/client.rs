@@ -201,6 +201,31 @@ fn peers_are_added_and_deleted() {
 }
 
 #[test]
+fn streams_are_added_shown_and_deleted() {
+    let router = FakeRouter::start(Limits::default());
+    let more = "peer east source 10.0.0.9:16384 destination 203.0.113.9:20000 dscp ef ttl 64";
+    for id in [7, 8] {
+        assert_eq!(done(&router, &format!("stream add {id} {more}")), "");
+    }
+    assert_eq!(
+        done(&router, "stream show east"),
+        "\
+id  peer  source          destination        dscp  ttl  put by  why whole
+ 7  east  10.0.0.9:16384  203.0.113.9:20000  ef     64  socket  -
+ 8  east  10.0.0.9:16384  203.0.113.9:20000  ef     64  socket  -
+"
+    );
+    assert_eq!(done(&router, "stream show west"), "");
+    assert_eq!(done(&router, "stream del 7 peer east"), "");
+    let gone = carpool(&router.socket(), "stream del 7 peer east");
+    assert_eq!((gone.code, gone.errors.as_str()), (1, "carpool: there is no stream 7 of peer \"east\"\n"));
+    let wrong = carpool(&router.socket(), "stream add 9 peer east");
+    assert_eq!((wrong.code, wrong.errors.as_str()), (2, "carpool: expected source ADDRESS:PORT\n"));
+    let streams = router.stop().streams;
+    assert_eq!(streams.iter().map(|stream| stream.id).collect::<Vec<_>>(), [8]);
+}
+
+#[test]
 fn rules_and_neighbors_are_added_and_shown() {
     let router = FakeRouter::start(Limits::default());
     let rule = "rule add voice match udp port 16384-32767 dscp ef max-size 300B window 2ms";
@@ -249,6 +274,7 @@ fn every_object_can_be_shown_as_one_line_of_json() {
         "rule show",
         "path show",
         "peer show",
+        "stream show",
         "pool show",
         "stats",
         "version",

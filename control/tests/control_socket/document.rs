@@ -16,6 +16,7 @@ use carpool_control::api::route_load::{LoadStep, RouteLoadBegin, RouteLoadChunk,
 use carpool_control::api::rule::{RuleAdd, RuleDel, RuleShow};
 use carpool_control::api::stats::StatsShow;
 use carpool_control::api::status::{StatusShow, VersionShow};
+use carpool_control::api::stream::{Stream, StreamDel, StreamShow};
 use serde_json::Value;
 
 const DOCUMENT: &str = include_str!("../../../docs/control-socket.md");
@@ -86,6 +87,9 @@ fn every_reply_in_the_document_is_one_that_the_router_gives() {
     check_replies::<PeerAdd>();
     check_replies::<PeerDel>();
     check_replies::<PeerShow>();
+    check_replies::<Stream>();
+    check_replies::<StreamDel>();
+    check_replies::<StreamShow>();
     check_replies::<PoolShow>();
     check_replies::<StatsShow>();
     check_replies::<StatusShow>();

@@ -23,6 +23,7 @@ use carpool_control::api::route::{
 use carpool_control::api::rule::{RuleAdd, RuleDel, RuleEntry, RuleList, RuleShow};
 use carpool_control::api::stats::{Stats, StatsShow};
 use carpool_control::api::status::{Status, StatusShow, Version, VersionShow};
+use carpool_control::api::stream::{Stream, StreamDel, StreamEntry, StreamList, StreamShow};
 use carpool_control::api::{Answer, Call, Handler, Limits, Refusal, Ring, Server};
 use carpool_dataplane::worker::{Counter, Counters, Drop as DropReason};
 use crossbeam::channel::Receiver;
@@ -107,6 +108,7 @@ pub struct State {
     pub paths: Vec<PathAdd>,
     pub peers: Vec<PeerAdd>,
     pub neighbors: Vec<NeighborAdd>,
+    pub streams: Vec<Stream>,
 }
 
 impl Handler for State {
@@ -300,6 +302,38 @@ impl Handler for State {
 
     fn peer_show(&mut self, _: PeerShow) -> Result<PeerList, Refusal> {
         Ok(PeerList { peers: vec![] })
+    }
+
+    fn stream_add(&mut self, stream: Stream) -> Result<Done, Refusal> {
+        self.streams.push(stream);
+        Ok(Done {})
+    }
+
+    fn stream_del(&mut self, del: StreamDel) -> Result<Done, Refusal> {
+        let before = self.streams.len();
+        self.streams.retain(|known| (known.id, &known.peer) != (del.id, &del.peer));
+        if self.streams.len() < before {
+            Ok(Done {})
+        } else {
+            Err(Refusal::not_found(format!("there is no stream {} of peer {:?}", del.id, del.peer)))
+        }
+    }
+
+    fn stream_show(&mut self, show: StreamShow) -> Result<StreamList, Refusal> {
+        let entry = |stream: &Stream| StreamEntry {
+            id: stream.id,
+            peer: stream.peer.clone(),
+            source: stream.source,
+            destination: stream.destination,
+            dscp: stream.dscp,
+            ttl: stream.ttl,
+            reason: None,
+            put_by: Source::Socket,
+        };
+        let shown = self.streams.iter().filter(|stream| show.peer.as_ref().is_none_or(|peer| stream.peer == *peer));
+        let page = shown.clone().skip(show.offset as usize).take(show.limit as usize);
+        let total = shown.clone().count() as u64;
+        Ok(StreamList { total, offset: show.offset, streams: page.map(entry).collect() })
     }
 
     fn stats(&mut self, show: StatsShow) -> Result<Stats, Refusal> {

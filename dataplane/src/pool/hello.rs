@@ -73,6 +73,10 @@ impl Capabilities {
     pub const NAMES: &[(Capabilities, &str)] = &[
         (Capabilities::WHOLE_IPV4, "whole-ipv4"),
         (Capabilities::WHOLE_IPV6, "whole-ipv6"),
+        (Capabilities::INDEX_OUT_OF_BAND, "out-of-band"),
+        (Capabilities::PREDETERMINED, "predetermined"),
+        (Capabilities::PROVISIONED, "provisioned"),
+        (Capabilities::LEARNED, "learned"),
         (Capabilities::ON_THE_WAY, "on-the-way"),
     ];
 

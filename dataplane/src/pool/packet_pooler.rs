@@ -225,7 +225,7 @@ impl<B: Buffer> PacketPooler<B> {
             return out.free(packet);
         };
         match PoolBuffer::alone(packet, ride, port_offset).flush(sequence, instance) {
-            Some(Flushed::Pooled { packet, rows, bytes_in }) => {
+            Some(Flushed::Pooled { packet, rows, bytes_in, .. }) => {
                 self.counters.count_pooled(FlushReason::Count, rows, bytes_in, packet.len());
                 out.pooled(packet, ride.addressee, rows);
             }
@@ -464,8 +464,9 @@ impl<B: Buffer> PacketPooler<B> {
                 self.counters.broken += 1;
                 out.free(packet);
             }
-            Flushed::Pooled { packet, rows, bytes_in } => {
+            Flushed::Pooled { packet, rows, entries, bytes_in } => {
                 self.counters.count_pooled(reason, rows, bytes_in, packet.len());
+                self.counters.count_provisioned(rows, entries);
                 match batch.flatten() {
                     Some(batch) => {
                         if let Err(packet) = self.indexes.hold(batch, packet, rows) {

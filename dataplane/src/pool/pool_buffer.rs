@@ -20,6 +20,8 @@ pub(super) enum Flushed<B> {
         packet: B,
         /// Packets in it.
         rows: u8,
+        /// How many of them are entries of provisioned streams; None where it is not for those.
+        entries: Option<u8>,
         /// Bytes of IP length of the packets carried.
         bytes_in: u16,
     },
@@ -337,12 +339,16 @@ impl<B: Buffer> PoolBuffer<B> {
             // Between overlay nodes nothing goes by itself.
             let bytes_in = packet.len() as u16;
             return match layout::wrap(&mut packet, &self.outer, self.trunk.distance(), number) {
-                Some(()) => Some(Flushed::Pooled { packet, rows: 1, bytes_in }),
+                Some(()) => Some(Flushed::Pooled { packet, rows: 1, entries: None, bytes_in }),
                 None => Some(Flushed::Broken(packet)),
             };
         }
         match self.layout.complete(&mut packet, &self.outer, instance, number) {
-            Some(()) => Some(Flushed::Pooled { packet, rows: self.layout.rows(), bytes_in: self.layout.bytes_in() }),
+            Some(()) => {
+                let layout = &self.layout;
+                let (rows, entries, bytes_in) = (layout.rows(), layout.entries(), layout.bytes_in());
+                Some(Flushed::Pooled { packet, rows, entries, bytes_in })
+            }
             None => Some(Flushed::Broken(packet)),
         }
     }

@@ -125,6 +125,10 @@ pub struct PoolerCounters {
     pub pooled_packets: u64,
     /// Packets they carried.
     pub rows: u64,
+    /// Of them those that travelled as entries of provisioned streams.
+    pub provisioned_entries: u64,
+    /// Of them those that travelled whole in pooled packets for such entries.
+    pub provisioned_whole: u64,
     /// Bytes of IP length that were carried.
     pub bytes_in: u64,
     /// Bytes of IP length that they were carried in, with those of index packets.
@@ -154,6 +158,8 @@ impl Default for PoolerCounters {
             absorbed: 0,
             pooled_packets: 0,
             rows: 0,
+            provisioned_entries: 0,
+            provisioned_whole: 0,
             bytes_in: 0,
             bytes_out: 0,
             indexes: 0,
@@ -207,6 +213,16 @@ impl PoolerCounters {
         self.bytes_out += length as u64;
         if let Some(count) = self.rows_histogram.get_mut(usize::from(rows).min(ROWS_HISTOGRAM - 1)) {
             *count += 1;
+        }
+    }
+
+    /// Counts how a pooled packet's rows travelled, so many of them as entries of provisioned streams; None where it is not
+    /// for those.
+    #[inline]
+    pub(super) fn count_provisioned(&mut self, rows: u8, entries: Option<u8>) {
+        if let Some(entries) = entries {
+            self.provisioned_entries += u64::from(entries);
+            self.provisioned_whole += u64::from(rows.saturating_sub(entries));
         }
     }
 

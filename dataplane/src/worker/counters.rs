@@ -94,6 +94,11 @@ counters! {
     LearnedNoId = "learned_no_id",
     /// Announced headers that an addressee reported unknown, and that were announced again.
     LearnedLost = "learned_lost",
+    /// Packets that travelled as entries of provisioned streams: an id and the payload.
+    ProvisionedSent = "provisioned_sent",
+    /// Packets that travelled whole in pooled packets for such entries: they are of no stream that was told, or leave the
+    /// pooled packet on the way.
+    ProvisionedWhole = "provisioned_whole",
     /// Stream packets that left as themselves because no company came within the window, or none was to be expected.
     PoolLone = "pool_lone",
     /// Pooled packets sent.

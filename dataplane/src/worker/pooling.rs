@@ -174,6 +174,8 @@ impl<N: Nic> Stages<N> {
             (Counter::LearnedCompressed, learned.compressed),
             (Counter::LearnedNoId, learned.no_id),
             (Counter::LearnedLost, learned.lost),
+            (Counter::ProvisionedSent, pooler.provisioned_entries),
+            (Counter::ProvisionedWhole, pooler.provisioned_whole),
             (Counter::PoolsOpen, self.pooler.held() as u64),
             (Counter::PoolLongestNs, self.rate.duration(pooler.delay_max).as_nanos() as u64),
             (Counter::Held, self.held() as u64),

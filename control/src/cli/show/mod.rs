@@ -13,6 +13,7 @@ mod route;
 mod rule;
 mod stats;
 mod status;
+mod stream;
 
 use serde::Serialize;
 

@@ -195,6 +195,19 @@ impl Layout {
         }
     }
 
+    /// How many of them are entries of provisioned streams; None where the layout is not for those.
+    #[inline(always)]
+    pub(super) fn entries(&self) -> Option<u8> {
+        match self {
+            Layout::Provisioned(pool) => Some(pool.entries()),
+            Layout::Native(_)
+            | Layout::Simplemux(_)
+            | Layout::DataOnly(_)
+            | Layout::Predetermined(_)
+            | Layout::Learned(_) => None,
+        }
+    }
+
     /// The lengths of the packets in it, summed up, in bytes of IP length.
     #[inline(always)]
     pub(super) fn bytes_in(&self) -> u16 {

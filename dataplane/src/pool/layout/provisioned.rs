@@ -17,22 +17,29 @@ pub(in crate::pool) struct ProvisionedRows {
     pub(super) rows: NativeRows,
     /// Bytes of IP length.
     bytes_in: u16,
+    /// Rows that are entries of streams.
+    entries: u8,
 }
 
 impl ProvisionedRows {
     /// A pool as [`NativeRows::open`] has it: its first packet may have to travel whole.
     pub(super) fn open(length: usize, rows: NativeRows) -> Option<ProvisionedRows> {
-        Some(ProvisionedRows { rows, bytes_in: u16::try_from(length).ok()? })
+        Some(ProvisionedRows { rows, bytes_in: u16::try_from(length).ok()?, entries: 0 })
     }
 
     #[inline(always)]
     pub(super) fn emptied(&self) -> ProvisionedRows {
-        ProvisionedRows { rows: self.rows.emptied(), bytes_in: 0 }
+        ProvisionedRows { rows: self.rows.emptied(), bytes_in: 0, entries: 0 }
     }
 
     #[inline(always)]
     pub(super) fn bytes_in(&self) -> u16 {
         self.bytes_in
+    }
+
+    #[inline(always)]
+    pub(super) fn entries(&self) -> u8 {
+        self.entries
     }
 
     /// How much shorter a packet becomes shows when it is appended: here it is enough that its payload would fit.
@@ -64,6 +71,8 @@ impl ProvisionedRows {
                 }
                 let write = |out: &mut [u8]| encoded.write(packet, out);
                 self.rows.append_entry(buffer, RowType::Provisioned, length, ttl, write)?;
+                // No more than rows, which are counted in a byte too.
+                self.entries = self.entries.saturating_add(1);
             }
             None if self.rows.fits(packet.len()) => self.rows.append(buffer, packet, ttl)?,
             None => return None,

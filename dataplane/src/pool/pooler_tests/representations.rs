@@ -156,22 +156,30 @@ fn where_the_second_packet_finds_no_room_the_first_has_announced_nothing() {
 }
 
 #[test]
-fn an_addressee_that_does_not_take_learned_headers_gets_whole_packets() {
-    let mut bench = Bench::new(Representation::Learned);
-    bench.peer.capabilities = Capabilities::WHOLE_IPV4;
-    (0..3).for_each(|host| bench.stage(&voice(host, 0)));
-    let (pooled, _) = bench.sent();
-    let packet = PooledPacket::parse(&pooled[0]).expect("kind 0");
-    assert!(packet.rows().all(|(row, _)| row.row_type == RowType::WholeIpv4));
+fn an_addressee_that_takes_neither_learned_headers_nor_entries_of_streams_gets_whole_packets() {
+    for representation in [Representation::Learned, Representation::Provisioned] {
+        let mut bench = Bench::new(representation);
+        bench.pooler.provision(&usual_stream());
+        bench.peer.capabilities = Capabilities::WHOLE_IPV4;
+        (1..4).for_each(|host| bench.stage(&voice(host, 0)));
+        let (pooled, _) = bench.sent();
+        let packet = PooledPacket::parse(&pooled[0]).expect("kind 0");
+        assert!(packet.rows().all(|(row, _)| row.row_type == RowType::WholeIpv4), "{representation:?}");
+    }
+}
+
+/// One stream: that of host 1.
+fn usual_stream() -> Arc<StreamSet> {
+    let (source, destination) = Header::USUAL.ends();
+    let dscp = Dscp::of_tos(Header::USUAL.tos);
+    let stream = Stream { id: StreamId(7), peer: PeerIndex(1), source, destination, dscp, ttl: Header::USUAL.ttl + 1 };
+    Arc::new(StreamSet::new(&[stream]).expect("a sound set"))
 }
 
 #[test]
 fn packets_of_provisioned_streams_travel_as_ids_and_payloads_among_whole_ones() {
     let mut bench = Bench::new(Representation::Provisioned);
-    let (source, destination) = Header::USUAL.ends();
-    let dscp = Dscp::of_tos(Header::USUAL.tos);
-    let stream = Stream { id: StreamId(7), peer: PeerIndex(1), source, destination, dscp, ttl: Header::USUAL.ttl + 1 };
-    let streams = Arc::new(StreamSet::new(&[stream]).expect("a sound set"));
+    let streams = usual_stream();
     bench.pooler.provision(&streams);
     let packets = [voice(1, 0), voice(2, 0), voice(1, 1)];
     packets.iter().for_each(|packet| bench.stage(packet));
@@ -189,7 +197,9 @@ fn packets_of_provisioned_streams_travel_as_ids_and_payloads_among_whole_ones() 
             assert_eq!(bytes, packet);
         }
     }
-    assert_eq!(bench.pooler.counters().bytes_in, 180, "as they came");
+    let counters = bench.pooler.counters();
+    assert_eq!(counters.bytes_in, 180, "as they came");
+    assert_eq!((counters.provisioned_entries, counters.provisioned_whole), (2, 1));
     for host in 0..200u32 {
         bench.stage(&voice(1, host as u16 + 2));
     }

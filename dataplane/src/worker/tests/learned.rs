@@ -164,5 +164,6 @@ fn payloads_of_provisioned_streams_come_out_as_two_routers_would_have_sent_them(
     let (forwarded, _) = depooled(&mut east, &pooled(&mut west, 1));
     assert_eq!(forwarded.len(), 9);
     assert_eq!(east.end().drops(Drop::PoolUnknownStream), 1);
-    west.end();
+    let counters = west.end();
+    assert_eq!((counters.get(Counter::ProvisionedSent), counters.get(Counter::ProvisionedWhole)), (18, 2));
 }
