@@ -47,6 +47,8 @@ pub struct PoolTotals {
     pub flush: FlushCounts,
     /// Packets that a rule was for and that were not pooled, by reason.
     pub unpooled: UnpooledCounts,
+    /// What became of packets that were to travel as entries of provisioned streams.
+    pub provisioned: ProvisionedCounts,
     /// What became of packets that were to travel behind learned headers.
     pub learned: LearnedCounts,
     /// What arrived.
@@ -89,6 +91,10 @@ impl PoolTotals {
                 table_full: get(Counter::PoolTableFull),
                 no_buffer: get(Counter::PoolNoBuffer),
                 no_peer: get(Counter::PoolNoPeer),
+            },
+            provisioned: ProvisionedCounts {
+                sent: get(Counter::ProvisionedSent),
+                whole: get(Counter::ProvisionedWhole),
             },
             learned: LearnedCounts {
                 compressed: get(Counter::LearnedCompressed),
@@ -146,6 +152,15 @@ pub struct UnpooledCounts {
     pub no_buffer: u64,
     /// The peer of their path is silent, or does not take them, or takes longer packets than the link towards it.
     pub no_peer: u64,
+}
+
+/// Packets in pooled packets of provisioned streams, by how they travelled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProvisionedCounts {
+    /// As entries of their streams.
+    pub sent: u64,
+    /// Whole, because no stream says of them what would have to be rebuilt.
+    pub whole: u64,
 }
 
 /// Packets in pooled packets of learned headers, by how they travelled.
@@ -271,6 +286,8 @@ mod tests {
         for (at, counter) in Counter::ALL.iter().filter_map(|c| Some((c.name().strip_prefix("learned_")?, c))) {
             assert_eq!(totals["learned"][at], Value::from(counters.get(*counter)), "learned {at}");
         }
+        let provisioned = [Counter::ProvisionedSent, Counter::ProvisionedWhole].map(|counter| counters.get(counter));
+        assert_eq!(totals["provisioned"], serde_json::json!({"sent": provisioned[0], "whole": provisioned[1]}));
     }
 
     #[test]

@@ -32,6 +32,8 @@ fn totals(totals: &PoolTotals) -> String {
         ("not pooled: table_full", unpooled.table_full, "too many pools were open"),
         ("not pooled: no_buffer", unpooled.no_buffer, "no memory for a pooled packet"),
         ("not pooled: no_peer", unpooled.no_peer, "the peer is silent, or does not take them"),
+        ("provisioned streams: sent", totals.provisioned.sent, "packets as entries of their stream"),
+        ("provisioned streams: whole", totals.provisioned.whole, "packets that no stream describes"),
         ("learned headers: compressed", learned.compressed, "packets without their headers"),
         ("learned headers: announced", learned.announced, "packets with headers to be learned"),
         ("learned headers: whole", learned.whole, "packets as they are"),
@@ -114,7 +116,9 @@ fn open(pools: &[OpenPool]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::pool::{Family, FlushCounts, LearnedCounts, PoolReceived, PoolTransit, UnpooledCounts};
+    use crate::api::pool::{
+        Family, FlushCounts, LearnedCounts, PoolReceived, PoolTransit, ProvisionedCounts, UnpooledCounts,
+    };
     use crate::api::text::CodePoint;
     use crate::cli::show::Show;
 
@@ -142,6 +146,7 @@ mod tests {
                 shutdown: 1,
             },
             unpooled: UnpooledCounts { too_large: 5, cannot_share: 6, table_full: 7, no_buffer: 8, no_peer: 9 },
+            provisioned: ProvisionedCounts { sent: 12, whole: 7 },
             learned: LearnedCounts { compressed: 90, announced: 5, whole: 3, no_id: 2, lost: 1 },
             received: PoolReceived { packets: 7, rows: 28 },
             transit: PoolTransit { packets: 9, rows: 4, ended: 1 },
@@ -186,6 +191,8 @@ not pooled: cannot_share            6  no room for another beside it
 not pooled: table_full              7  too many pools were open
 not pooled: no_buffer               8  no memory for a pooled packet
 not pooled: no_peer                 9  the peer is silent, or does not take them
+provisioned streams: sent          12  packets as entries of their stream
+provisioned streams: whole          7  packets that no stream describes
 learned headers: compressed        90  packets without their headers
 learned headers: announced          5  packets with headers to be learned
 learned headers: whole              3  packets as they are
