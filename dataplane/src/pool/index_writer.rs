@@ -86,9 +86,8 @@ impl<B: Buffer> IndexWriter<B> {
         let at = match same {
             Some(at) if self.batches.get(at).is_some_and(|batch| batch.has_room(length)) => at,
             full_or_none => {
-                let to_leave = full_or_none.or_else(|| self.batches.is_full().then_some(0));
-                if let Some(batch) = to_leave.and_then(|at| self.batches.swap_pop(at)) {
-                    batch.leave(departed, out);
+                if full_or_none.is_some() || self.batches.is_full() {
+                    self.leave(departed, out);
                 }
                 let front = outer.length()? + HEADER_LEN;
                 let mut index = out.alloc(headroom)?;
@@ -114,10 +113,11 @@ impl<B: Buffer> IndexWriter<B> {
         batch.packets.try_push((packet, rows)).map_err(|full| full.element().0)
     }
 
-    /// Lets everything leave.
+    /// Lets everything leave, what was begun first in front: a receiver takes the first number it sees of a sequence for
+    /// its beginning, and what comes behind that with a lower one for late.
     #[inline]
     pub(super) fn leave<M: PoolSink<Buffer = B>>(&mut self, departed: &mut Departed, out: &mut M) {
-        while let Some(batch) = self.batches.pop() {
+        for batch in self.batches.drain(..) {
             batch.leave(departed, out);
         }
     }

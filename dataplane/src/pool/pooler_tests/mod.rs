@@ -11,6 +11,7 @@ mod reader;
 mod representations;
 mod shared_hops;
 mod simplemux;
+mod vectors;
 
 use std::net::Ipv4Addr;
 use std::sync::OnceLock;

@@ -3,7 +3,10 @@
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
-use super::{DataOnly, IndexPacket, Predetermined, Template, TemplateId, Templates, WireError};
+use super::{
+    BLOCK_HEADER_LEN, DataOnly, HEADER_LEN, IndexPacket, Kind, PoolHeader, Predetermined, ROW_LEN, Row, RowType,
+    Template, TemplateId, Templates, WireError, write_block_header,
+};
 
 /// A file: its `# key: value` comments, and the UDP payload.
 struct Vector {
@@ -47,16 +50,20 @@ impl Vector {
     }
 }
 
-/// What a payload says, in the words of its vector.
+/// What a payload says, in the words of its vector: for packets, their lengths.
 fn meaning(vector: &Vector, all: &BTreeMap<String, Vector>) -> Result<String, WireError> {
     let joined = |lengths: &mut dyn Iterator<Item = String>| lengths.collect::<Vec<_>>().join(" ");
+    let of_packets = |packets: Vec<&[u8]>| {
+        assert_eq!(packets.concat(), vector.payload[HEADER_LEN..], "one behind the other, from the header on");
+        joined(&mut packets.iter().map(|packet| packet.len().to_string()))
+    };
     match vector.key("kind") {
         "1" => {
             let data = DataOnly::parse(&vector.payload)?;
             let index = all.get(vector.key("index")).expect("its index has a vector too");
             let index = IndexPacket::parse(&index.payload).expect("a sound index");
             let block = index.blocks().find(|block| block.sequence == data.header().sequence).expect("a block");
-            Ok(joined(&mut data.join(block.rows)?.rows().map(|(_, packet)| packet.len().to_string())))
+            Ok(of_packets(data.join(block.rows)?.rows().map(|(_, packet)| packet).collect()))
         }
         "2" => {
             let of_block = |rows: &[[u8; 6]]| {
@@ -69,8 +76,42 @@ fn meaning(vector: &Vector, all: &BTreeMap<String, Vector>) -> Result<String, Wi
         "3" => {
             let templates = vector.templates();
             let packet = Predetermined::parse(&vector.payload, &templates)?;
-            Ok(joined(&mut packet.packets().map(|packet| packet.len().to_string())))
+            Ok(of_packets(packet.packets().collect()))
         }
+        other => panic!("kind {other:?}"),
+    }
+}
+
+/// What our writers make of what a vector says: of its packets, where it has some, only the bytes are taken from it.
+fn written(vector: &Vector) -> Vec<u8> {
+    let PoolHeader { sequence, template, .. } = PoolHeader::parse(&vector.payload).expect("a pool header");
+    let of_header = |kind, count: usize, template| {
+        let mut header = [0; HEADER_LEN];
+        PoolHeader { kind, count: count as u8, outer_ttl: 64, template, sequence }.write(&mut header);
+        header.to_vec()
+    };
+    let packets = vector.key("packets").split_whitespace().count();
+    let data = &vector.payload[HEADER_LEN..];
+    match vector.key("kind") {
+        "1" => [&of_header(Kind::DataOnly, packets, 0)[..], data].concat(),
+        "2" => {
+            let blocks = vector.lists("blocks");
+            let mut payload = of_header(Kind::Index, blocks.len(), 0);
+            for (of, lengths) in blocks {
+                let mut block = [0; BLOCK_HEADER_LEN];
+                write_block_header(of, lengths.len() as u8, &mut block);
+                payload.extend(block);
+                let mut start = 0;
+                for length in lengths {
+                    let mut row = [0; ROW_LEN];
+                    Row { start, length, ttl: 1, row_type: RowType::WholeIpv4 }.write(&mut row);
+                    payload.extend(row);
+                    start += length;
+                }
+            }
+            payload
+        }
+        "3" => [&of_header(Kind::Predetermined, packets, template)[..], data].concat(),
         other => panic!("kind {other:?}"),
     }
 }
@@ -91,6 +132,7 @@ fn every_golden_vector_means_what_it_says() {
             Ok(found) => {
                 let expected = if vector.key("kind") == "2" { "blocks" } else { "packets" };
                 assert_eq!(found, vector.key(expected), "{name}");
+                assert_eq!(written(vector), vector.payload, "{name}: to the byte");
             }
             Err(error) => {
                 assert_eq!(error.name(), vector.key("refused"), "{name}");

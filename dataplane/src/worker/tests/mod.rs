@@ -1,5 +1,8 @@
 //! Whole routers on wires in memory, stepped through by hand: real mbufs, no NIC, no root, and time as an argument.
 
+mod any_traffic;
+mod any_traffic_case;
+mod congestion;
 mod forwarding;
 mod hostile;
 mod indexes;
@@ -16,3 +19,4 @@ mod pooling6;
 mod regressions;
 mod simplemux;
 mod transit;
+mod two_routers;
