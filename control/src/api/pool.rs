@@ -170,6 +170,40 @@ pub struct ReceivedFrom {
     pub duplicated: u64,
 }
 
+/// What the packets of a pool say of ECN (RFC 3168): those that differ in it never share one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ecn {
+    /// They are not ECN-capable.
+    NotEct,
+    /// ECT(0), or CE.
+    Ect0,
+    /// ECT(1): those of L4S (RFC 9331).
+    Ect1,
+}
+
+impl Ecn {
+    /// By the ECN field that the pooled packet has; None where it is CE, which none is sent with.
+    pub fn of(field: u8) -> Option<Ecn> {
+        match field {
+            0 => Some(Ecn::NotEct),
+            1 => Some(Ecn::Ect1),
+            2 => Some(Ecn::Ect0),
+            _ => None,
+        }
+    }
+}
+
+impl std::fmt::Display for Ecn {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Ecn::NotEct => "not-ect",
+            Ecn::Ect0 => "ect0",
+            Ecn::Ect1 => "ect1",
+        })
+    }
+}
+
 /// A pool that is open.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpenPool {
@@ -181,8 +215,8 @@ pub struct OpenPool {
     pub rule: String,
     /// The class of its packets.
     pub dscp: CodePoint,
-    /// Whether they are ECN-capable.
-    pub ecn_capable: bool,
+    /// What its packets say of ECN.
+    pub ecn: Ecn,
     /// Packets in it.
     pub packets: u32,
     /// Their bytes.

@@ -8,15 +8,15 @@ use carpool_dataplane::fib::PeerIndex;
 use carpool_dataplane::worker::{Counters, OpenPoolSample, PeerReceived};
 
 use super::{Router, WorkerLink};
-use crate::api::pool::{OPEN_POOLS_MAX, OpenPool, PoolReport, PoolShow, PoolTotals, ReceivedFrom};
+use crate::api::pool::{Ecn, OPEN_POOLS_MAX, OpenPool, PoolReport, PoolShow, PoolTotals, ReceivedFrom};
 use crate::api::text::CodePoint;
 use crate::api::{Answer, Refusal};
 
 /// How long workers may take to tell: longer than a busy machine keeps a thread waiting.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// What distinguishes an open pool from others: worker, peer, rule, DSCP and whether it is ECN-capable.
-type PoolId = (usize, PeerIndex, u16, u8, bool);
+/// What distinguishes an open pool from others: worker, peer, rule, DSCP and ECN.
+type PoolId = (usize, PeerIndex, u16, u8, u8);
 
 /// The question that is under way, and who wants to know. A worker whose ring is full begins again from the start: what
 /// it told before is replaced.
@@ -48,7 +48,7 @@ impl OpenPools {
 
     /// A worker has told of one.
     pub fn sample(&mut self, worker: usize, sample: OpenPoolSample) {
-        let id = (worker, sample.peer, sample.rule, sample.dscp, sample.ecn_capable);
+        let id = (worker, sample.peer, sample.rule, sample.dscp, sample.ecn);
         if self.deadline.is_some() && (self.samples.len() < OPEN_POOLS_MAX || self.samples.contains_key(&id)) {
             self.samples.insert(id, sample);
         }
@@ -123,7 +123,7 @@ impl Router {
                 peer: self.peers.get(sample.peer)?.config.name.clone(),
                 rule: rules.rules().get(usize::from(sample.rule))?.name.clone(),
                 dscp: CodePoint::new(sample.dscp)?,
-                ecn_capable: sample.ecn_capable,
+                ecn: Ecn::of(sample.ecn)?,
                 packets: u32::from(sample.packets),
                 bytes: sample.bytes,
                 age_us: sample.age_ns / 1000,
@@ -160,7 +160,7 @@ mod tests {
     }
 
     fn pool(dscp: u8, packets: u16) -> OpenPoolSample {
-        OpenPoolSample { peer: EAST, rule: 0, dscp, ecn_capable: false, packets, bytes: 100, age_ns: 1 }
+        OpenPoolSample { peer: EAST, rule: 0, dscp, ecn: 0, packets, bytes: 100, age_ns: 1 }
     }
 
     #[test]

@@ -162,7 +162,7 @@ impl<N: Nic> Stages<N> {
                 peer: pool.peer,
                 rule: pool.key.rule().0,
                 dscp: pool.key.class().value(),
-                ecn_capable: pool.key.is_ecn_capable(),
+                ecn: pool.key.ecn(),
                 packets: u16::from(pool.rows),
                 bytes: u32::from(pool.length),
                 age_ns: rate.duration(moment.now.since(pool.opened)).as_nanos() as u64,

@@ -66,8 +66,8 @@ pub struct OpenPoolSample {
     pub rule: u16,
     /// Its DSCP.
     pub dscp: u8,
-    /// Whether its packets are ECN-capable.
-    pub ecn_capable: bool,
+    /// The ECN field that its pooled packet has: Not-ECT, ECT(0) or ECT(1).
+    pub ecn: u8,
     /// Packets in it.
     pub packets: u16,
     /// Bytes of IP length that the pooled packet would have now.

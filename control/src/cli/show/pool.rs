@@ -89,7 +89,7 @@ fn open(pools: &[OpenPool]) -> String {
             pool.peer.clone(),
             pool.rule.clone(),
             pool.dscp.to_string(),
-            if pool.ecn_capable { "capable" } else { "no" }.to_owned(),
+            pool.ecn.to_string(),
             pool.packets.to_string(),
             pool.bytes.to_string(),
             format!("{} us", pool.age_us),
@@ -101,7 +101,7 @@ fn open(pools: &[OpenPool]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::pool::{FlushCounts, PoolReceived, PoolTransit, UnpooledCounts};
+    use crate::api::pool::{Ecn, FlushCounts, PoolReceived, PoolTransit, UnpooledCounts};
     use crate::api::text::CodePoint;
     use crate::cli::show::Show;
 
@@ -137,7 +137,7 @@ mod tests {
             peer: "east".to_owned(),
             rule: "voice".to_owned(),
             dscp: CodePoint::new(46).expect("a code point"),
-            ecn_capable: false,
+            ecn: Ecn::NotEct,
             packets: 2,
             bytes: 560,
             age_us: 1830,
@@ -178,8 +178,8 @@ received from  pooled packets  packets inside  lost  reordered  duplicated
 east                        7              28     1          2           0
 
 open pools: 1
-worker  peer  rule   dscp  ecn  packets  bytes  open for
-     0  east  voice  ef    no         2    560   1830 us
+worker  peer  rule   dscp  ecn      packets  bytes  open for
+     0  east  voice  ef    not-ect        2    560   1830 us
 "
         );
     }

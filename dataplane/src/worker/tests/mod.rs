@@ -1,5 +1,6 @@
 //! Whole routers on wires in memory, stepped through by hand: real mbufs, no NIC, no root, and time as an argument.
 
+mod ecn;
 mod forwarding;
 mod hostile;
 mod indexes;

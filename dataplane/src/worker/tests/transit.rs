@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::lab::*;
 use super::lab6::after_hops6;
 use crate::fib::{Adjacency, Entry, EntryId, NeighbourIndex, PathIndex, PeerIndex};
-use crate::packet::ecn::{CE, mark_congestion};
+use crate::packet::ecn::{self, CE};
 use crate::packet::ipv4::{Ipv4Header, decrement_ttl};
 use crate::packet::ipv6::Ipv6Header;
 use crate::packet::udp::UdpHeader;
@@ -201,7 +201,7 @@ fn a_congestion_mark_reaches_what_gets_out_and_stays_on_the_rest() {
     let mut bench = on_the_way(POOLER.into());
     for packet in [&capable, &third_is_due()] {
         let mut marked = with_header(packet, |header| header.dscp_ecn |= 2);
-        assert!(mark_congestion(&mut marked));
+        assert!(ecn::take_out(&mut marked, CE));
         bench.west_sends(&marked);
     }
     bench.run();
