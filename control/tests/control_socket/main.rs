@@ -5,4 +5,5 @@
 mod client;
 mod document;
 mod fake_router;
+mod markdown;
 mod server;
