@@ -17,3 +17,4 @@ mod pooling6;
 mod regressions;
 mod simplemux;
 mod transit;
+mod vectors;
