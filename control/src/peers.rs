@@ -137,9 +137,14 @@ impl Peer {
         self.heard?.largest
     }
 
-    /// What it takes. Of one that is assumed to live and never spoke: what any router of this version does.
+    /// What it takes. Of one that is assumed to live and never spoke: what every version and make does.
     pub fn capabilities(&self) -> Capabilities {
-        let unheard = if self.has_hellos() { Capabilities::OURS } else { Capabilities::WHOLE_IPV4 };
+        let unheard = match (self.has_hellos(), self.config.assume) {
+            (true, true) => Capabilities::UNHEARD,
+            // It is down: its first hello, which says what it takes, need not be a change yet.
+            (true, false) => Capabilities::OURS,
+            (false, _) => Capabilities::WHOLE_IPV4,
+        };
         self.heard.map_or(unheard, |heard| heard.capabilities)
     }
 
@@ -598,6 +603,17 @@ mod tests {
         peers.configure([peer(IpAddr::from([10, 0, 0, 1]), true)], now);
         assert!(peers.take_changes(now));
         assert!(peers.is_up(ROW, now + Duration::from_secs(1000)));
+    }
+
+    #[test]
+    fn an_assumed_peer_takes_whole_packets_until_it_says_what_else() {
+        let now = Instant::now();
+        let mut peers = peers(7, now);
+        peers.configure([peer(EAST, true)], now);
+        let takes = |peers: &Peers| peers.iter().next().map(|(_, peer)| peer.capabilities());
+        assert_eq!(takes(&peers), Some(Capabilities(0b11)));
+        peers.hello(EAST, &hello(1, 7), PLAIN, now);
+        assert_eq!(takes(&peers), Some(hello(1, 7).capabilities));
     }
 
     #[test]

@@ -227,9 +227,43 @@ pub enum Family {
 
 impl std::fmt::Display for Family {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
+        f.pad(match self {
             Family::Ipv4 => "ipv4",
             Family::Ipv6 => "ipv6",
+        })
+    }
+}
+
+/// What the packets of a pool say of ECN (RFC 3168): those that differ in it never share one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ecn {
+    /// They are not ECN-capable.
+    NotEct,
+    /// ECT(0), or CE.
+    Ect0,
+    /// ECT(1): those of L4S (RFC 9331).
+    Ect1,
+}
+
+impl Ecn {
+    /// By the ECN field that the pooled packet has; None where it is CE, which none is sent with.
+    pub fn of(field: u8) -> Option<Ecn> {
+        match field {
+            0 => Some(Ecn::NotEct),
+            1 => Some(Ecn::Ect1),
+            2 => Some(Ecn::Ect0),
+            _ => None,
+        }
+    }
+}
+
+impl std::fmt::Display for Ecn {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Ecn::NotEct => "not-ect",
+            Ecn::Ect0 => "ect0",
+            Ecn::Ect1 => "ect1",
         })
     }
 }
@@ -247,8 +281,8 @@ pub struct OpenPool {
     pub family: Family,
     /// The class of its packets.
     pub dscp: CodePoint,
-    /// Whether they are ECN-capable.
-    pub ecn_capable: bool,
+    /// What its packets say of ECN.
+    pub ecn: Ecn,
     /// The flow bucket.
     pub bucket: u8,
     /// How they lie in it, as came of the rule's wishes and of what the peer takes: `whole`, `out-of-band`,

@@ -9,7 +9,7 @@ use carpool_dataplane::pool::PoolKey;
 use carpool_dataplane::worker::{Counters, OpenPoolSample, PeerReceived};
 
 use super::{Router, WorkerLink};
-use crate::api::pool::{Family, OPEN_POOLS_MAX, OpenPool, PoolReport, PoolShow, PoolTotals, ReceivedFrom};
+use crate::api::pool::{Ecn, Family, OPEN_POOLS_MAX, OpenPool, PoolReport, PoolShow, PoolTotals, ReceivedFrom};
 use crate::api::text::CodePoint;
 use crate::api::{Answer, Refusal};
 
@@ -125,7 +125,7 @@ impl Router {
                 rule: rules.rules().get(usize::from(sample.key.rule().0))?.name.clone(),
                 family: if sample.key.is_ipv6() { Family::Ipv6 } else { Family::Ipv4 },
                 dscp: CodePoint::new(sample.key.class().value())?,
-                ecn_capable: sample.key.is_ecn_capable(),
+                ecn: Ecn::of(sample.key.ecn())?,
                 bucket: sample.key.bucket(),
                 layout: sample.layout.name().into(),
                 packets: u32::from(sample.packets),
@@ -165,7 +165,7 @@ mod tests {
     }
 
     fn pool(group: u16, packets: u16) -> OpenPoolSample {
-        let key = PoolKey::new(group, RuleIndex(0), Dscp::of_tos(0), false, 0);
+        let key = PoolKey::new(group, RuleIndex(0), Dscp::of_tos(0), 0, 0);
         OpenPoolSample { peer: EAST, key, layout: PoolLayout::Whole, packets, bytes: 100, age_ns: 1 }
     }
 

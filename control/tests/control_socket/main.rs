@@ -10,6 +10,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, bind, socket
 mod client;
 mod document;
 mod fake_router;
+mod markdown;
 mod server;
 
 /// Leaves the file of a socket that nobody listens on, as a router does that was killed. One that has listened would

@@ -124,7 +124,7 @@ mod tests {
     const WINDOW: TickSpan = TickSpan(1000);
 
     fn key(group: u16) -> PoolKey {
-        PoolKey::new(group, RuleIndex(0), Dscp::default(), false, 0)
+        PoolKey::new(group, RuleIndex(0), Dscp::default(), 0, 0)
     }
 
     /// Whether each of these packets would wait, where none that waits or leaves is joined by another.

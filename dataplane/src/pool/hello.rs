@@ -58,6 +58,8 @@ impl Capabilities {
     pub const LEARNED: Capabilities = Capabilities(1 << 5);
     /// Bit 6: opens pooled packets of its peers that are addressed to others, and takes out what is due.
     pub const ON_THE_WAY: Capabilities = Capabilities(1 << 6);
+    /// What a peer takes that is taken for alive and never spoke: it can be of another make, or an older one.
+    pub const UNHEARD: Capabilities = Capabilities(Capabilities::WHOLE_IPV4.0 | Capabilities::WHOLE_IPV6.0);
     /// What this router takes.
     pub const OURS: Capabilities = Capabilities(
         Capabilities::WHOLE_IPV4.0

@@ -4,23 +4,29 @@
 //! generation that changes whenever a pool opens or closes in it, so that others can keep a reference to a pool that
 //! costs nothing when the pool is gone. Called by the packet pooler alone.
 
+use super::packet_pooler::MAX_BUCKETS;
 use super::rule::{Dscp, RuleIndex};
 use super::stream_detector::StreamFields;
+use crate::packet::ecn;
 
 /// What packets must have in common to share a ride.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct PoolKey(u64);
 
+/// A key has seven bits for the bucket: 48 in all, as the table of open pools needs it.
+const _: () = assert!(MAX_BUCKETS <= 1 << 7);
+
 impl PoolKey {
-    /// The key of a pool for a group of paths under `rule`, for one class, ECN-capable or not, and one flow bucket, of IPv4
-    /// packets.
+    /// The key of the pool that a packet with the ECN field `ecn`, 0 to 3, joins, for a group of paths under `rule`, for
+    /// one class and one flow bucket (below [`MAX_BUCKETS`]), of IPv4 packets. Not-ECT, ECT(1), and ECT(0) with CE never
+    /// share.
     #[inline(always)]
-    pub fn new(group: u16, rule: RuleIndex, class: Dscp, ecn_capable: bool, bucket: u8) -> PoolKey {
+    pub fn new(group: u16, rule: RuleIndex, class: Dscp, ecn: u8, bucket: u8) -> PoolKey {
         PoolKey(
             u64::from(group) << 31
                 | u64::from(rule.0) << 15
                 | u64::from(class.value()) << 9
-                | u64::from(ecn_capable) << 8
+                | u64::from(ecn::outside(ecn)) << 7
                 | u64::from(bucket),
         )
     }
@@ -29,7 +35,7 @@ impl PoolKey {
     #[inline(always)]
     pub fn of_stream(group: u16, rule: RuleIndex, fields: &StreamFields, buckets: u8) -> PoolKey {
         let bucket = (u64::from(fields.flow) * u64::from(buckets)) >> 32;
-        let key = PoolKey::new(group, rule, fields.dscp, fields.is_ecn_capable(), bucket as u8);
+        let key = PoolKey::new(group, rule, fields.dscp, fields.ecn, bucket as u8);
         // Apart, so that the addressee of the first packet's path takes all that join it: not every node takes IPv6.
         PoolKey(key.0 | u64::from(fields.is_ipv6()) << 47)
     }
@@ -55,19 +61,26 @@ impl PoolKey {
     /// The class of every packet in the pool, and of the pooled packet.
     #[inline(always)]
     pub fn class(self) -> Dscp {
-        Dscp::of_tos((self.0 >> 7) as u8 & 0xfc)
+        Dscp::of_tos(self.outer_tos())
     }
 
-    /// Whether all packets in the pool are ECN-capable, or none is.
+    /// The ECN field of the pooled packet: Not-ECT where no packet in it is ECN-capable, ECT(1) where each of them is
+    /// ECT(1), ECT(0) where each is ECT(0) or CE.
     #[inline(always)]
-    pub fn is_ecn_capable(self) -> bool {
-        self.0 >> 8 & 1 == 1
+    pub fn ecn(self) -> u8 {
+        self.outer_tos() & 3
+    }
+
+    /// The class and the ECN field of the pooled packet, as they stand in the IP header.
+    #[inline(always)]
+    pub(super) fn outer_tos(self) -> u8 {
+        (self.0 >> 7) as u8
     }
 
     /// The flow bucket.
     #[inline(always)]
     pub fn bucket(self) -> u8 {
-        self.0 as u8
+        self.0 as u8 & 0x7f
     }
 
     /// Its hash, of which the upper bits are the best (Knuth 6.4, multiplicative hashing).
@@ -83,7 +96,7 @@ impl std::fmt::Debug for PoolKey {
             .field("group", &self.group())
             .field("rule", &self.rule().0)
             .field("class", &self.class().value())
-            .field("ecn_capable", &self.is_ecn_capable())
+            .field("ecn", &self.ecn())
             .field("bucket", &self.bucket())
             .field("ipv6", &self.is_ipv6())
             .finish()
@@ -289,26 +302,27 @@ mod tests {
     use super::*;
 
     fn key(number: u16) -> PoolKey {
-        PoolKey::new(number, RuleIndex(0), Dscp::default(), false, 0)
+        PoolKey::new(number, RuleIndex(0), Dscp::default(), 0, 0)
     }
 
     proptest! {
         #[test]
         fn a_key_gives_back_what_went_in(
-            group in any::<u16>(), rule in any::<u16>(), class in 0u8..64, ecn in any::<bool>(), bucket in any::<u8>(),
+            group in any::<u16>(), rule in any::<u16>(), class in 0u8..64, ecn in 0u8..4, bucket in 0..MAX_BUCKETS,
         ) {
             let class = Dscp::new(class).expect("a code point");
             let key = PoolKey::new(group, RuleIndex(rule), class, ecn, bucket);
             prop_assert_eq!(key.group(), group);
             prop_assert_eq!(key.rule(), RuleIndex(rule));
             prop_assert_eq!(key.class(), class);
-            prop_assert_eq!(key.is_ecn_capable(), ecn);
+            prop_assert_eq!(key.ecn(), [0, 1, 2, 2][usize::from(ecn)]);
+            prop_assert_eq!(key.outer_tos(), class.value() << 2 | key.ecn());
             prop_assert_eq!(key.bucket(), bucket);
             prop_assert!(key.0 < 1 << 47);
         }
 
         #[test]
-        fn a_flow_stays_in_one_of_the_buckets(flow in any::<u32>(), buckets in 1u8..) {
+        fn a_flow_stays_in_one_of_the_buckets(flow in any::<u32>(), buckets in 1..=MAX_BUCKETS) {
             let fields = StreamFields {
                 addresses: Addresses::V4 { source: 0, destination: 0 }, protocol: 17, has_ports: false, source_port: 0, destination_port: 0,
                 dscp: Dscp::default(), ecn: 0, length: 20, is_fragment: false, flow, pair: 0,

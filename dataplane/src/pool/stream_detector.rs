@@ -154,12 +154,6 @@ impl StreamFields {
     pub fn is_ipv6(&self) -> bool {
         matches!(self.addresses, Addresses::V6 { .. })
     }
-
-    /// Whether routers may mark this packet instead of dropping it (RFC 3168: ECT(0), ECT(1), and CE, which was one).
-    #[inline(always)]
-    pub fn is_ecn_capable(&self) -> bool {
-        self.ecn != 0
-    }
 }
 
 /// Decides what a packet is to the packet pooler: the first rule that matches, and whether it admits the packet's size.
@@ -241,7 +235,6 @@ mod tests {
         assert_eq!(fields.addresses, Addresses::V4 { source: 0x0a00_0001, destination: 0x0a00_0002 });
         assert_eq!((fields.source_port, fields.destination_port, fields.has_ports), (5000, 16384, true));
         assert_eq!((fields.dscp.value(), fields.ecn, fields.length, fields.is_fragment), (46, 1, 60, false));
-        assert!(fields.is_ecn_capable());
     }
 
     #[test]

@@ -34,6 +34,24 @@ impl Vector {
         vectors
     }
 
+    /// The vector with this name.
+    pub(crate) fn named(directory: &str, name: &str) -> Vector {
+        let mut vectors = Vector::all(directory).into_iter();
+        vectors.find(|vector| vector.name == name).unwrap_or_else(|| panic!("{directory} has no {name}"))
+    }
+
+    /// What both ends were told before: the words behind `given`.
+    pub(crate) fn given(&self) -> Vec<Vec<&str>> {
+        let given = self.sections.iter().filter(|section| section.words[0] == "given");
+        given.map(|section| section.words[1..].iter().map(String::as_str).collect()).collect()
+    }
+
+    /// What arrives, in its order: `packet` or `payload`, and the bytes.
+    pub(crate) fn arrivals(&self) -> Vec<(&str, &[u8])> {
+        let arrivals = self.sections.iter().map(|section| (section.words[0].as_str(), section.bytes.as_slice()));
+        arrivals.filter(|(word, _)| matches!(*word, "packet" | "payload")).collect()
+    }
+
     /// The only section that begins with this word.
     pub(crate) fn section(&self, word: &str) -> &Section {
         let mut found = self.sections.iter().filter(|section| section.words[0] == word);
@@ -72,6 +90,8 @@ fn parse(text: &str) -> Result<Vec<Section>, String> {
                 let byte = u8::from_str_radix(word, 16).ok().filter(|_| is_byte(word));
                 section.bytes.push(byte.ok_or(format!("line {number}: {word} is no byte in hex"))?);
             }
+        } else if !["at", "given", "packet", "payload", "expect", "written"].contains(first) {
+            return Err(format!("line {number}: {first} begins no section"));
         } else {
             let words = words.into_iter().map(str::to_owned).collect();
             sections.push(Section { words, bytes: Vec::new() });
@@ -88,4 +108,5 @@ fn comments_and_white_space_say_nothing_and_what_is_no_byte_is_refused() {
     assert_eq!(expect.words, ["expect", "drop", "no_rows"]);
     assert!(parse("payload\n10 zz").is_err_and(|problem| problem.contains("line 2: zz")));
     assert!(parse("10 20").is_err());
+    assert!(parse("kind 1\n10").is_err_and(|problem| problem.contains("line 1: kind")));
 }

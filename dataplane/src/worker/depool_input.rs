@@ -4,7 +4,7 @@ use arrayvec::ArrayVec;
 
 use crate::dpdk::{HEADROOM, Mbuf, MempoolCache, Nic};
 use crate::fib::PeerIndex;
-use crate::packet::ecn::{CE, mark_congestion};
+use crate::packet::ecn;
 use crate::pool::Format;
 use crate::pool::learned::Decompressor;
 use crate::pool::packet_depooler::{Depooled, depool_each, depool_rows, depool_short};
@@ -105,8 +105,8 @@ impl<N: Nic> Stages<N> {
             return Err(Drop::PoolNesting);
         }
         self.peers.received(peer, moment.state, src_port, header.sequence, header.count);
-        let (inside, congested) = (packet.origin.deeper(Some(peer)), packet.header.ecn() == CE);
-        let exit = &mut Exit { inside, congested, reentry: &mut self.reentry, out: &mut self.out };
+        let (inside, outer_ecn) = (packet.origin.deeper(Some(peer)), packet.header.ecn());
+        let exit = &mut Exit { inside, outer_ecn, reentry: &mut self.reentry, out: &mut self.out };
         let depooled = depool(&mut self.mempool, &mut self.decompressor, exit);
         account(&depooled, &mut self.out);
         self.note_number(packet, src_port, header.sequence, moment);
@@ -142,8 +142,8 @@ impl<N: Nic> Stages<N> {
 struct Exit<'a, N> {
     /// Their origin.
     inside: Origin,
-    /// The pooled packet had met congestion.
-    congested: bool,
+    /// The ECN field of the pooled packet.
+    outer_ecn: u8,
     reentry: &'a mut Reentry,
     out: &'a mut Output<N>,
 }
@@ -151,22 +151,22 @@ struct Exit<'a, N> {
 impl<N: Nic> Exit<'_, N> {
     #[inline]
     fn re_enter(&mut self, inner: Mbuf) {
-        re_enter(inner, self.inside, self.congested, self.reentry, self.out);
+        re_enter(inner, self.inside, self.outer_ecn, self.reentry, self.out);
     }
 }
 
-/// Takes packets out of a pooled packet and sends them back to the input, with the origin `inside`. `congested`: the pooled
-/// packet had met congestion. Returns how many packets it held.
+/// Takes packets out of a pooled packet and sends them back to the input, with the origin `inside`. `outer_ecn`: the
+/// ECN field of the pooled packet. Returns how many packets it held.
 #[inline]
 pub(super) fn take_out<'a, N: Nic>(
     packets: impl Iterator<Item = &'a [u8]>,
     inside: Origin,
-    congested: bool,
+    outer_ecn: u8,
     mempool: &mut MempoolCache,
     reentry: &mut Reentry,
     out: &mut Output<N>,
 ) -> u64 {
-    let depooled = depool_each(packets, mempool, HEADROOM, |inner| re_enter(inner, inside, congested, reentry, out));
+    let depooled = depool_each(packets, mempool, HEADROOM, |inner| re_enter(inner, inside, outer_ecn, reentry, out));
     account(&depooled, out);
     depooled.rows()
 }
@@ -189,19 +189,20 @@ fn account<N: Nic>(depooled: &Depooled, out: &mut Output<N>) {
     counters.add(Counter::PoolRowsReceived, rows);
 }
 
-/// Sends what was taken out of a pooled packet back to the input. `congested`: that packet had met congestion.
+/// Sends what was taken out of a pooled packet back to the input. `outer_ecn`: the ECN field of that packet.
 #[inline(always)]
 pub(super) fn re_enter<N: Nic>(
     mut inner: Mbuf,
     origin: Origin,
-    congested: bool,
+    outer_ecn: u8,
     reentry: &mut Reentry,
     out: &mut Output<N>,
 ) {
     // The type of its row agreed with its version, or the pooled packet would not be sound.
     let origin = Origin { family: Family::of(inner.bytes()), ..origin };
-    // RFC 6040, 4.2: a mark on the outside is passed on to what can carry it, and drops what cannot.
-    if congested && !mark_congestion(inner.bytes_mut()) {
+    // RFC 6040, 4.2: a mark on the outside is passed on to what can carry it, and drops what cannot. Not-ECT and ECT(0)
+    // say nothing to what is inside.
+    if outer_ecn & ecn::ECT_1 != 0 && !ecn::take_out(inner.bytes_mut(), outer_ecn) {
         out.drop(inner, Drop::PoolCongested);
     } else if let Err(inner) = reentry.push(origin.depth.saturating_sub(1), inner, origin) {
         out.drop(inner, Drop::ReentryFull);

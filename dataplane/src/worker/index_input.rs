@@ -10,7 +10,6 @@ use std::time::Duration;
 use crate::arch::{Tick, TickRate};
 use crate::dpdk::Nic;
 use crate::fib::PeerIndex;
-use crate::packet::ecn::CE;
 use crate::packet::udp;
 use crate::pool::index_queue::{Arrival, QueueDrop, QueueLimits, Settled, StreamKey};
 use crate::pool::pooled_packet_detector::PooledDrop;
@@ -46,8 +45,8 @@ pub(super) fn index_queue_limits(rate: TickRate) -> QueueLimits {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Outside {
     origin: Origin,
-    /// It had met congestion.
-    congested: bool,
+    /// Its ECN field.
+    outer_ecn: u8,
     peer: PeerIndex,
     /// The peer's address: an index can come to mean another peer.
     address: IpAddr,
@@ -170,10 +169,10 @@ impl<N: Nic> Stages<N> {
                     match payload.and_then(DataOnly::parse).and_then(|data| data.join(rows)) {
                         Ok(pooled) => {
                             let packets = pooled.rows().map(|(_, bytes)| bytes);
-                            let Outside { origin, congested, peer, address } = outside;
+                            let Outside { origin, outer_ecn, peer, address } = outside;
                             let (reentry, out) = (&mut self.reentry, &mut self.out);
                             let inside = origin.deeper(Some(peer));
-                            let rows = take_out(packets, inside, congested, &mut self.mempool, reentry, out);
+                            let rows = take_out(packets, inside, outer_ecn, &mut self.mempool, reentry, out);
                             self.peers.taken_out(peer, address, rows);
                             self.mempool.free(mbuf);
                         }
@@ -198,8 +197,8 @@ fn arrival<H: Header>(packet: Packet<H>, peer: PeerIndex, key: StreamKey) -> Arr
     let bytes = packet.mbuf.bytes();
     let headers = bytes.len() - packet.header.upper_layer(bytes).len() + udp::HEADER_LEN;
     let payload_at = headers.min(bytes.len()) as u16;
-    let congested = packet.header.ecn() == CE;
-    let tag = Outside { origin: packet.origin, congested, peer, address: key.peer };
+    let outer_ecn = packet.header.ecn();
+    let tag = Outside { origin: packet.origin, outer_ecn, peer, address: key.peer };
     Arrival { buffer: packet.mbuf, payload_at, tag }
 }
 

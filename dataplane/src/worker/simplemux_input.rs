@@ -4,7 +4,6 @@
 use std::net::Ipv4Addr;
 
 use crate::dpdk::{HEADROOM, Nic};
-use crate::packet::ecn::CE;
 use crate::pool::Format;
 use crate::pool::packet_depooler::copy_out;
 use crate::pool::simplemux::{Entry, Flavour, SimplemuxDrop, SimplemuxError, detect};
@@ -37,12 +36,12 @@ impl<N: Nic> Stages<N> {
         }
         let datagram = received.datagram;
         self.peers.received_unnumbered(received.peer, moment.state, datagram.count());
-        let (origin, congested) = (packet.origin.deeper(Some(received.peer)), packet.header.ecn() == CE);
+        let (origin, outer_ecn) = (packet.origin.deeper(Some(received.peer)), packet.header.ecn());
         let (mut no_buffer, mut unsupported) = (0, 0);
         for entry in datagram.entries() {
             match entry {
                 Entry::Ipv4(bytes) => match copy_out(bytes, &mut self.mempool, HEADROOM) {
-                    Some(inner) => re_enter(inner, origin, congested, &mut self.reentry, &mut self.out),
+                    Some(inner) => re_enter(inner, origin, outer_ecn, &mut self.reentry, &mut self.out),
                     None => no_buffer += 1,
                 },
                 Entry::Other(..) => unsupported += 1,

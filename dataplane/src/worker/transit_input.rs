@@ -1,7 +1,6 @@
 //! Third stage, for pooled packets in transit: what is due at this node gets out here.
 
 use crate::dpdk::{HEADROOM, Nic};
-use crate::packet::ecn::CE;
 use crate::pool::Format;
 use crate::pool::packet_depooler::copy_out;
 use crate::pool::transit::{Passed, pass};
@@ -41,13 +40,13 @@ impl<N: Nic> Stages<N> {
         if usize::from(packet.origin.depth) >= MAX_DEPTH {
             return Some(packet);
         }
-        let (origin, congested) = (packet.origin.deeper(Some(index)), packet.header.ecn() == CE);
+        let (origin, outer_ecn) = (packet.origin.deeper(Some(index)), packet.header.ecn());
         let (mempool, reentry, out) = (&mut self.mempool, &mut self.reentry, &mut self.out);
         let mut no_buffer = 0;
         let passed =
             pass(packet.mbuf.bytes_mut(), moment.state.pool_port, peer.zero_checksum, |bytes| {
                 match copy_out(bytes, mempool, HEADROOM) {
-                    Some(inner) => re_enter(inner, origin, congested, reentry, out),
+                    Some(inner) => re_enter(inner, origin, outer_ecn, reentry, out),
                     None => no_buffer += 1,
                 }
             });

@@ -103,7 +103,7 @@ fn open(pools: &[OpenPool]) -> String {
             pool.layout.clone(),
             pool.family.to_string(),
             pool.dscp.to_string(),
-            if pool.ecn_capable { "capable" } else { "no" }.to_owned(),
+            pool.ecn.to_string(),
             pool.bucket.to_string(),
             pool.packets.to_string(),
             pool.bytes.to_string(),
@@ -117,7 +117,7 @@ fn open(pools: &[OpenPool]) -> String {
 mod tests {
     use super::*;
     use crate::api::pool::{
-        Family, FlushCounts, LearnedCounts, PoolReceived, PoolTransit, ProvisionedCounts, UnpooledCounts,
+        Ecn, Family, FlushCounts, LearnedCounts, PoolReceived, PoolTransit, ProvisionedCounts, UnpooledCounts,
     };
     use crate::api::text::CodePoint;
     use crate::cli::show::Show;
@@ -160,7 +160,7 @@ mod tests {
             layout: "learned".to_owned(),
             bucket: 0,
             dscp: CodePoint::new(46).expect("a code point"),
-            ecn_capable: false,
+            ecn: Ecn::NotEct,
             packets: 2,
             bytes: 560,
             age_us: 1830,
@@ -210,8 +210,8 @@ received from  pooled packets  packets inside  lost  reordered  duplicated
 east                        7              28     1          2           0
 
 open pools: 1
-worker  peer  rule   layout   family  dscp  ecn  bucket  packets  bytes  open for
-     0  east  voice  learned  ipv4    ef    no        0        2    560   1830 us
+worker  peer  rule   layout   family  dscp  ecn      bucket  packets  bytes  open for
+     0  east  voice  learned  ipv4    ef    not-ect       0        2    560   1830 us
 "
         );
     }

@@ -69,7 +69,7 @@ impl OuterHeader {
     /// The same for a pool with this key to a peer.
     #[inline]
     pub(in crate::pool) fn of_class(peer: &PeerPath, key: PoolKey, port_offset: u16) -> OuterHeader {
-        OuterHeader::to(peer, outer_tos(key), port_offset)
+        OuterHeader::to(peer, key.outer_tos(), port_offset)
     }
 
     /// The same with these bits of DSCP and ECN.
@@ -186,15 +186,6 @@ impl OuterHeader {
             dst,
         }
     }
-}
-
-/// The pool's class, and ECT(0) where every packet in it is ECN-capable, else Not-ECT (RFC 6040, section 4.1, where the
-/// inner fields agree). An inner ECT(1) or CE stays what it is: CE on the outer packet would be copied to each packet
-/// inside, and congestion that one of them met is not theirs.
-#[inline(always)]
-fn outer_tos(key: PoolKey) -> u8 {
-    const ECT_0: u8 = 0b10;
-    key.class().value() << 2 | if key.is_ecn_capable() { ECT_0 } else { 0 }
 }
 
 #[cfg(test)]

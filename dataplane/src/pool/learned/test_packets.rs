@@ -79,18 +79,3 @@ fn octets(address: IpAddr) -> Vec<u8> {
         IpAddr::V6(address) => address.octets().to_vec(),
     }
 }
-
-/// The sections of a golden vector: the line that each begins with, and its bytes. `#` begins a comment that ends with
-/// its line; a line that begins with a pair of hexadecimal digits has bytes, any other begins a section.
-pub(crate) fn sections(text: &str) -> Vec<(String, Vec<u8>)> {
-    let mut sections: Vec<(String, Vec<u8>)> = Vec::new();
-    for line in text.lines().map(|line| line.split('#').next().unwrap_or_default().trim()) {
-        let bytes: Result<Vec<u8>, _> = line.split_whitespace().map(|byte| u8::from_str_radix(byte, 16)).collect();
-        match (bytes, sections.last_mut()) {
-            (Ok(bytes), Some((_, section))) => section.extend(bytes),
-            (Ok(bytes), None) => assert!(bytes.is_empty(), "bytes before the first section"),
-            (Err(_), _) => sections.push((line.to_owned(), Vec::new())),
-        }
-    }
-    sections
-}

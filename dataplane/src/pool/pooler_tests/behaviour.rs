@@ -259,9 +259,9 @@ fn a_packet_too_large_to_ever_share_leaves_strangers_in_their_pool() {
 }
 
 #[test]
-fn ecn_capable_packets_and_others_never_share_and_each_pool_is_marked_as_its_packets() {
+fn packets_share_with_their_like_in_ecn_and_each_pool_is_marked_as_its_packets() {
     let mut bench = Bench::new();
-    for (source, ecn) in [(1, 0), (2, 1), (3, 0), (4, 2), (5, 3)] {
+    for (source, ecn) in [(1, 0), (2, 1), (3, 0), (4, 2), (5, 3), (6, 1)] {
         bench.stage(Flow { source, tos: 46 << 2 | ecn, ..VOICE }, 60, &rule(1000, 10), 0);
     }
     bench.flush_due(1000);
@@ -277,7 +277,8 @@ fn ecn_capable_packets_and_others_never_share_and_each_pool_is_marked_as_its_pac
             Sent::Lone(packet) => panic!("{packet:?}"),
         })
         .collect();
-    assert_eq!(sent, [(0xb8, vec![0xb8, 0xb8]), (0xba, vec![0xb9, 0xba, 0xbb])]);
+    let expected = [(0xb8, vec![0xb8, 0xb8]), (0xb9, vec![0xb9, 0xb9]), (0xba, vec![0xba, 0xbb])];
+    assert_eq!(sent, expected, "Not-ECT; ECT(1); ECT(0), whose company includes CE");
 }
 
 #[test]
@@ -287,7 +288,7 @@ fn the_outer_flow_is_that_of_peer_worker_and_bucket_and_its_packets_are_numbered
     let (bytes, peer, rule) = (packet(VOICE, 0, 60), peer(1, 1500), rule(1000, 2));
     for (bucket, sequence) in [(0, 0), (3, 0), (3, 1), (0, 1), (3, 2)] {
         let mut ride = ride(&fields(&bytes), 1, &peer, 0, &rule);
-        ride.key = PoolKey::new(1, RuleIndex(0), ride.key.class(), false, bucket);
+        ride.key = PoolKey::new(1, RuleIndex(0), ride.key.class(), 0, bucket);
         for _ in 0..2 {
             let buffer = bench.memory.receive(&bytes);
             assert_eq!(bench.pooler.stage(buffer, &ride, Tick(0), &mut bench.memory), Staged::Taken);

@@ -247,7 +247,7 @@ impl Model {
             assert_eq!(self.waiting.get(&number(bytes)).map(|waiting| waiting.rule), Some(first), "one rule");
             assert_eq!(*ttl, distance(peer.0 as u8));
             assert_eq!(bytes[1] >> 2, pooled.tos >> 2, "class");
-            assert_eq!(bytes[1] & 3 != 0, pooled.tos & 3 != 0, "ECN-capable");
+            assert_eq!(crate::packet::ecn::outside(bytes[1] & 3), pooled.tos & 3, "ECN");
             self.left(bytes);
         }
         self.pooled += 1;

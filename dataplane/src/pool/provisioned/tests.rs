@@ -2,7 +2,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::packet::mutation::mutated;
-use crate::pool::learned::test_packets::{Header, sections};
+use crate::pool::learned::test_packets::Header;
+use crate::pool::vectors::Vector;
 use crate::pool::wire::{PooledPacket, RowType};
 
 const PEER: PeerIndex = PeerIndex(2);
@@ -51,13 +52,13 @@ fn a_packet_of_a_stream_becomes_id_flags_and_payload_and_comes_back() {
 
 #[test]
 fn the_vector_of_type_128_is_read_and_written() {
-    let sections = sections(include_str!("../../../../tests/vectors/provisioned/take_entries.hex"));
-    let [_, (_, payload), expected @ ..] = &sections[..] else { panic!("no payload") };
-    let pooled = PooledPacket::parse(payload).expect("a sound vector");
+    let vector = Vector::named("provisioned", "take_entries");
+    let expected = vector.expected();
+    let pooled = PooledPacket::parse(&vector.section("payload").bytes).expect("a sound vector");
     assert_eq!((pooled.rows().count(), expected.len()), (3, 3));
     for ((row, bytes), (_, packet)) in pooled.rows().zip(expected) {
         assert_eq!(row.row_type, RowType::Provisioned);
-        assert_eq!(opened(bytes).as_ref(), Ok(packet));
+        assert_eq!(opened(bytes).as_deref(), Ok(packet));
         assert_eq!(entry(packet).as_deref(), Some(bytes));
     }
 }

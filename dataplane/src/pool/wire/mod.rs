@@ -275,8 +275,6 @@ impl PoolHeader {
 }
 
 #[cfg(test)]
-mod index_vectors;
-#[cfg(test)]
 pub(crate) use self::{
     data_only::tests::parted,
     index_packet::tests::index_packet,

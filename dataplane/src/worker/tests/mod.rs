@@ -3,6 +3,7 @@
 mod any_traffic;
 mod any_traffic_case;
 mod congestion;
+mod ecn;
 mod forwarding;
 mod hostile;
 mod indexes;
@@ -20,3 +21,4 @@ mod regressions;
 mod simplemux;
 mod transit;
 mod two_routers;
+mod vectors;

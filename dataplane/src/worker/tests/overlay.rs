@@ -8,6 +8,7 @@ use super::nodes::{Node, mac, to_peer};
 use crate::arch::{Tick, TickRate};
 use crate::fib::PeerIndex;
 use crate::packet::ipv4::Ipv4Header;
+use crate::pool::vectors::Vector;
 use crate::pool::wire::{OVERLAY, PooledPacket};
 use crate::worker::{Counter, Drop, Ingress, Leg, LegRoute, LegTable};
 
@@ -105,6 +106,29 @@ fn rows_go_from_node_to_node_and_get_out_where_they_are_due() {
     assert_eq!(b.get(Counter::CreatedExtracted), 0);
     assert_eq!(c.end(now).get(Counter::CreatedExtracted), 1);
     d.end(now);
+}
+
+#[test]
+fn an_overlay_node_does_with_every_vector_what_it_says() {
+    for vector in Vector::all("overlay") {
+        assert_eq!(vector.section("at").words[1], "overlay-node", "{}", vector.name);
+        let given = vector.given();
+        let [["overlay", prefix, "to", next]] = [given[0].as_slice()] else { panic!("{}: {given:?}", vector.name) };
+        let peers = [A, C];
+        let index = peers.iter().position(|peer| peer.to_string() == *next).expect("one of its peers") as u16;
+        let mut node = host(B, &peers, &[(prefix, to_peer(index, &[3]))]);
+        let mut now = Tick(1_000_000);
+        node.hears(0, mac(B), &vector.section("packet").bytes);
+        node.run(&mut now);
+        // What is sent on needs no second pass through the input, and leaves before what was taken out.
+        let of = |action: &str| -> Vec<Vec<u8>> {
+            let expected = vector.expected().into_iter().filter(|(words, _)| words[0] == action);
+            expected.map(|(_, bytes)| bytes.to_vec()).collect()
+        };
+        let taken = of("take").iter().map(|packet| after_hops(packet, 1)).collect();
+        assert_eq!(sent(&mut node), [of("forward"), taken].concat(), "{}", vector.name);
+        assert_eq!(node.end(now).drops_total(), 0, "{}", vector.name);
+    }
 }
 
 #[test]

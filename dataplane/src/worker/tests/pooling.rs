@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::lab::*;
 use crate::arch::TickSpan;
+use crate::packet::ecn;
 use crate::packet::ipv4::Ipv4Header;
 use crate::pool::path::PoolPath;
 use crate::pool::wire::PooledPacket;
@@ -181,7 +182,7 @@ fn open_pools_are_shown_on_request() {
     let [Event::OpenPool(sample), Event::OpenPoolsEnd { request: answered }] = events[..] else { panic!("{events:?}") };
     let (key, layout) = (sample.key, sample.layout);
     assert_eq!((answered, sample.packets, layout), (request, 2, PoolLayout::Whole));
-    assert_eq!((key.class().value(), key.is_ecn_capable(), key.is_ipv6()), (46, false, false));
+    assert_eq!((key.class().value(), key.ecn(), key.is_ipv6()), (46, ecn::NOT_ECT, false));
     bench.end();
 }
 
@@ -255,7 +256,7 @@ fn a_congestion_mark_on_the_outside_reaches_the_capable_packets_inside() {
     pooler.wait(Duration::from_millis(5));
     pooler.run();
     let mut outer = pooler.east_gets().remove(0);
-    assert!(crate::packet::ecn::mark_congestion(&mut outer), "the outer header is ECN-capable");
+    assert!(ecn::take_out(&mut outer, ecn::CE), "the outer header is ECN-capable");
     pooler.end();
 
     let mut depooler = addressee();
