@@ -149,7 +149,7 @@ struct Exit<'a, N> {
 }
 
 impl<N: Nic> Exit<'_, N> {
-    #[inline]
+    #[inline(always)]
     fn re_enter(&mut self, inner: Mbuf) {
         re_enter(inner, self.inside, self.congested, self.reentry, self.out);
     }
