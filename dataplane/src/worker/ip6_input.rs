@@ -85,10 +85,13 @@ impl<N: Nic> Stages<N> {
     pub(super) fn send_on6(&mut self, packet: Packet6, leaf: EntryId, depth: u8, moment: &Moment<'_>) {
         let entry = moment.state.entry(leaf);
         let is_routed = destination_class(packet.header.dst) == DestinationClass::Unicast;
-        if entry.adjacency == Adjacency::Local || !is_routed {
+        let is_ours = entry.adjacency == Adjacency::Local || !is_routed;
+        if !is_ours || self.reentry.has_burst(depth) {
+            self.take_up_reentry(depth, moment);
+        }
+        if is_ours {
             return self.local6_input(packet, moment);
         }
-        self.take_up_reentry(depth, moment);
         match entry.adjacency {
             Adjacency::Connected { .. } | Adjacency::Via { .. } => self.forward6(packet, entry, moment),
             Adjacency::NoRoute => self.refuse6(packet, ErrorKind::NoRoute, Drop::NoRoute, moment),

@@ -59,7 +59,8 @@ impl<N: Nic> Stages<N> {
     #[inline(always)]
     fn send_on(&mut self, packet: Packet, leaf: EntryId, depth: u8, moment: &Moment<'_>) {
         let entry = moment.state.entry(leaf);
-        if entry.adjacency != Adjacency::Local {
+        // Before a packet of ours as well, if there is enough: memory that is soon free is taken again while it is in the cache.
+        if entry.adjacency != Adjacency::Local || self.reentry.has_burst(depth) {
             self.take_up_reentry(depth, moment);
         }
         if packet.header.dst.is_multicast() {
