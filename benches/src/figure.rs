@@ -101,19 +101,21 @@ pub fn round(value: f64) -> f64 {
 /// The table for people.
 pub fn table(figures: &[Figure]) -> String {
     let mut lines = String::new();
+    let width = figures.iter().map(|figure| figure.case.len()).max().unwrap_or(0).max(12);
     for (number, figure) in figures.iter().enumerate() {
         let Some(detail) = &figure.detail else {
             if number == 0 {
-                lines.push_str("case          instructions per packet\n");
+                lines.push_str(&format!("{:<width$}  instructions per packet\n", "case"));
             }
-            lines.push_str(&format!("{:<12}  {:>23.1}\n", figure.case, figure.value));
+            lines.push_str(&format!("{:<width$}  {:>23.1}\n", figure.case, figure.value));
             continue;
         };
         if number == 0 {
-            lines.push_str(
-                "case          contender      Mpps  (min to max)      Mpps in  Mpps out  x testpmd-mac  cycles/packet  \
+            lines.push_str(&format!(
+                "{:<width$}  contender      Mpps  (min to max)      Mpps in  Mpps out  x testpmd-mac  cycles/packet  \
                  net of ports\n",
-            );
+                "case"
+            ));
         }
         let of = |contender| figures.iter().find(|other| other.case == figure.case && other.contender == contender);
         let ratio = of(REFERENCE).and_then(|other| other.detail.as_ref()).map(|other| detail.mpps_in / other.mpps_in);
@@ -124,7 +126,7 @@ pub fn table(figures: &[Figure]) -> String {
         let text = |value: Option<f64>, digits: usize| value.map_or("-".into(), |value| format!("{value:.digits$}"));
         let again = number > 0 && figures.get(number - 1).is_some_and(|above| above.case == figure.case);
         lines.push_str(&format!(
-            "{:<12}  {:<11}  {:>6.2}  {:<16}  {:>7.2}  {:>8.2}  {:>13}  {:>13.1}  {:>12}\n",
+            "{:<width$}  {:<11}  {:>6.2}  {:<16}  {:>7.2}  {:>8.2}  {:>13}  {:>13.1}  {:>12}\n",
             if again { "" } else { figure.case },
             figure.contender,
             figure.value,

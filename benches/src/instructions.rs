@@ -6,17 +6,23 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::case::Case;
+use crate::case::{Case, Work};
 use crate::child;
 use crate::error::BenchError;
 
 const PROGRAM: &str = "valgrind";
 /// Iterations of the two runs; a run of the worker under callgrind takes a few seconds.
 const ITERATIONS: [u64; 2] = [1_000, 11_000];
+/// The same where each frame holds many packets.
+const ITERATIONS_POOLED: [u64; 2] = [200, 1_200];
 
 /// Instructions per packet that the case counts.
 pub fn count(case: &Case, core: usize, capture: &Path, directory: &Path) -> Result<f64, BenchError> {
-    let [short, long] = ITERATIONS.map(|iterations| run(case, core, capture, directory, iterations));
+    let iterations = match case.work {
+        Work::Forward | Work::Pool => ITERATIONS,
+        Work::Depool | Work::Transit | Work::Extract => ITERATIONS_POOLED,
+    };
+    let [short, long] = iterations.map(|iterations| run(case, core, capture, directory, iterations));
     let ((instructions, packets), (more_instructions, more_packets)) = (short?, long?);
     Ok((more_instructions - instructions) / (more_packets - packets))
 }

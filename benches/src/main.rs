@@ -2,10 +2,11 @@
 //!
 //! Or forwarding tables side by side: [`fib`].
 //!
-//! [`case`] says what is measured, [`traffic`] makes the packets, [`router`] and [`testpmd`] run the contenders, one
+//! [`case`] says what is measured, [`traffic`] and [`peer`] make the packets, [`router`] and [`testpmd`] run the contenders, one
 //! after the other in turn, and [`figure`] prints what they did. `scripts/bench` builds and runs this.
 #![deny(unsafe_code)]
 
+mod carriage;
 mod case;
 mod child;
 mod cpu;
@@ -15,6 +16,8 @@ mod figure;
 mod instructions;
 mod interrupt;
 mod memory;
+mod network;
+mod peer;
 mod router;
 mod testpmd;
 mod traffic;
@@ -154,7 +157,7 @@ fn step(place: &PlaceArgs, iterations: u64) -> Result<(), BenchError> {
 fn campaign(options: &Options) -> Result<(), BenchError> {
     if options.list {
         for case in Case::ALL {
-            println!("{:<12}  {}", case.name, case.counts);
+            println!("{:<24}  {}", case.name, case.counts());
         }
         return Ok(());
     }

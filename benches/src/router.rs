@@ -4,7 +4,7 @@
 //! over a time, on the worker's own loop; [`step`] runs a number of iterations on a clock of its own, so that callgrind
 //! counts the same instructions each time.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
@@ -15,23 +15,24 @@ use carpool_dataplane::dpdk::{
     Eal, EalOptions, HEADROOM, Lcore, Memory, Mempool, Port, PortOptions, PortQueue, Waiter,
 };
 use carpool_dataplane::fib::{
-    Adjacency, Domain, Entry, EntryId, Lpm4, Lpm4Writer, Lpm6, Neighbour, NeighbourIndex, NeighbourTable, PathIndex,
-    PeerIndex, PortIndex, Published, Publisher, Reader, lpm4, lpm6, publish,
+    Adjacency, Domain, Entry, EntryId, Lpm4, Lpm4Writer, Lpm6, Lpm6Writer, Neighbour, NeighbourIndex, NeighbourTable,
+    PathIndex, PortIndex, Published, Publisher, Reader, lpm4, lpm6, publish,
 };
-use carpool_dataplane::pool::hello::Capabilities;
 use carpool_dataplane::pool::path::{MAX_HOPS, PoolPath, Trunk};
 use carpool_dataplane::pool::pooled_packet_detector::ZeroChecksum;
-use carpool_dataplane::pool::{Format, Match, PeerPath, Rule, RuleSet, wire};
+use carpool_dataplane::pool::{RuleSet, wire};
 use carpool_dataplane::worker::{
-    Bell, Counter, Counters, Drop, Idle, Peer, PeerTable, PortAddress, PortState, RouterState, Worker, WorkerOptions,
-    WorkerShared,
+    Bell, Counter, Counters, Drop, Idle, Peer, PeerTable, PortAddress, PortAddress6, PortState, RouterState, Worker,
+    WorkerOptions, WorkerShared,
 };
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::case::{Case, DESTINATIONS, PATH_MTU, Work};
+use crate::carriage::{self, PEER, WINDOW, peer_path, rule, streams};
+use crate::case::{Carriage, Case, DESTINATIONS, PATH_MTU, Work};
 use crate::error::BenchError;
-use crate::traffic::{BEYOND, PEER, ROUTER, ROUTER_MAC, destination};
+use crate::network::{EAST_MAC, GATEWAY_MAC, Network, ROUTER_MAC};
+use crate::traffic;
 
 /// Mbufs in the mempool; testpmd gets as many.
 pub const MBUFS: usize = 8191;
@@ -39,18 +40,12 @@ pub const MBUFS: usize = 8191;
 pub const MEMORY_MB: usize = 128;
 /// How long the router runs before packets are counted.
 pub const WARM_UP: Duration = Duration::from_millis(300);
-/// How long stream packets wait for company.
-const WINDOW: Duration = Duration::from_millis(5);
 
 /// Always the same, as DPDK leaves a directory of this name behind.
 const FILE_PREFIX: &str = "carpool-bench";
 
 const WEST: PortIndex = PortIndex(0);
 const EAST: PortIndex = PortIndex(1);
-const EAST_MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
-const GATEWAY_MAC: [u8; 6] = [2, 0, 0, 0, 1, 2];
-const EAST_ADDRESS: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
-const GATEWAY: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 2);
 
 /// The forwarding entries: no route, ourselves, the gateway, the gateway with a pool to the peer.
 const LOCAL: EntryId = EntryId(1);
@@ -149,7 +144,7 @@ fn check(case: &Case, total: &Counters) -> Result<(), BenchError> {
             let (lone, sent) = (total.get(Counter::PoolLone), total.get(Counter::PoolSent));
             equal("packets staged", Counter::PoolStaged, received)?;
             equal("packets sent inside pooled packets", Counter::PoolRowsSent, received - lone)?;
-            equal("packets sent", Counter::Out, sent + lone)?;
+            equal("packets sent", Counter::Out, sent + lone + total.get(Counter::CreatedIndex))?;
             // Now and then a pool is open when the machine takes the CPU away for longer than its window.
             let full = received / u64::from(case.rows);
             if sent + lone > full + full / 100 + 2 {
@@ -158,13 +153,14 @@ fn check(case: &Case, total: &Counters) -> Result<(), BenchError> {
             Ok(())
         }
         Work::Depool => {
-            let rows = received * u64::from(case.rows);
-            equal("pooled packets taken apart", Counter::AbsorbedDepooled, received)?;
-            equal("packets taken out", Counter::PoolRowsReceived, rows)?;
-            equal("packets sent", Counter::Out, rows)
+            let taken = traffic::taken_out(case, received)?;
+            let indexes = total.get(Counter::AbsorbedIndex);
+            equal("pooled packets taken apart", Counter::AbsorbedDepooled, received - indexes)?;
+            equal("packets taken out", Counter::PoolRowsReceived, taken)?;
+            equal("packets sent", Counter::Out, taken)
         }
         Work::Transit | Work::Extract => {
-            let taken = received * u64::from(case.taken());
+            let taken = traffic::taken_out(case, received)?;
             equal("pooled packets opened in transit", Counter::TransitOpened, received)?;
             equal("packets taken out", Counter::TransitRows, taken)?;
             equal("packets sent", Counter::Out, received + taken)
@@ -184,7 +180,7 @@ struct Bench {
 /// What the control thread keeps while the worker runs.
 struct ControlSide {
     _ports: [Port; 2],
-    _routes: Lpm4Writer,
+    _routes: (Lpm4Writer, Lpm6Writer),
     _publisher: Publisher<RouterState>,
 }
 
@@ -238,13 +234,20 @@ impl Bench {
 
         let domain = Domain::new(1);
         let (mut routes, table) = lpm4(&domain).map_err(failed)?;
-        let (_, table6) = lpm6(&domain).map_err(failed)?;
+        let (mut routes6, table6) = lpm6(&domain).map_err(failed)?;
+        let network = Network::of(case);
         let out = if case.work == Work::Pool { VIA_POOLED } else { VIA };
-        let networks = (0..DESTINATIONS).map(|number| (destination(number), 24, out));
-        for (address, length, entry) in networks.chain([(PEER, 32, VIA), (BEYOND, 32, VIA), (ROUTER, 32, LOCAL)]) {
-            routes.insert(Ipv4Net::new_assert(address, length), entry).map_err(failed)?;
+        let networks = (0..DESTINATIONS).map(|number| (network.destination(number), network.prefix_len(), out));
+        let hosts = [(network.peer, VIA), (network.beyond, VIA), (network.router, LOCAL)];
+        let hosts = hosts.map(|(address, entry)| (address, if address.is_ipv6() { 128 } else { 32 }, entry));
+        for (address, length, entry) in networks.chain(hosts) {
+            match IpNet::new_assert(address, length) {
+                IpNet::V4(prefix) => routes.insert(prefix, entry),
+                IpNet::V6(prefix) => routes6.insert(prefix, entry),
+            }
+            .map_err(failed)?;
         }
-        let (publisher, state) = publish(&domain, router_state(rate)?);
+        let (publisher, state) = publish(&domain, router_state(case, rate)?);
         let shared = WorkerShared::new(Bell::new().map_err(failed)?);
         let seed = WorkerSeed {
             options: WorkerOptions {
@@ -265,7 +268,7 @@ impl Bench {
             table6,
             shared: Arc::clone(&shared),
         };
-        let router = ControlSide { _ports: ports, _routes: routes, _publisher: publisher };
+        let router = ControlSide { _ports: ports, _routes: (routes, routes6), _publisher: publisher };
         Ok(Bench { eal, lcore, shared, seed, router })
     }
 }
@@ -275,37 +278,27 @@ pub fn devices(capture: &Path) -> [String; 2] {
     [format!("net_pcap0,rx_pcap={},infinite_rx=1", capture.display()), "net_null0,no-rx=1".into()]
 }
 
-/// A gateway in the east, and a peer behind it; UDP up to 300 bytes is pooled.
-fn router_state(rate: TickRate) -> Result<RouterState, BenchError> {
-    let port = |mac, address| PortState {
-        mac,
-        mtu: PATH_MTU,
-        addresses: vec![PortAddress { address, prefix_len: 24 }],
-        addresses6: vec![],
-        link_local: None,
+/// A gateway in the east, and a peer behind it that packets are pooled to.
+fn router_state(case: &Case, rate: TickRate) -> Result<RouterState, BenchError> {
+    let network = Network::of(case);
+    let port = |mac, address| {
+        let (mut addresses, mut addresses6) = (vec![], vec![]);
+        match address {
+            IpAddr::V4(address) => addresses.push(PortAddress { address, prefix_len: 24 }),
+            IpAddr::V6(address) => addresses6.push(PortAddress6 { address, prefix_len: 48 }),
+        }
+        PortState { mac, mtu: PATH_MTU, addresses, addresses6, link_local: None }
     };
     let via = Adjacency::Via { port: EAST, gateway: NeighbourIndex(0) };
     let plain = |adjacency| Entry { adjacency, path: None };
-    let path = PeerPath {
-        addressee: PEER.into(),
-        source: EAST_ADDRESS.into(),
-        mtu: PATH_MTU,
-        outer_ttl: 64,
-        source_port_base: wire::PORT,
-        destination_port: wire::PORT,
-        checksum: true,
-        format: Format::Native,
-        capabilities: Capabilities(u16::MAX),
-    };
-    let voice = Rule {
-        max_size: 300,
-        window: rate.ticks(WINDOW),
-        ..Rule::new("voice", Match { protocol: Some(17), ..Match::default() })
+    let templates = match case.carriage {
+        Carriage::Predetermined => Some(carriage::template(case).map_err(failed)?),
+        _ => None,
     };
     Ok(RouterState {
         legs: Arc::default(),
         pools: 1,
-        ports: [port(ROUTER_MAC, ROUTER), port(EAST_MAC, EAST_ADDRESS)].into(),
+        ports: [port(ROUTER_MAC, network.router), port(EAST_MAC, network.east)].into(),
         entries: [
             plain(Adjacency::NoRoute),
             plain(Adjacency::Local),
@@ -313,17 +306,15 @@ fn router_state(rate: TickRate) -> Result<RouterState, BenchError> {
             Entry { adjacency: via, path: Some(PathIndex(0)) },
         ]
         .into(),
-        neighbours: Arc::new(NeighbourTable::new(vec![Neighbour::new(EAST, GATEWAY.into(), Some(GATEWAY_MAC))])),
-        paths: [PoolPath {
-            trunk: Trunk::new(&[1, 2], 0b10),
-            addressee: Some(PeerIndex(0)),
-            groups: [0; MAX_HOPS + 1],
-        }]
-        .into(),
-        peers: Arc::new(PeerTable::new(vec![Peer { path, zero_checksum: ZeroChecksum::Refused }])),
-        rules: Arc::new(RuleSet::new(vec![voice]).map_err(failed)?),
-        templates: Arc::default(),
-        streams: Arc::default(),
+        neighbours: Arc::new(NeighbourTable::new(vec![Neighbour::new(EAST, network.gateway, Some(GATEWAY_MAC))])),
+        paths: [PoolPath { trunk: Trunk::new(&[1, 2], 0b10), addressee: Some(PEER), groups: [0; MAX_HOPS + 1] }].into(),
+        peers: Arc::new(PeerTable::new(vec![Peer {
+            path: peer_path(case, network.east, network.peer),
+            zero_checksum: ZeroChecksum::Refused,
+        }])),
+        rules: Arc::new(RuleSet::new(vec![rule(case, rate).map_err(failed)?]).map_err(failed)?),
+        templates: Arc::new(templates.into_iter().collect()),
+        streams: Arc::new(streams(case).map_err(failed)?),
         pool_port: wire::PORT,
         neighbour_timeout: rate.ticks(Duration::from_secs(3)),
     })

@@ -2,118 +2,163 @@
 
 use std::fs::File;
 use std::io::BufWriter;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use carpool_dataplane::packet::ipv4::PROTOCOL_UDP;
-use carpool_dataplane::packet::{EtherType, EthernetHeader, Ipv4Header, MacAddr, Sum, UdpHeader, ethernet, ipv4, udp};
-use carpool_dataplane::pool::wire::{self, Row, RowType};
+use carpool_dataplane::packet::ipv4::{PROTOCOL_UDP, decrement_ttl};
+use carpool_dataplane::packet::ipv6::{self, decrement_hop_limit};
+use carpool_dataplane::packet::{
+    EtherType, EthernetHeader, Ipv4Header, Ipv6Header, MacAddr, Sum, UdpHeader, ethernet, ipv4, udp,
+};
 use pcap_file::pcap::{PcapPacket, PcapWriter};
 
-use crate::case::{Case, DESTINATIONS, EXTRACT_EVERY, STREAMS, Work};
+use crate::carriage::{DSCP, TTL};
+use crate::case::{Carriage, Case, EXTRACT_EVERY, STREAMS, Work};
 use crate::error::BenchError;
+use crate::network::{Network, ROUTER_MAC, SENDER_MAC, ports};
+use crate::peer::{self, Sent};
 
 /// Frames in a capture file; drivers repeat it for ever.
 const FRAMES: u16 = 256;
 /// Shortest Ethernet frame without its checksum, in bytes: with it, 64.
 const MIN_FRAME: usize = 60;
-
-/// The router's Ethernet address on the port that packets come in by.
-pub const ROUTER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
-/// The router's address that pooled packets come to.
-pub const ROUTER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
-/// The router that pooled packets come from or go to.
-pub const PEER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 77);
-/// The router that pooled packets in transit go to.
-pub const BEYOND: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 78);
-/// Who sends the frames.
-const SENDER_MAC: [u8; 6] = [2, 0, 0, 0, 1, 1];
-
-/// Where stream `number` goes: one of the networks of RFC 2544.
-pub fn destination(number: u16) -> Ipv4Addr {
-    Ipv4Addr::new(198, 18, (number % DESTINATIONS) as u8, 1)
-}
+/// Length of an RTP header.
+const RTP_LEN: usize = 12;
 
 /// Writes the frames of a case to a capture file.
 pub fn write_capture(case: &Case, path: &Path) -> Result<(), BenchError> {
     let failed = |problem: String| BenchError::Capture { path: path.into(), problem };
     let file = BufWriter::new(File::create(path).map_err(|error| failed(error.to_string()))?);
     let mut capture = PcapWriter::new(file).map_err(|error| failed(error.to_string()))?;
-    for number in 0..FRAMES {
-        let frame = frame(case, number);
+    for Sent { packet, .. } in packets(case)? {
+        let frame = frame(&packet);
         let packet = PcapPacket::new(Duration::ZERO, frame.len() as u32, &frame);
         capture.write_packet(&packet).map_err(|error| failed(error.to_string()))?;
     }
     Ok(())
 }
 
-/// Frame `number` of a case.
-fn frame(case: &Case, number: u16) -> Vec<u8> {
-    let packet = match case.work {
-        Work::Forward => stream_packet(number, case.length),
-        Work::Pool => stream_packet(number % STREAMS, case.length),
-        Work::Depool => pooled_packet(case, number, ROUTER),
-        Work::Transit | Work::Extract => pooled_packet(case, number, BEYOND),
-    };
-    let mut frame = vec![0; ethernet::HEADER_LEN];
-    if let Some(header) = frame.first_chunk_mut() {
-        EthernetHeader { dst: MacAddr(ROUTER_MAC), src: MacAddr(SENDER_MAC), ether_type: EtherType::IPV4 }
-            .write(header);
+/// Packets that are taken out of the first `received` ones of a case, which come over and over.
+pub fn taken_out(case: &Case, received: u64) -> Result<u64, BenchError> {
+    let taken: Vec<u64> = packets(case)?.iter().map(|sent| taken(case, sent.rows).into()).collect();
+    let (rounds, rest) = (received / taken.len() as u64, received as usize % taken.len());
+    Ok(rounds * taken.iter().sum::<u64>() + taken.iter().take(rest).sum::<u64>())
+}
+
+/// How many of so many rows are taken out here.
+fn taken(case: &Case, rows: u16) -> u16 {
+    match case.work {
+        Work::Forward | Work::Pool | Work::Transit => 0,
+        Work::Depool => rows,
+        Work::Extract => (rows + EXTRACT_EVERY - 2) / EXTRACT_EVERY,
     }
-    frame.extend_from_slice(&packet);
+}
+
+/// The packets of a case.
+fn packets(case: &Case) -> Result<Vec<Sent>, BenchError> {
+    let network = Network::of(case);
+    let own = |packet| Sent { packet, rows: 1 };
+    let mut number = 0..;
+    let mut next = || stream_packet(case, number.next().unwrap_or_default());
+    let to = match case.work {
+        Work::Forward => return Ok((0..FRAMES).map(|number| own(forwarded_packet(case, number))).collect()),
+        Work::Pool => return Ok((0..FRAMES).map(|_| own(next())).collect()),
+        Work::Depool => network.router,
+        Work::Transit | Work::Extract => network.beyond,
+    };
+    peer::sent(case, to, FRAMES.into(), || {
+        let mut packet = next();
+        // The peer forwards it.
+        let _ = if to.is_ipv6() { decrement_hop_limit(&mut packet) } else { decrement_ttl(&mut packet) };
+        packet
+    })
+}
+
+/// The frame around a packet.
+fn frame(packet: &[u8]) -> Vec<u8> {
+    let mut frame = vec![0; ethernet::HEADER_LEN];
+    let ether_type = if matches!(packet, [0x60..=0x6f, ..]) { EtherType::IPV6 } else { EtherType::IPV4 };
+    if let Some(header) = frame.first_chunk_mut() {
+        EthernetHeader { dst: MacAddr(ROUTER_MAC), src: MacAddr(SENDER_MAC), ether_type }.write(header);
+    }
+    frame.extend_from_slice(packet);
     frame.resize(frame.len().max(MIN_FRAME), 0);
     frame
 }
 
-/// A packet of a stream, `length` bytes long.
-fn stream_packet(stream: u16, length: u16) -> Vec<u8> {
-    let source = Ipv4Addr::new(192, 0, 2, 100 + (stream % STREAMS) as u8);
-    let payload = vec![stream as u8; usize::from(length) - ipv4::MIN_HEADER_LEN - udp::HEADER_LEN];
-    datagram(source, destination(stream), (20_000 + stream, 30_000 + stream), &payload)
+/// A packet to the destination `number`.
+fn forwarded_packet(case: &Case, number: u16) -> Vec<u8> {
+    datagram(case, number, &vec![number as u8; payload_len(case)])
 }
 
-/// A full pooled packet from the peer to `to`; its packets belong to all streams in turn.
-fn pooled_packet(case: &Case, number: u16, to: Ipv4Addr) -> Vec<u8> {
-    let (mut rows, mut data) = (Vec::new(), Vec::new());
-    for row in 0..case.rows {
-        let packet = stream_packet((number * case.rows + row) % STREAMS, case.length);
-        let due = case.work == Work::Depool || (case.work == Work::Extract && row % EXTRACT_EVERY == 0);
-        let ttl = if due { 1 } else { 2 };
-        rows.push(Row { start: data.len() as u16, length: case.length, ttl, row_type: RowType::WholeIpv4 });
-        data.extend_from_slice(&packet);
+/// The packet `number` of all streams in turn.
+fn stream_packet(case: &Case, number: u32) -> Vec<u8> {
+    let stream = (number % u32::from(STREAMS)) as u16;
+    let mut payload = vec![stream as u8; payload_len(case)];
+    if case.carriage == Carriage::Learned {
+        // RTP, RFC 3550, 5.1: G.729, two frames of 10 ms at 8 kHz in each packet.
+        let sequence = number / u32::from(STREAMS);
+        let header = [
+            &[0x80, 18][..],
+            &(sequence as u16).to_be_bytes(),
+            &(160 * sequence).to_be_bytes(),
+            &u32::from(stream).to_be_bytes(),
+        ];
+        payload[..RTP_LEN].copy_from_slice(&header.concat());
     }
-    let mut payload = vec![0; wire::header_and_rows_len(rows.len())];
-    // The length is what it asks for, and there are 1 to 255 rows.
-    let _ = wire::write_header_and_rows(TTL, u32::from(number), &rows, &mut payload);
-    payload.extend_from_slice(&data);
-    datagram(PEER, to, (wire::PORT, wire::PORT), &payload)
+    datagram(case, stream, &payload)
 }
 
-const TTL: u8 = 64;
+fn payload_len(case: &Case) -> usize {
+    let ip = if case.carriage == Carriage::Ipv6 { ipv6::HEADER_LEN } else { ipv4::MIN_HEADER_LEN };
+    usize::from(case.length) - ip - udp::HEADER_LEN
+}
 
-/// An IPv4 packet with a UDP datagram, both checksums right.
-fn datagram(src: Ipv4Addr, dst: Ipv4Addr, ports: (u16, u16), payload: &[u8]) -> Vec<u8> {
+/// A packet of stream `number` with this payload, checksums right.
+fn datagram(case: &Case, number: u16, payload: &[u8]) -> Vec<u8> {
+    let network = Network::of(case);
+    let [src_port, dst_port] = ports(number);
     let length = (udp::HEADER_LEN + payload.len()) as u16;
-    let mut udp_header = UdpHeader { src_port: ports.0, dst_port: ports.1, length, checksum: 0 };
-    udp_header.checksum = udp_header.checksum_over(src, dst, Sum::of(payload));
-    let header = Ipv4Header {
-        header_len: ipv4::MIN_HEADER_LEN as u8,
-        dscp_ecn: 0xb8,
-        total_len: ipv4::MIN_HEADER_LEN as u16 + length,
-        id: 0,
-        dont_fragment: true,
-        more_fragments: false,
-        fragment_offset: 0,
-        ttl: TTL,
-        protocol: PROTOCOL_UDP,
-        src,
-        dst,
+    let mut udp_header = UdpHeader { src_port, dst_port, length, checksum: 0 };
+    let (mut ip4, mut ip6, mut udp) = ([0; ipv4::MIN_HEADER_LEN], [0; ipv6::HEADER_LEN], [0; udp::HEADER_LEN]);
+    let ip = match (network.source(number), network.destination(number)) {
+        (IpAddr::V4(src), IpAddr::V4(dst)) => {
+            udp_header.checksum = udp_header.checksum_over(src, dst, Sum::of(payload));
+            let header = Ipv4Header {
+                header_len: ipv4::MIN_HEADER_LEN as u8,
+                dscp_ecn: DSCP << 2,
+                total_len: ipv4::MIN_HEADER_LEN as u16 + length,
+                id: 0,
+                dont_fragment: true,
+                more_fragments: false,
+                fragment_offset: 0,
+                ttl: TTL,
+                protocol: PROTOCOL_UDP,
+                src,
+                dst,
+            };
+            header.write(&mut ip4);
+            &ip4[..]
+        }
+        (IpAddr::V6(src), IpAddr::V6(dst)) => {
+            udp_header.checksum = udp_header.checksum_over6(src, dst, Sum::of(payload));
+            let header = Ipv6Header {
+                traffic_class: DSCP << 2,
+                flow_label: 0,
+                payload_len: length,
+                next_header: PROTOCOL_UDP,
+                hop_limit: TTL,
+                src,
+                dst,
+            };
+            header.write(&mut ip6);
+            &ip6[..]
+        }
+        _ => unreachable!("a network is of one family"),
     };
-    let (mut ip, mut udp) = ([0; ipv4::MIN_HEADER_LEN], [0; udp::HEADER_LEN]);
-    header.write(&mut ip);
     udp_header.write(&mut udp);
-    [&ip[..], &udp, payload].concat()
+    [ip, &udp, payload].concat()
 }
 
 #[cfg(test)]
@@ -121,47 +166,101 @@ mod tests {
     use std::collections::HashSet;
 
     use carpool_dataplane::packet::udp::Verdict;
-    use carpool_dataplane::pool::wire::PooledPacket;
+    use carpool_dataplane::pool::wire::{Kind, PoolHeader, PooledPacket};
 
     use super::*;
 
-    fn packets(name: &str) -> Vec<Vec<u8>> {
-        let case = name.parse().expect("a case");
-        (0..FRAMES).map(|number| frame(&case, number)[ethernet::HEADER_LEN..].to_vec()).collect()
+    fn named(name: &str) -> Case {
+        name.parse().expect("a case")
     }
 
     #[test]
     fn forwarded_frames_are_of_the_shortest_length_and_go_to_256_destinations() {
-        let case = "forward_64".parse().expect("a case");
-        assert!((0..FRAMES).all(|number| frame(&case, number).len() == MIN_FRAME));
-        let destinations: HashSet<Ipv4Addr> =
-            packets("forward_64").iter().map(|packet| Ipv4Header::parse(packet).expect("sound").dst).collect();
+        let packets = packets(&named("forward_64")).expect("packets");
+        assert!(packets.iter().all(|sent| frame(&sent.packet).len() == MIN_FRAME));
+        let destinations: HashSet<_> =
+            packets.iter().map(|sent| Ipv4Header::parse(&sent.packet).expect("sound").dst).collect();
         assert_eq!(destinations.len(), 256);
     }
 
     #[test]
     fn stream_packets_are_of_the_length_their_case_says_and_of_64_streams() {
-        for (name, length) in [("pool_60", 60), ("pool_300", 300)] {
-            let packets = packets(name);
-            assert!(packets.iter().all(|packet| Ipv4Header::parse(packet).expect("sound").total_len == length));
-            assert_eq!(packets.iter().collect::<HashSet<_>>().len(), usize::from(STREAMS));
+        for case in Case::ALL.iter().filter(|case| case.work == Work::Pool) {
+            let packets = packets(case).expect("packets");
+            assert!(packets.iter().all(|sent| sent.packet.len() == usize::from(case.length)), "{}", case.name);
+            let ports = if case.carriage == Carriage::Ipv6 { 40..44 } else { 20..24 };
+            let streams: HashSet<_> = packets.iter().map(|sent| &sent.packet[ports.clone()]).collect();
+            assert_eq!(streams.len(), usize::from(STREAMS), "{}", case.name);
         }
     }
 
     #[test]
-    fn pooled_packets_are_full_sound_and_carry_their_sequence_number() {
-        for (name, rows) in [("depool_60", 22), ("depool_300", 4), ("transit_60", 22), ("extract_60", 22)] {
-            for (number, packet) in packets(name).iter().enumerate() {
-                let header = Ipv4Header::parse(packet).expect("sound");
-                let datagram = header.payload(packet).expect("whole");
+    fn there_are_as_many_packets_as_a_file_has_frames_and_none_is_longer_than_the_path_takes() {
+        for case in Case::ALL {
+            let packets = packets(case).expect("packets");
+            assert_eq!(packets.len(), usize::from(FRAMES), "{}", case.name);
+            assert!(packets.iter().all(|sent| sent.packet.len() <= 1500), "{}", case.name);
+        }
+    }
+
+    #[test]
+    fn most_pooled_packets_are_full() {
+        for case in Case::ALL.iter().filter(|case| !matches!(case.work, Work::Forward | Work::Pool)) {
+            let packets = packets(case).expect("packets");
+            let full = packets.iter().filter(|sent| sent.rows == case.rows).count();
+            let least = if case.carriage == Carriage::OutOfBand { FRAMES / 4 * 3 - 16 } else { FRAMES - 8 };
+            assert!(full >= usize::from(least), "{}: {full}", case.name);
+        }
+    }
+
+    #[test]
+    fn pooled_packets_are_sound_and_what_is_due_is_what_the_router_takes_out() {
+        for (name, due) in [("depool_60", 22), ("depool_300", 4), ("transit_60", 0), ("extract_60", 3)] {
+            let case = named(name);
+            for (number, sent) in packets(&case).expect("packets").iter().enumerate() {
+                let header = Ipv4Header::parse(&sent.packet).expect("sound");
+                let datagram = header.payload(&sent.packet).expect("whole");
                 assert_eq!(udp::verify(header.src, header.dst, datagram), Verdict::Valid);
                 let pooled = PooledPacket::parse(&datagram[udp::HEADER_LEN..]).expect("sound");
-                assert_eq!((pooled.rows().count(), pooled.header().sequence), (rows, number as u32));
-                assert!(packet.len() <= 1500);
-                let case: Case = name.parse().expect("a case");
-                let due = pooled.index().filter(|row| row.ttl == 1).count();
-                assert_eq!(due, usize::from(case.taken()));
+                assert_eq!(pooled.header().sequence, number as u32);
+                let is_due = |ttl| ttl == 1;
+                assert_eq!(pooled.index().filter(|row| is_due(row.ttl)).count(), due, "{name}");
+                assert_eq!(taken(&case, sent.rows), due as u16, "{name}");
             }
         }
+    }
+
+    #[test]
+    fn each_carriage_is_on_the_wire() {
+        let kinds = [
+            ("depool_60", &[Kind::Pooled][..]),
+            ("depool_ipv6_60", &[Kind::Pooled]),
+            ("depool_learned_60", &[Kind::Short]),
+            ("depool_provisioned_60", &[Kind::Pooled]),
+            ("depool_out_of_band_60", &[Kind::Pooled, Kind::Index, Kind::DataOnly]),
+            ("depool_predetermined_60", &[Kind::Predetermined]),
+        ];
+        for (name, expected) in kinds {
+            let at = if name == "depool_ipv6_60" { 48 } else { 28 };
+            let kind = |sent: &Sent| PoolHeader::parse(&sent.packet[at..]).expect("sound").kind;
+            let found: Vec<Kind> = packets(&named(name)).expect("packets").iter().map(kind).collect();
+            assert!(expected.iter().all(|kind| found.contains(kind)), "{name}: not all of {expected:?}");
+            assert!(found.iter().all(|kind| expected.contains(kind)), "{name}: not only {expected:?}");
+        }
+    }
+
+    #[test]
+    fn an_index_and_what_it_is_about_come_in_one_burst() {
+        let packets = packets(&named("depool_out_of_band_60")).expect("packets");
+        for burst in packets.chunks(32) {
+            assert_eq!(burst.iter().filter(|sent| sent.rows == 0).count(), 8);
+            assert!(burst[28].rows == 0 && burst[31].rows == 24);
+        }
+    }
+
+    #[test]
+    fn what_is_taken_out_is_counted_over_the_end_of_the_file() {
+        let case = named("depool_60");
+        assert_eq!(taken_out(&case, 2 * u64::from(FRAMES) + 3).expect("packets"), (2 * 256 + 3) * 22);
     }
 }

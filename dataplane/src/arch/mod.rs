@@ -1,9 +1,12 @@
-//! What depends on the processor: the time stamp counter, prefetching, and which vector instructions there are.
+//! What depends on the processor: the time stamp counter, prefetching, comparing several words at once, and which vector
+//! instructions there are.
 
+mod compare;
 mod prefetch;
 mod simd;
 mod time;
 
+pub use compare::equal;
 pub use prefetch::prefetch_read;
 pub use simd::Simd;
 pub use time::{Tick, TickRate, TickSpan, now};

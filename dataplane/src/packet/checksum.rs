@@ -16,16 +16,14 @@ impl Sum {
     /// The sum of `bytes` as big-endian words; an odd last byte is padded with a zero behind it (RFC 1071 section 1).
     #[inline]
     pub fn of(bytes: &[u8]) -> Sum {
-        // The sum does not depend on the byte order it is computed in (RFC 1071 section 2 B): add up little-endian
-        // 32-bit words and swap the result. Carries gather in the upper halves of two independent accumulators.
+        // The sum does not depend on the byte order it is computed in (RFC 1071 section 2 B), nor on the width of the words
+        // (2 C): add up little-endian 64-bit words and swap the result.
         let (words, rest) = bytes.as_chunks::<8>();
-        let (mut low, mut high) = (0u64, 0u64);
+        let mut total = Total::default();
         for word in words {
-            let word = u64::from_le_bytes(*word);
-            low += word & 0xffff_ffff;
-            high += word >> 32;
+            total.add(u64::from_le_bytes(*word));
         }
-        Sum::from_little_endian(low + high + sum_of_rest(rest))
+        Sum::from_little_endian(total.folded() + sum_of_rest(rest))
     }
 
     /// The sum of one word.
@@ -77,11 +75,33 @@ impl Sum {
 
     #[inline]
     const fn from_little_endian(sum: u64) -> Sum {
-        let sum = (sum & 0xffff_ffff) + (sum >> 32);
-        let sum = (sum & 0xffff) + (sum >> 16);
-        let sum = (sum & 0xffff) + (sum >> 16);
-        let sum = (sum & 0xffff) + (sum >> 16);
+        let (sum, carry) = (sum as u32).overflowing_add((sum >> 32) as u32);
+        // No second carry: a sum that overflowed is at most 0xfffffffe.
+        let sum = sum + carry as u32;
+        // Both halves get the sum of both, the upper one with the carry of the lower.
+        let sum = sum.wrapping_add(sum.rotate_left(16)) >> 16;
         Sum((sum as u16).swap_bytes())
+    }
+}
+
+/// What little-endian words come to, modulo 2^64, and how often that was passed: each time is one more (RFC 1071, 2 B).
+#[derive(Clone, Copy, Default)]
+struct Total {
+    sum: u64,
+    carries: u64,
+}
+
+impl Total {
+    #[inline(always)]
+    fn add(&mut self, word: u64) {
+        let (sum, carry) = self.sum.overflowing_add(word);
+        (self.sum, self.carries) = (sum, self.carries + u64::from(carry));
+    }
+
+    /// The same in few more than 32 bits.
+    #[inline(always)]
+    fn folded(self) -> u64 {
+        (self.sum & 0xffff_ffff) + (self.sum >> 32) + self.carries
     }
 }
 
@@ -103,21 +123,38 @@ fn sum_of_rest(rest: &[u8]) -> u64 {
 /// Copies `source` to `target` and returns the sum of what was copied: as many bytes as the shorter of the two has.
 #[inline]
 pub fn copy_and_sum(source: &[u8], target: &mut [u8]) -> Sum {
-    let (mut low, mut high) = (0u64, 0u64);
     let length = source.len().min(target.len());
     let (Some(source), Some(target)) = (source.get(..length), target.get_mut(..length)) else { return Sum::ZERO };
-    let (from, from_rest) = source.as_chunks::<8>();
-    let (to, to_rest) = target.as_chunks_mut::<8>();
+    let (from, from_rest) = source.as_chunks::<16>();
+    let (to, to_rest) = target.as_chunks_mut::<16>();
+    let mut total = Total::default();
     for (from, to) in from.iter().zip(to) {
-        let word = u64::from_le_bytes(*from);
-        *to = word.to_le_bytes();
-        low += word & 0xffff_ffff;
-        high += word >> 32;
-    }
-    for (from, to) in from_rest.iter().zip(to_rest) {
         *to = *from;
+        let words = u128::from_le_bytes(*from);
+        total.add(words as u64);
+        total.add((words >> 64) as u64);
     }
-    Sum::from_little_endian(low + high + sum_of_rest(from_rest))
+    Sum::from_little_endian(total.folded() + copy_rest(from_rest, to_rest))
+}
+
+/// Copies the last, less than sixteen, bytes to as many, and adds them up as little-endian words padded with zeros.
+#[inline(always)]
+fn copy_rest(mut from: &[u8], mut to: &mut [u8]) -> u64 {
+    let word = u64::from_le_bytes(copy_first(&mut from, &mut to));
+    (word & 0xffff_ffff)
+        + (word >> 32)
+        + u64::from(u32::from_le_bytes(copy_first(&mut from, &mut to)))
+        + u64::from(u16::from_le_bytes(copy_first(&mut from, &mut to)))
+        + u64::from(u8::from_le_bytes(copy_first(&mut from, &mut to)))
+}
+
+/// Copies the first `N` bytes, if there are so many, and goes on to those behind them; else these are zeros.
+#[inline(always)]
+fn copy_first<const N: usize>(from: &mut &[u8], to: &mut &mut [u8]) -> [u8; N] {
+    let Some((bytes, behind)) = from.split_first_chunk() else { return [0; N] };
+    let Some((copy, room)) = std::mem::take(to).split_first_chunk_mut() else { return [0; N] };
+    (*copy, *from, *to) = (*bytes, behind, room);
+    *bytes
 }
 
 /// The checksum of data in which the word `old` became `new`: RFC 1624 section 3, equation 3.

@@ -91,6 +91,9 @@ pub struct EthernetHeader {
     pub ether_type: EtherType,
 }
 
+/// Length of an Ethernet address in bytes.
+const ADDRESS_LEN: usize = 6;
+
 impl EthernetHeader {
     /// Reads the header at the start of `frame`; what it carries starts at [`HEADER_LEN`]. None where the frame is
     /// shorter than a header.
@@ -107,10 +110,11 @@ impl EthernetHeader {
     /// Writes the header as it is on the wire.
     #[inline]
     pub fn write(&self, out: &mut [u8; HEADER_LEN]) {
-        let [d0, d1, d2, d3, d4, d5] = self.dst.0;
-        let [s0, s1, s2, s3, s4, s5] = self.src.0;
-        let [t0, t1] = self.ether_type.0.to_be_bytes();
-        *out = [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, t0, t1];
+        let (dst, behind) = out.split_at_mut(ADDRESS_LEN);
+        let (src, ether_type) = behind.split_at_mut(ADDRESS_LEN);
+        dst.copy_from_slice(&self.dst.0);
+        src.copy_from_slice(&self.src.0);
+        ether_type.copy_from_slice(&self.ether_type.0.to_be_bytes());
     }
 }
 

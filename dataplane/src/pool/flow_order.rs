@@ -6,6 +6,7 @@
 //! one by address pair and protocol, which is all that a fragment tells of its flow.
 
 use super::open_pools::{Generations, PoolReference, Slot};
+use crate::arch::equal;
 
 /// One cache line.
 const WAYS: usize = 8;
@@ -22,10 +23,7 @@ impl Set {
     /// The pools recorded for `hash`, open or not.
     #[inline(always)]
     fn pools_of(&self, hash: u32) -> impl Iterator<Item = PoolReference> + '_ {
-        let mut equal = 0u32;
-        for (way, &other) in self.hashes.iter().enumerate() {
-            equal |= u32::from(other == hash) << way;
-        }
+        let mut equal = equal(&self.hashes, hash);
         std::iter::from_fn(move || {
             let pool = self.pools.get(equal.trailing_zeros() as usize).copied();
             equal &= equal.wrapping_sub(1);

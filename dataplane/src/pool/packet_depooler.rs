@@ -37,6 +37,7 @@ impl Depooled {
         [extracted, no_buffer, unknown_context, unknown_stream, malformed].into_iter().map(u64::from).sum()
     }
 
+    #[inline(always)]
     fn take<B>(&mut self, taken: Option<B>, emit: &mut impl FnMut(B)) {
         match taken {
             Some(buffer) => {
@@ -75,18 +76,21 @@ pub fn depool_rows<'a, S: BufferSource>(
 ) -> Depooled {
     let mut depooled = Depooled::default();
     for (row, bytes) in rows {
-        if row.row_type != RowType::Provisioned {
-            depooled.take(copy_out(bytes, source, headroom), &mut emit);
-            continue;
-        }
-        match streams.open(peer, bytes) {
-            Ok(rebuilt) => {
-                let taken = write_out(rebuilt.len(), |room| rebuilt.write(room), source, headroom);
-                depooled.take(taken, &mut emit);
+        let taken = if row.row_type != RowType::Provisioned {
+            copy_out(bytes, source, headroom)
+        } else {
+            match streams.open(peer, bytes) {
+                Ok(rebuilt) => write_out(rebuilt.len(), |room| rebuilt.write(room), source, headroom),
+                Err(refused) => {
+                    match refused {
+                        provisioned::Refused::UnknownStream => depooled.unknown_stream += 1,
+                        provisioned::Refused::Malformed => depooled.malformed += 1,
+                    }
+                    continue;
+                }
             }
-            Err(provisioned::Refused::UnknownStream) => depooled.unknown_stream += 1,
-            Err(provisioned::Refused::Malformed) => depooled.malformed += 1,
-        }
+        };
+        depooled.take(taken, &mut emit);
     }
     depooled
 }
@@ -128,7 +132,7 @@ pub fn copy_out<S: BufferSource>(bytes: &[u8], source: &mut S, headroom: usize) 
 
 /// A fresh buffer with `length` bytes, which `write` writes. None, and nothing is held, where there is none or it is
 /// too small.
-#[inline]
+#[inline(always)]
 fn write_out<S: BufferSource>(
     length: usize,
     write: impl FnOnce(&mut [u8]) -> Option<()>,

@@ -33,13 +33,13 @@ impl<N: Nic> Stages<N> {
         let templates = &moment.state.templates;
         match packet.header.detect(packet.mbuf.bytes(), moment.state.pool_port, templates, peer_of) {
             Ok(Detection::Pooled { peer, src_port, packet: pooled }) => {
-                if usize::from(packet.origin.depth) >= MAX_DEPTH {
+                if usize::from(packet.origin.depth()) >= MAX_DEPTH {
                     return self.out.drop(packet.mbuf, Drop::PoolNesting);
                 }
                 let streams = (&*moment.state.streams, peer);
                 let header = pooled.header();
                 let ours = if header.is_overlay() {
-                    let (outer, depth) = (packet.mbuf.bytes(), packet.origin.depth);
+                    let (outer, depth) = (packet.mbuf.bytes(), packet.origin.depth());
                     let readdressed = self.readdress_rows(&pooled, outer, depth, peer, moment);
                     let rows = (0..=u8::MAX).zip(pooled.rows()).filter(|(at, _)| !readdressed.contains(*at));
                     let rows = rows.map(|(_, row)| row);
@@ -101,7 +101,7 @@ impl<N: Nic> Stages<N> {
         moment: &Moment<'_>,
         depool: impl FnOnce(&mut MempoolCache, &mut Decompressor, &mut Exit<'_, N>) -> Depooled,
     ) -> Result<(), Drop> {
-        if usize::from(packet.origin.depth) >= MAX_DEPTH {
+        if usize::from(packet.origin.depth()) >= MAX_DEPTH {
             return Err(Drop::PoolNesting);
         }
         self.peers.received(peer, moment.state, src_port, header.sequence, header.count);
@@ -149,7 +149,7 @@ struct Exit<'a, N> {
 }
 
 impl<N: Nic> Exit<'_, N> {
-    #[inline]
+    #[inline(always)]
     fn re_enter(&mut self, inner: Mbuf) {
         re_enter(inner, self.inside, self.outer_ecn, self.reentry, self.out);
     }
@@ -199,12 +199,12 @@ pub(super) fn re_enter<N: Nic>(
     out: &mut Output<N>,
 ) {
     // The type of its row agreed with its version, or the pooled packet would not be sound.
-    let origin = Origin { family: Family::of(inner.bytes()), ..origin };
+    let origin = origin.read_as(Family::of(inner.bytes()));
     // RFC 6040, 4.2: a mark on the outside is passed on to what can carry it, and drops what cannot. Not-ECT and ECT(0)
     // say nothing to what is inside.
     if outer_ecn & ecn::ECT_1 != 0 && !ecn::take_out(inner.bytes_mut(), outer_ecn) {
         out.drop(inner, Drop::PoolCongested);
-    } else if let Err(inner) = reentry.push(origin.depth.saturating_sub(1), inner, origin) {
+    } else if let Err(inner) = reentry.push(origin.depth().saturating_sub(1), inner, origin) {
         out.drop(inner, Drop::ReentryFull);
     }
 }

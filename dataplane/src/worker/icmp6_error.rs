@@ -17,10 +17,10 @@ impl<N: Nic> Stages<N> {
     /// there.
     #[cold]
     pub(super) fn icmp6_error(&mut self, kind: ErrorKind, packet: &Packet6, moment: &Moment<'_>) {
-        if !error_allowed(kind, &packet.header, packet.mbuf.bytes(), packet.origin.link_broadcast) {
+        if !error_allowed(kind, &packet.header, packet.mbuf.bytes(), packet.origin.link_broadcast()) {
             return;
         }
-        let (src, port) = (packet.header.src, packet.origin.port);
+        let (src, port) = (packet.header.src, packet.origin.port());
         let Some(own) = own_address(packet, moment) else { return };
         if !self.icmp_limit.admits(moment.now) {
             self.out.counters.add(Counter::IcmpLimited, 1);
@@ -44,7 +44,7 @@ fn own_address(packet: &Packet6, moment: &Moment<'_>) -> Option<Ipv6Addr> {
         return Some(dst);
     }
     if is_link_local(src) {
-        return moment.state.port(packet.origin.port)?.link_local;
+        return moment.state.port(packet.origin.port())?.link_local;
     }
     let port = match moment.entry_for(src).adjacency {
         Adjacency::Connected { port } | Adjacency::Via { port, .. } => moment.state.port(port),

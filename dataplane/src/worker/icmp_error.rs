@@ -19,7 +19,7 @@ impl<N: Nic> Stages<N> {
     /// Tells the source of a packet what became of it: where that is allowed, not too often, and memory is there.
     #[cold]
     pub(super) fn icmp_error(&mut self, kind: ErrorKind, packet: &Packet, moment: &Moment<'_>) {
-        if !error_allowed(&packet.header, packet.mbuf.bytes(), packet.origin.link_broadcast) {
+        if !error_allowed(&packet.header, packet.mbuf.bytes(), packet.origin.link_broadcast()) {
             return;
         }
         // RFC 1812, 4.3.2.4: from an address of the interface that the error leaves by.

@@ -101,7 +101,7 @@ impl<N: Nic> Stages<N> {
         moment: &Moment<'_>,
     ) {
         let key = StreamKey { peer: packet.header.src(), to: packet.header.dst().into(), src_port };
-        if packet.origin.depth == 0 && self.indexes.follows(key) {
+        if packet.origin.depth() == 0 && self.indexes.follows(key) {
             let is_believed = self.indexes.reach(key, sequence, sequence, moment.now).is_ok();
             self.settle_indexes(moment.now, moment);
             if is_believed {
@@ -141,7 +141,7 @@ impl<N: Nic> Stages<N> {
         (sequence, begin): (u32, u32),
         moment: &Moment<'_>,
     ) -> Option<(StreamKey, Packet<H>)> {
-        if packet.origin.depth > 0 {
+        if packet.origin.depth() > 0 {
             self.out.drop(packet.mbuf, Drop::PoolNesting);
             return None;
         }

@@ -85,10 +85,13 @@ impl<N: Nic> Stages<N> {
     pub(super) fn send_on6(&mut self, packet: Packet6, leaf: EntryId, depth: u8, moment: &Moment<'_>) {
         let entry = moment.state.entry(leaf);
         let is_routed = destination_class(packet.header.dst) == DestinationClass::Unicast;
-        if entry.adjacency == Adjacency::Local || !is_routed {
+        let is_ours = entry.adjacency == Adjacency::Local || !is_routed;
+        if !is_ours || self.reentry.has_burst(depth) {
+            self.take_up_reentry(depth, moment);
+        }
+        if is_ours {
             return self.local6_input(packet, moment);
         }
-        self.take_up_reentry(depth, moment);
         match entry.adjacency {
             Adjacency::Connected { .. } | Adjacency::Via { .. } => self.forward6(packet, entry, moment),
             Adjacency::NoRoute => self.refuse6(packet, ErrorKind::NoRoute, Drop::NoRoute, moment),
@@ -123,20 +126,20 @@ fn validate(mbuf: &mut Mbuf, origin: Origin, moment: &Moment<'_>) -> Result<Ipv6
         return Err(Drop::MartianSource);
     }
     // What was inside a pooled packet came from beyond this link, whatever its addresses say.
-    if origin.depth > 0 && is_link_local(header.src) {
+    if origin.depth() > 0 && is_link_local(header.src) {
         return Err(Drop::LinkScope);
     }
-    let port = || moment.state.port(origin.port);
+    let port = || moment.state.port(origin.port());
     match class {
-        DestinationClass::Unicast if origin.link_broadcast => Err(Drop::LinkBroadcast),
+        DestinationClass::Unicast if origin.link_broadcast() => Err(Drop::LinkBroadcast),
         DestinationClass::Unicast => Ok(header),
         DestinationClass::Martian => Err(Drop::MartianDestination),
         DestinationClass::LinkLocal => {
-            let ours = origin.depth == 0 && port().is_some_and(|port| port.link_local == Some(header.dst));
+            let ours = origin.depth() == 0 && port().is_some_and(|port| port.link_local == Some(header.dst));
             if ours { Ok(header) } else { Err(Drop::LinkScope) }
         }
         DestinationClass::Multicast => {
-            let ours = origin.depth == 0 && port().is_some_and(|port| is_our_group(port, &header));
+            let ours = origin.depth() == 0 && port().is_some_and(|port| is_our_group(port, &header));
             if ours { Ok(header) } else { Err(Drop::NoMulticastRoute) }
         }
     }

@@ -26,7 +26,7 @@ impl<N: Nic> Stages<N> {
         let mut destinations: ArrayVec<u32, BURST> = ArrayVec::new();
         let mut packets6 = Ipv6Burst::new();
         for (mut mbuf, origin) in burst.drain(..) {
-            if origin.family == Family::V6 {
+            if origin.family() == Family::V6 {
                 self.ip6_input(mbuf, origin, packets.len(), &mut packets6, moment);
                 continue;
             }
@@ -59,7 +59,8 @@ impl<N: Nic> Stages<N> {
     #[inline(always)]
     fn send_on(&mut self, packet: Packet, leaf: EntryId, depth: u8, moment: &Moment<'_>) {
         let entry = moment.state.entry(leaf);
-        if entry.adjacency != Adjacency::Local {
+        // Before a packet of ours as well, if there is enough: memory that is soon free is taken again while it is in the cache.
+        if entry.adjacency != Adjacency::Local || self.reentry.has_burst(depth) {
             self.take_up_reentry(depth, moment);
         }
         if packet.header.dst.is_multicast() {
@@ -114,7 +115,7 @@ fn validate(mbuf: &mut Mbuf, origin: Origin) -> Result<Ipv4Header, Drop> {
         return Err(Drop::MartianSource);
     }
     match destination_class(header.dst) {
-        DestinationClass::Unicast if origin.link_broadcast => Err(Drop::LinkBroadcast),
+        DestinationClass::Unicast if origin.link_broadcast() => Err(Drop::LinkBroadcast),
         DestinationClass::Unicast | DestinationClass::Multicast => Ok(header),
         DestinationClass::LimitedBroadcast | DestinationClass::Martian => Err(Drop::MartianDestination),
     }

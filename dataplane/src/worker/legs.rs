@@ -25,9 +25,9 @@ impl Origin {
     /// The way that a packet came in by.
     #[inline(always)]
     pub(super) fn way(&self) -> Ingress {
-        match self.peer {
+        match self.peer() {
             Some(peer) => Ingress::Peer(peer),
-            None => Ingress::Port(self.port),
+            None => Ingress::Port(self.port()),
         }
     }
 }

@@ -71,6 +71,6 @@ impl<N: Nic> Stages<N> {
             return self.out.drop(packet.mbuf, Drop::LocalIcmp);
         }
         self.out.counters.add(Counter::EchoReplies, 1);
-        self.out.route_back(packet.mbuf, packet.header.src, packet.origin.port, moment);
+        self.out.route_back(packet.mbuf, packet.header.src, packet.origin.port(), moment);
     }
 }

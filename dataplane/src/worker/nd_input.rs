@@ -20,9 +20,9 @@ impl<N: Nic> Stages<N> {
     /// Handles a packet to this router that is neighbour discovery by its ICMPv6 type.
     #[cold]
     pub(super) fn nd_input(&mut self, packet: Packet6, moment: &Moment<'_>) {
-        let port = packet.origin.port;
+        let port = packet.origin.port();
         // A hop limit of 255 says nothing of what was inside a pooled packet: that came from beyond this link.
-        let Some(state) = moment.state.port(port).filter(|_| packet.origin.depth == 0) else {
+        let Some(state) = moment.state.port(port).filter(|_| packet.origin.depth() == 0) else {
             return self.out.drop(packet.mbuf, Drop::NdMalformed);
         };
         match Message::parse(&packet.header, packet.mbuf.bytes()) {

@@ -1,5 +1,6 @@
 //! A packet on its way through the worker, and where it came from.
 
+use std::fmt::{self, Debug, Formatter};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::dpdk::Mbuf;
@@ -37,25 +38,80 @@ impl Family {
 }
 
 /// Where a packet came from. What is taken out of a pooled packet has the origin of that packet, one level deeper.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Origin {
-    /// The port that it, or the pooled packet around it, was received on.
-    pub port: PortIndex,
-    /// It came in a broadcast or multicast frame.
-    pub link_broadcast: bool,
-    /// The peer that sent the pooled packet it was taken out of; None where it was received as itself.
-    pub peer: Option<PeerIndex>,
-    /// How many pooled packets it has been taken out of.
-    pub depth: u8,
-    /// What it is to be read as.
-    pub family: Family,
-}
+///
+/// It is one word because every packet takes it along from queue to queue.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Origin(u64);
+
+/// Where in the word the parts are: the port in the lowest 16 bits, then these.
+const PEER: u32 = 16;
+const DEPTH: u32 = 32;
+const HAS_PEER: u64 = 1 << 40;
+const LINK_BROADCAST: u64 = 1 << 41;
+const IPV6: u64 = 1 << 42;
 
 impl Origin {
+    /// The origin of a packet that was received on `port`. `link_broadcast`: it came in a broadcast or multicast frame.
+    /// `family`: what it is to be read as.
+    #[inline(always)]
+    pub fn received(port: PortIndex, link_broadcast: bool, family: Family) -> Origin {
+        let link_broadcast = if link_broadcast { LINK_BROADCAST } else { 0 };
+        Origin(u64::from(port.0) | link_broadcast).read_as(family)
+    }
+
     /// The origin of what was inside a pooled packet of this one, which `peer` sent.
     #[inline(always)]
     pub fn deeper(self, peer: Option<PeerIndex>) -> Origin {
-        Origin { peer, depth: self.depth.saturating_add(1), ..self }
+        let without = self.0 & !(0xff << DEPTH | HAS_PEER | 0xffff << PEER);
+        let peer = peer.map_or(0, |peer| HAS_PEER | u64::from(peer.0) << PEER);
+        Origin(without | peer | u64::from(self.depth().saturating_add(1)) << DEPTH)
+    }
+
+    /// The same, of a packet of this family.
+    #[inline(always)]
+    pub fn read_as(self, family: Family) -> Origin {
+        match family {
+            Family::V4 => Origin(self.0 & !IPV6),
+            Family::V6 => Origin(self.0 | IPV6),
+        }
+    }
+
+    /// The port that it, or the pooled packet around it, was received on.
+    #[inline(always)]
+    pub fn port(self) -> PortIndex {
+        PortIndex(self.0 as u16)
+    }
+
+    /// Whether it came in a broadcast or multicast frame.
+    #[inline(always)]
+    pub fn link_broadcast(self) -> bool {
+        self.0 & LINK_BROADCAST != 0
+    }
+
+    /// The peer that sent the pooled packet it was taken out of; None where it was received as itself.
+    #[inline(always)]
+    pub fn peer(self) -> Option<PeerIndex> {
+        (self.0 & HAS_PEER != 0).then_some(PeerIndex((self.0 >> PEER) as u16))
+    }
+
+    /// How many pooled packets it has been taken out of.
+    #[inline(always)]
+    pub fn depth(self) -> u8 {
+        (self.0 >> DEPTH) as u8
+    }
+
+    /// What it is to be read as.
+    #[inline(always)]
+    pub fn family(self) -> Family {
+        if self.0 & IPV6 == 0 { Family::V4 } else { Family::V6 }
+    }
+}
+
+impl Debug for Origin {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Origin");
+        shown.field("port", &self.port()).field("link_broadcast", &self.link_broadcast());
+        shown.field("peer", &self.peer()).field("depth", &self.depth()).field("family", &self.family()).finish()
     }
 }
 
@@ -249,5 +305,23 @@ impl Destination for Ipv6Addr {
     #[inline(always)]
     fn neighbour(self, neighbours: &NeighbourTable, port: PortIndex) -> Option<&Neighbour> {
         neighbours.find6(port, self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_tells_what_it_was_made_of() {
+        let received = Origin::received(PortIndex(0xffff), true, Family::V6);
+        assert_eq!((received.port(), received.link_broadcast()), (PortIndex(0xffff), true));
+        assert_eq!((received.peer(), received.depth(), received.family()), (None, 0, Family::V6));
+        let inside = received.deeper(Some(PeerIndex(0xffff))).deeper(Some(PeerIndex(3))).read_as(Family::V4);
+        assert_eq!((inside.port(), inside.link_broadcast()), (PortIndex(0xffff), true));
+        assert_eq!((inside.peer(), inside.depth(), inside.family()), (Some(PeerIndex(3)), 2, Family::V4));
+        assert_eq!(inside.deeper(None).peer(), None);
+        let deepest = (0..300).fold(inside, |origin, _| origin.deeper(None));
+        assert_eq!((deepest.depth(), deepest.port()), (255, PortIndex(0xffff)));
     }
 }

@@ -41,6 +41,12 @@ impl Reentry {
         self.queues.get(usize::from(depth)).is_none_or(VecDeque::is_empty)
     }
 
+    /// Whether a full burst waits that was in pooled packets of this depth.
+    #[inline(always)]
+    pub fn has_burst(&self, depth: u8) -> bool {
+        self.queues.get(usize::from(depth)).is_some_and(|queue| queue.len() >= BURST)
+    }
+
     /// Adds a packet that was in a pooled packet of the depth `depth`; gives it back where there is no room.
     #[inline]
     pub fn push(&mut self, depth: u8, mbuf: Mbuf, origin: Origin) -> Result<(), Mbuf> {

@@ -31,7 +31,7 @@ impl<N: Nic> Stages<N> {
             Ok(received) => received,
             Err(reason) => return self.out.drop(packet.mbuf, name(reason)),
         };
-        if usize::from(packet.origin.depth) >= MAX_DEPTH {
+        if usize::from(packet.origin.depth()) >= MAX_DEPTH {
             return self.out.drop(packet.mbuf, Drop::PoolNesting);
         }
         let datagram = received.datagram;

@@ -37,7 +37,7 @@ impl<N: Nic> Stages<N> {
         let Some((index, peer)) = peer.filter(|(_, peer)| peer.path.format == Format::Native) else {
             return Some(packet);
         };
-        if usize::from(packet.origin.depth) >= MAX_DEPTH {
+        if usize::from(packet.origin.depth()) >= MAX_DEPTH {
             return Some(packet);
         }
         let (origin, outer_ecn) = (packet.origin.deeper(Some(index)), packet.header.ecn());

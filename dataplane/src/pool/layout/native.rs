@@ -159,11 +159,11 @@ impl NativeRows {
         let rows = self.rows.checked_add(1)?;
         let row_at = self.front() + ROW_LEN * usize::from(self.rows);
         let row = buffer.bytes_mut().get_mut(row_at..)?.first_chunk_mut::<ROW_LEN>()?;
-        Row { start: self.data_length, length: row_length, ttl, row_type }.write(row);
-        let row_sum = Sum::of(row);
+        let entry = Row { start: self.data_length, length: row_length, ttl, row_type };
+        entry.write(row);
         let packet_sum = write(buffer.append(length)?)?;
         // Index and headers are of even length: where the data is in the words depends on the data alone.
-        self.sum = self.sum.add(row_sum).add(Sum::ZERO.then(usize::from(self.data_length), packet_sum));
+        self.sum = self.sum.add(entry.sum()).add(Sum::ZERO.then(usize::from(self.data_length), packet_sum));
         self.data_length = data_length;
         self.rows = rows;
         Some(())
