@@ -335,10 +335,6 @@ impl Router {
             state.templates = Arc::new(templates);
             pools_depend = true;
         }
-        if state.pool_port != self.config.pool_port {
-            state.pool_port = self.config.pool_port;
-            pools_depend = true;
-        }
         if self.neighbors.changed() {
             state.neighbours = self.neighbors.table();
         }
