@@ -1,9 +1,12 @@
-//! What depends on the processor: the time stamp counter, prefetching, and which vector instructions there are.
+//! What depends on the processor: the time stamp counter and what is measured by it, prefetching, and which vector
+//! instructions there are.
 
 mod prefetch;
+mod rate_limit;
 mod simd;
 mod time;
 
 pub use prefetch::prefetch_read;
+pub use rate_limit::RateLimit;
 pub use simd::Simd;
 pub use time::{Tick, TickRate, TickSpan, now};

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::arch::{Tick, TickRate};
+use crate::arch::{RateLimit, Tick, TickRate};
 use crate::dpdk::{Mbuf, MempoolCache, Nic};
 use crate::fib::PortIndex;
 use crate::packet::ethernet::HEADER_LEN;
@@ -12,7 +12,7 @@ use crate::pool::learned::{CompressorLimits, ContextTimes, Decompressor, Unknown
 use crate::pool::{FlowSeed, PacketPooler, PoolerLimits};
 
 use super::WorkerOptions;
-use super::icmp_error::RateLimit;
+use super::icmp_error::icmp_limit;
 use super::index_input::{Outside, index_queue_limits};
 use super::output::Output;
 use super::peer_traffic::PeerTraffic;
@@ -86,8 +86,8 @@ impl<N: Nic> Stages<N> {
             decompressor: Decompressor::new(CONTEXTS, forget, UnknownContexts::new(options.rate)),
             peers: PeerTraffic::new(MAX_PEERS),
             mempool,
-            icmp_limit: RateLimit::icmp(options.rate),
-            too_big_limit: RateLimit::icmp(options.rate),
+            icmp_limit: icmp_limit(options.rate),
+            too_big_limit: icmp_limit(options.rate),
             seed: FlowSeed(options.seed),
             rate: options.rate,
             pools_generation: u64::MAX,
