@@ -307,6 +307,12 @@ impl<B: Buffer> PoolBuffer<B> {
         true
     }
 
+    /// Whether what it holds means something for a short time only.
+    #[inline(always)]
+    pub(super) fn gets_stale(&self) -> bool {
+        self.is_shared && self.layout.gets_stale()
+    }
+
     /// The rows of its packets, where these are to go apart from them, and the longest packet they may be in.
     #[inline(always)]
     pub(super) fn rows_apart(&self) -> Option<(&[u8], u16)> {

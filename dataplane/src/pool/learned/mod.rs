@@ -26,24 +26,38 @@ use crate::arch::{TickRate, TickSpan};
 /// when twice that has passed since it last announced one under it.
 pub const FORGET: Duration = Duration::from_secs(10);
 
-/// How long a sender refers to one announcement, at most.
+/// After that a sender announces anew.
 pub const REFRESH: Duration = Duration::from_secs(5);
 
-/// The three times that make ids safe, in ticks: [`FORGET`], [`REFRESH`] and twice the first.
+/// How long packets may wait in a pool behind the moment at which it was decided how they travel: what is left of
+/// [`FORGET`] is for the way. A pool that waited longer because the whole worker did is dropped after half as much again.
+pub const LONGEST_WAIT: Duration = Duration::from_secs(2);
+
+/// The times that make ids safe, in ticks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ContextTimes {
-    /// A receiver's contexts live that long.
+    /// [`FORGET`]: a receiver's contexts live that long.
     pub forget: TickSpan,
-    /// A sender announces anew after that.
+    /// [`REFRESH`]: a sender announces anew after that.
     pub refresh: TickSpan,
-    /// An id is free again after that.
+    /// Twice [`FORGET`]: an id is free again after that.
     pub reuse: TickSpan,
+    /// [`LONGEST_WAIT`]: a pool of learned headers waits no longer.
+    pub longest_wait: TickSpan,
+    /// One that did all the same does not leave any more.
+    pub stale: TickSpan,
 }
 
 impl ContextTimes {
     /// The times in ticks of this rate.
     pub fn at(rate: TickRate) -> ContextTimes {
-        ContextTimes { forget: rate.ticks(FORGET), refresh: rate.ticks(REFRESH), reuse: rate.ticks(2 * FORGET) }
+        ContextTimes {
+            forget: rate.ticks(FORGET),
+            refresh: rate.ticks(REFRESH),
+            reuse: rate.ticks(2 * FORGET),
+            longest_wait: rate.ticks(LONGEST_WAIT),
+            stale: rate.ticks(LONGEST_WAIT * 3 / 2),
+        }
     }
 }
 
