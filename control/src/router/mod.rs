@@ -229,10 +229,10 @@ impl Router {
                 Err(error) => debug!("a hello from {from}: {error}"),
             },
             Event::PacketTooBig { mtu, quote } => self.packet_too_big(mtu, &quote, now),
-            Event::UnknownContext { space, context } => {
-                for (_, other) in self.workers.iter().enumerate().filter(|(other, _)| *other != worker) {
+            Event::UnknownThere { worker: announcer, what } => {
+                if let Some(announcer) = self.workers.get(usize::from(announcer)) {
                     // A full ring: the addressee reports it again.
-                    let _ = other.shared.unknown_contexts.push((space, context));
+                    let _ = announcer.shared.unknown_contexts.push(what);
                 }
             }
             Event::OpenPool(sample) => self.open_pools.sample(worker, sample),

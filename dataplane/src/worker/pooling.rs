@@ -173,6 +173,8 @@ impl<N: Nic> Stages<N> {
             (Counter::LearnedCompressed, learned.compressed),
             (Counter::LearnedNoId, learned.no_id),
             (Counter::LearnedLost, learned.lost),
+            (Counter::LearnedNotLost, learned.not_lost),
+            (Counter::LearnedDisputed, self.decompressor.disputed()),
             (Counter::PoolsOpen, self.pooler.held() as u64),
             (Counter::PoolLongestNs, self.rate.duration(pooler.delay_max).as_nanos() as u64),
             (Counter::Held, self.held() as u64),

@@ -8,15 +8,14 @@ use crossbeam::queue::ArrayQueue;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::counters::SharedCounters;
-use super::event::{Event, Inject};
-use crate::pool::learned::IdSpace;
+use super::event::{Event, Inject, UnknownThere};
 
 /// Events a worker can have waiting for the control thread.
 const EVENTS: usize = 4096;
 /// Packets the control thread can have waiting for a worker.
 const INJECTS: usize = 64;
-/// Reported contexts that can be waiting for a worker; what finds no room is reported again.
-const UNKNOWN_CONTEXTS: usize = 1024;
+/// Reports that can be waiting for a worker; what finds no room is reported again.
+const UNKNOWN_CONTEXTS: usize = 64;
 
 /// One worker's joint with the control thread.
 #[derive(Debug)]
@@ -27,7 +26,7 @@ pub struct WorkerShared {
     pub injects: ArrayQueue<Inject>,
     /// Contexts of learned headers that an addressee reported unknown to another worker than the one that sends them: push
     /// from the control thread only.
-    pub unknown_contexts: ArrayQueue<(IdSpace, u16)>,
+    pub unknown_contexts: ArrayQueue<UnknownThere>,
     /// The worker's counters as of at most a few hundred microseconds ago.
     pub counters: SharedCounters,
     /// Rung by the worker when there are events.

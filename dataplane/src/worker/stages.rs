@@ -17,6 +17,7 @@ use super::index_input::{Outside, index_queue_limits};
 use super::output::Output;
 use super::peer_traffic::PeerTraffic;
 use super::reentry::Reentry;
+use super::reporting::Heed;
 use super::shared::WorkerShared;
 
 /// Peers that a router can have.
@@ -39,6 +40,8 @@ pub(super) struct Stages<N> {
     pub indexes: IndexQueue<Mbuf, Outside>,
     /// The headers that peers announced.
     pub decompressor: Decompressor,
+    /// How what they report is taken.
+    pub heed: Heed,
     /// What came from each peer.
     pub peers: PeerTraffic,
     /// Memory for packets.
@@ -84,6 +87,7 @@ impl<N: Nic> Stages<N> {
             reentry: Reentry::new(),
             indexes: IndexQueue::new(index_queue_limits(options.rate)),
             decompressor: Decompressor::new(CONTEXTS, forget, UnknownContexts::new(options.rate)),
+            heed: Heed::new(options.rate),
             peers: PeerTraffic::new(MAX_PEERS),
             mempool,
             icmp_limit: icmp_limit(options.rate),
@@ -96,10 +100,12 @@ impl<N: Nic> Stages<N> {
         }
     }
 
-    /// When the next pool or the next packet without its index has waited long enough.
+    /// When the next pool or the next packet without its index has waited long enough, or a report is due.
     #[inline]
     pub fn next_deadline(&self) -> Option<Tick> {
-        self.pooler.next_deadline().into_iter().chain(self.indexes.next_deadline()).min()
+        let deadlines =
+            [self.pooler.next_deadline(), self.indexes.next_deadline(), self.decompressor.report_deadline()];
+        deadlines.into_iter().flatten().min()
     }
 
     /// Packets in this worker's hands.

@@ -271,6 +271,19 @@ impl Layout {
         }
     }
 
+    /// The packet that was appended last does not leave in this pool after all. It is the last one appended to any.
+    #[cold]
+    pub(super) fn withdraw(&self, codecs: &mut Codecs<'_>) {
+        match self {
+            Layout::Learned(pool) => pool.withdraw(codecs),
+            Layout::Native(_)
+            | Layout::Simplemux(_)
+            | Layout::DataOnly(_)
+            | Layout::Predetermined(_)
+            | Layout::Provisioned(_) => {}
+        }
+    }
+
     /// Makes `buffer`, to which all packets were appended, the pooled packet: it then starts at its outer header and is
     /// complete, checksums included. `instance` is our own. None where the buffer is shorter than what was appended to it.
     #[inline]

@@ -81,7 +81,7 @@ impl Bench {
         let packet = ShortPacket::parse(payload).expect("a sound pooled packet");
         assert_eq!(packet.instance(), instance_towards(INSTANCE, self.peer.addressee), "of run and addressee");
         let origin =
-            Origin { peer: 0, instance: packet.instance(), source_port: 40_000 };
+            Origin { peer: std::net::Ipv4Addr::LOCALHOST.into(), instance: packet.instance(), source_port: 40_000 };
         let open = |entry| {
             let opened = self.decompressor.open(origin, entry, Tick(self.now)).expect("a known context");
             let mut packet = vec![0; opened.len()];
