@@ -130,16 +130,7 @@ impl Decompressor {
     /// Why there is none. An unknown context is noted.
     #[inline]
     pub fn open<'a>(&'a mut self, origin: Origin, entry: &'a [u8], now: Tick) -> Result<Opened<'a>, Refused> {
-        self.open_parsed(origin, Entry::parse(entry).map_err(|_| Refused::Malformed)?, now)
-    }
-
-    /// The same for an entry that has been read.
-    ///
-    /// # Errors
-    /// As of [`Decompressor::open`].
-    #[inline]
-    pub fn open_parsed<'a>(&'a mut self, origin: Origin, entry: Entry<'a>, now: Tick) -> Result<Opened<'a>, Refused> {
-        match entry {
+        match Entry::parse(entry).map_err(|_| Refused::Malformed)? {
             Entry::Whole(packet) => Ok(Opened::Whole(packet)),
             Entry::Announcement(announcement, packet) => {
                 self.learn(origin, &announcement, packet, now).ok_or(Refused::Malformed)?;
