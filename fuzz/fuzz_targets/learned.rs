@@ -22,7 +22,7 @@ fuzz_target!(|payload: &[u8]| {
     // Room for all that 255 entries can announce.
     let decompressor = || Decompressor::new(4096, times.forget, UnknownContexts::new(TickRate::NANOSECONDS));
     let space = IdSpace { addressee: IpAddr::V4(Ipv4Addr::LOCALHOST), source_port: 7665 };
-    let origin = Origin { peer: 0, instance: packet.instance(), source_port: space.source_port };
+    let origin = Origin { peer: IpAddr::V4(Ipv4Addr::LOCALHOST), instance: packet.instance(), source_port: space.source_port };
 
     let (mut first, mut second) = (decompressor(), decompressor());
     let mut compressor = Compressor::new(CompressorLimits::small(TickRate::NANOSECONDS, FlowSeed(1)));

@@ -102,6 +102,8 @@ impl PoolTotals {
                 whole: get(Counter::LearnedWhole),
                 no_id: get(Counter::LearnedNoId),
                 lost: get(Counter::LearnedLost),
+                not_lost: get(Counter::LearnedNotLost),
+                disputed: get(Counter::LearnedDisputed),
             },
             received: PoolReceived { packets: get(Counter::PoolReceived), rows: get(Counter::PoolRowsReceived) },
             transit: PoolTransit {
@@ -176,6 +178,10 @@ pub struct LearnedCounts {
     pub no_id: u64,
     /// Headers that the addressee reported unknown, and that were announced again.
     pub lost: u64,
+    /// Headers that it reported unknown but that are not in use any more, were reported already, or are too many.
+    pub not_lost: u64,
+    /// Announcements that came from peers and contradict one under the same id.
+    pub disputed: u64,
 }
 
 /// Pooled packets that arrived here.

@@ -4,6 +4,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use carpool_dataplane::pool::learned::LONGEST_WAIT;
 use carpool_dataplane::pool::path::SharedHops;
 use carpool_dataplane::pool::wire::TemplateId;
 use carpool_dataplane::pool::{Lone, Match, Representation};
@@ -157,6 +158,19 @@ impl Criteria {
         }
         if self.hold.is_some_and(|hold| hold < self.window) {
             return Some(("hold", format!("expected at least {:?}, the rule's window", micros(self.window))));
+        }
+        if self.representation == Representation::Learned {
+            let longest = |time| format!("expected at most {:?} beside learned headers", micros(time));
+            if self.window > LONGEST_WAIT {
+                return Some(("window", longest(LONGEST_WAIT)));
+            }
+            if self.required_count.is_some() && self.hold() > LONGEST_WAIT {
+                let held = format!(
+                    "{} and required_count: without hold, {HOLD_WINDOWS} times that is what pools are held for",
+                    longest(LONGEST_WAIT / HOLD_WINDOWS)
+                );
+                return Some(if self.hold.is_some() { ("hold", longest(LONGEST_WAIT)) } else { ("window", held) });
+            }
         }
         let needs_in_band = match self.representation {
             Representation::Whole => None,

@@ -601,6 +601,18 @@ fn rules_say_what_can_be_pooled() {
             "c.toml:10:8: rule.hold = \"9ms\": expected required_count beside it, the packets that pools are held for",
         ),
         (
+            rule("match = {}\nwindow = \"2001ms\"\nrepresentation = \"learned\""),
+            "c.toml:9:10: rule.window = \"2001ms\": expected at most \"2s\" beside learned headers",
+        ),
+        (
+            rule("match = {}\nwindow = \"2ms\"\nrequired_count = 5\nhold = \"2001ms\"\nrepresentation = \"learned\""),
+            "c.toml:11:8: rule.hold = \"2001ms\": expected at most \"2s\" beside learned headers",
+        ),
+        (
+            rule("match = {}\nwindow = \"201ms\"\nrequired_count = 5\nrepresentation = \"learned\""),
+            "c.toml:9:10: rule.window = \"201ms\": expected at most \"200ms\" beside learned headers and required_count: without hold, 10 times that is what pools are held for",
+        ),
+        (
             rule("match = {}\nwindow = \"2ms\"\nmax_size = \"1kB\"\npath_mtu = 1000"),
             "c.toml:10:12: rule.max_size = \"1kB\": expected at most \"958B\": path_mtu 1000 less 42 bytes of headers",
         ),

@@ -247,10 +247,10 @@ impl Router {
                 self.neighbors.wanted((port, address), now);
             }
             Event::PacketTooBig { mtu, quote } => self.packet_too_big(mtu, &quote, now),
-            Event::UnknownContext { space, context } => {
-                for (_, other) in self.workers.iter().enumerate().filter(|(other, _)| *other != worker) {
+            Event::UnknownThere { worker: announcer, what } => {
+                if let Some(announcer) = self.workers.get(usize::from(announcer)) {
                     // A full ring: the addressee reports it again.
-                    let _ = other.shared.unknown_contexts.push((space, context));
+                    let _ = announcer.shared.unknown_contexts.push(what);
                 }
             }
             Event::OpenPool(sample) => self.open_pools.sample(worker, sample),
@@ -364,10 +364,6 @@ impl Router {
         }
         if !Arc::ptr_eq(&state.streams, &self.provisioned) {
             state.streams = Arc::clone(&self.provisioned);
-            pools_depend = true;
-        }
-        if state.pool_port != self.config.pool_port {
-            state.pool_port = self.config.pool_port;
             pools_depend = true;
         }
         if self.neighbors.changed() {

@@ -1,7 +1,7 @@
 //! A new configuration: the difference to the old one is applied, all of it or nothing.
 //!
-//! Routes, paths, multicast and overlay routes, peers, templates, streams, rules, neighbours and the pool port change
-//! while packets flow. Ports, cores, memory, the router's own addresses and the socket are what the process was built
+//! Routes, paths, multicast and overlay routes, peers, templates, streams, rules and neighbours change while packets
+//! flow. Ports, cores, memory, the router's own addresses, the pool port and the socket are what the process was built
 //! around: a file that changes them is refused whole. What clients changed over the socket stays.
 
 use std::time::Instant;
@@ -142,6 +142,11 @@ fn needs_restart(old: &Config, new: &Config) -> Option<String> {
             ("mbufs", old.mbufs != new.mbufs),
         ];
         return keys.iter().find(|(_, differs)| *differs).map(|(key, _)| format!("dataplane.{key}"));
+    }
+    // The source ports of all workers' pooled packets begin there: ids of learned headers that one has announced would come
+    // from another.
+    if old.pool_port != new.pool_port {
+        return Some("pool.port".into());
     }
     if old.socket != new.socket {
         return Some("control.socket".into());

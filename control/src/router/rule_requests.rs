@@ -203,6 +203,10 @@ mod tests {
         let cases = [
             (json!({}), "expected a window, the longest time a packet waits for company"),
             (
+                json!({"window_us": 9, "required_count": 2, "hold_us": 2_000_001, "representation": "learned"}),
+                "hold: expected at most \"2s\" beside learned headers",
+            ),
+            (
                 json!({"window_us": 9, "representation": "learned", "index": "out-of-band"}),
                 "index: expected in-band beside learned headers, which have an index of their own",
             ),

@@ -492,6 +492,7 @@ fn a_reload_that_needs_a_restart_changes_nothing() {
         (format!("[dataplane]\nidle = \"spin\"\n{CONFIG}"), "dataplane.idle"),
         (format!("[router]\nid = \"9.9.9.9\"\n{CONFIG}"), "router.id"),
         (format!("[control]\nsocket = \"/tmp/other\"\n{CONFIG}"), "control.socket"),
+        (format!("[pool]\nport = 7777\n{CONFIG}"), "pool.port"),
     ];
     for (text, what) in cases {
         let text = text.replace("203.0.113.0/24", "203.0.114.0/24");

@@ -65,6 +65,18 @@ pub(super) struct TemplateSums {
     udp: Sum,
 }
 
+impl TemplateSums {
+    /// Those of the template with what a provisioned stream leaves open: flow labels are in no checksum.
+    #[inline]
+    pub(super) fn with_open(self, is_ipv4: bool, open: &Open) -> TemplateSums {
+        if !is_ipv4 {
+            return self;
+        }
+        let fragment = if open.dont_fragment { u16::from_be_bytes([DONT_FRAGMENT, 0]) } else { 0 };
+        TemplateSums { ip: self.ip.add_word(u16::from(open.ecn)).add_word(fragment), ..self }
+    }
+}
+
 impl Template {
     /// Takes a packet apart. None where it has options, extension headers or another protocol, is a fragment, or has
     /// lengths that are not those of what it carries.

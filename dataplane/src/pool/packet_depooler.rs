@@ -7,6 +7,8 @@
     deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable)
 )]
 
+use std::net::IpAddr;
+
 use super::learned::{self, Decompressor, Origin};
 use super::provisioned::{self, StreamSet};
 use super::wire::short_rows::ShortPacket;
@@ -95,18 +97,18 @@ pub fn depool_rows<'a, S: BufferSource>(
     depooled
 }
 
-/// The same for a pooled packet with short rows, which came from the UDP port `source_port` of the peer.
+/// The same for a pooled packet with short rows, which came from the UDP port `source_port` of this address.
 #[inline]
 pub fn depool_short<S: BufferSource>(
     packet: &ShortPacket<'_>,
-    (peer, source_port): (PeerIndex, u16),
+    (peer, source_port): (IpAddr, u16),
     (decompressor, now): (&mut Decompressor, Tick),
     source: &mut S,
     headroom: usize,
     mut emit: impl FnMut(S::Buffer),
 ) -> Depooled {
     let mut depooled = Depooled::default();
-    let origin = Origin { peer: peer.0, instance: packet.instance(), source_port };
+    let origin = Origin { peer, instance: packet.instance(), source_port };
     for entry in packet.entries() {
         match decompressor.open(origin, entry, now) {
             Ok(opened) => {

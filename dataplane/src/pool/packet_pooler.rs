@@ -376,7 +376,8 @@ impl<B: Buffer> PacketPooler<B> {
 
     /// Opens the pool of `ride`, of which none is open, with its first packet.
     fn begin(&mut self, packet: B, ride: &Ride<'_>, now: Tick) -> Result<Slot, (B, Unstaged)> {
-        let Some(layout) = Layout::open(ride, packet.len(), self.limits.buffer_room) else {
+        let longest_learned = self.limits.learned.times.longest_wait;
+        let Some(layout) = Layout::open(ride, packet.len(), self.limits.buffer_room, longest_learned) else {
             return Err((packet, Unstaged::CannotShare));
         };
         if ride.addressee.0 >= self.limits.peers || ride.key.bucket() >= self.limits.buckets {
@@ -441,6 +442,7 @@ impl<B: Buffer> PacketPooler<B> {
             self.counters.created += 1;
             self.counters.absorbed += 1;
         }
+        let is_stale = pool.gets_stale() && now.since(opened) > self.limits.learned.times.stale;
         let outer = pool.outer();
         let batch = pool.rows_apart().map(|(rows, limit)| {
             let mut departed = Departed::default();
@@ -459,8 +461,9 @@ impl<B: Buffer> PacketPooler<B> {
                 self.send_indexes(out);
                 out.lone(packet);
             }
-            // There was no memory for its index: without one it is worth nothing.
-            Flushed::Pooled { packet, .. } if batch == Some(None) => {
+            // There was no memory for its index, without which it is worth nothing; or the worker stood still for so long
+            // that ids in it may come to mean something else before it arrives.
+            Flushed::Pooled { packet, .. } if batch == Some(None) || is_stale => {
                 self.counters.broken += 1;
                 out.free(packet);
             }

@@ -235,9 +235,12 @@ impl<B: Buffer> PoolBuffer<B> {
             };
         }
         let Some(first) = self.buffer.take() else { return Err((packet, Refused::NoRoom)) };
-        let Some((mut shared, mut layout)) = self.share(&first, headroom, codecs, memory) else {
-            self.buffer = Some(first);
-            return Err((packet, Refused::NoBuffer));
+        let (mut shared, mut layout) = match self.share(&first, headroom, codecs, memory) {
+            Ok(shared) => shared,
+            Err(refused) => {
+                self.buffer = Some(first);
+                return Err((packet, refused));
+            }
         };
         match layout.append(&mut shared, packet.bytes(), ttl, codecs) {
             Some(()) => {
@@ -250,7 +253,7 @@ impl<B: Buffer> PoolBuffer<B> {
             }
             None => {
                 // The first packet does not leave as it was written.
-                codecs.compressor.withdraw();
+                layout.withdraw(codecs);
                 memory.free(shared);
                 self.buffer = Some(first);
                 Err((packet, Refused::NoRoom))
@@ -272,11 +275,17 @@ impl<B: Buffer> PoolBuffer<B> {
 
     /// A buffer for all, and in it the packet that was alone so far.
     #[inline(always)]
-    fn share<M>(&self, first: &B, headroom: usize, codecs: &mut Codecs<'_>, memory: &mut M) -> Option<(B, Layout)>
+    fn share<M>(
+        &self,
+        first: &B,
+        headroom: usize,
+        codecs: &mut Codecs<'_>,
+        memory: &mut M,
+    ) -> Result<(B, Layout), Refused>
     where
         M: BufferSource<Buffer = B>,
     {
-        let mut shared = memory.alloc(headroom)?;
+        let mut shared = memory.alloc(headroom).ok_or(Refused::NoBuffer)?;
         let mut layout = self.layout.emptied();
         let written = match shared.append(layout.reserved()) {
             Some(_) => layout.append(&mut shared, first.bytes(), codecs.distance, codecs),
@@ -284,9 +293,9 @@ impl<B: Buffer> PoolBuffer<B> {
         };
         if written.is_none() {
             memory.free(shared);
-            return None;
+            return Err(Refused::NoRoom);
         }
-        Some((shared, layout))
+        Ok((shared, layout))
     }
 
     /// Where no packet is to leave as itself, and one is alone: puts it into a pooled packet if there is memory for one, and
@@ -305,13 +314,19 @@ impl<B: Buffer> PoolBuffer<B> {
             return false;
         }
         let Some(first) = self.buffer.take() else { return false };
-        let Some((shared, layout)) = self.share(&first, headroom, &mut self.codecs(encoders, now), memory) else {
+        let Ok((shared, layout)) = self.share(&first, headroom, &mut self.codecs(encoders, now), memory) else {
             self.buffer = Some(first);
             return false;
         };
         memory.free(first);
         (self.buffer, self.layout, self.is_shared) = (Some(shared), layout, true);
         true
+    }
+
+    /// Whether what it holds means something for a short time only.
+    #[inline(always)]
+    pub(super) fn gets_stale(&self) -> bool {
+        self.is_shared && self.layout.gets_stale()
     }
 
     /// The rows of its packets, where these are to go apart from them, and the longest packet they may be in.

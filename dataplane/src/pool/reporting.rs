@@ -14,15 +14,21 @@ use crate::packet::{Buffer, BufferSource, Sum};
 
 impl<B: Buffer> PacketPooler<B> {
     /// A report to a peer, complete with outer headers: these contexts, which its pooled packets named, are unknown here.
-    /// None where there is no buffer, the peer is beyond the limits, or there is nothing to report.
-    pub fn report<M>(&mut self, path: &PeerPath, unknown: Origin, contexts: &[u16], memory: &mut M) -> Option<B>
+    /// None where there is no buffer, the peer is beyond the limits, or there is nothing to report: no sequence number is
+    /// used up then.
+    pub fn report<M>(
+        &mut self,
+        (peer, path): (PeerIndex, &PeerPath),
+        unknown: Origin,
+        contexts: &[u16],
+        memory: &mut M,
+    ) -> Option<B>
     where
         M: BufferSource<Buffer = B>,
     {
         let (headroom, port_offset) = (usize::from(self.limits().link_headroom), self.first_port_offset());
-        let next = self.next_sequence(PeerIndex(unknown.peer), 0)?;
+        let next = self.next_sequence(peer, 0)?;
         let sequence = *next;
-        *next = sequence.wrapping_add(1);
         let outer = OuterHeader::of_report(path, port_offset);
         let mut buffer = memory.alloc(headroom)?;
         let payload_len = unknown_contexts_len(contexts.len());
@@ -37,6 +43,7 @@ impl<B: Buffer> PacketPooler<B> {
             memory.free(buffer);
             return None;
         }
+        *next = sequence.wrapping_add(1);
         Some(buffer)
     }
 }

@@ -116,6 +116,12 @@ impl Rule {
     pub fn has_ttls(&self) -> bool {
         self.representation == Representation::Whole && self.index == Index::InBand
     }
+
+    /// The longest that one of its pools may wait.
+    #[inline(always)]
+    pub fn longest_wait(&self) -> TickSpan {
+        if self.required_count > 1 { self.hold.max(self.window) } else { self.window }
+    }
 }
 
 /// The shortest pooled packet: outer headers and two of the shortest packets with their rows.

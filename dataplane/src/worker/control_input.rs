@@ -7,7 +7,7 @@ use crate::fib::{Adjacency, PortIndex};
 
 use super::counters::Counter;
 use super::drop::Drop;
-use super::event::{Event, InjectTarget, OpenPoolSample};
+use super::event::{Event, InjectTarget, OpenPoolSample, UnknownThere};
 use super::moment::Moment;
 use super::neighbour_queue::Outcome;
 use super::origin::{Family, Origin, Packet};
@@ -19,6 +19,8 @@ use crate::packet::ipv6::{self, Ipv6Header};
 
 /// Packets taken from the control thread in one iteration.
 const INJECTS: usize = 8;
+/// Reports that other workers received, likewise.
+const REPORTS: usize = 4;
 /// Open pools that are shown at the most.
 const SAMPLES: usize = 1024;
 
@@ -29,6 +31,7 @@ impl<N: Nic> Stages<N> {
         if self.pools_generation != moment.state.pools {
             self.pools_generation = moment.state.pools;
             self.drop_indexes_of_strangers(moment);
+            self.heed.adopt(&moment.state.peers, self.pooler.limits().instance);
             self.flush_reconfigured(moment);
             self.pooler.provision(&moment.state.streams);
         }
@@ -37,8 +40,10 @@ impl<N: Nic> Stages<N> {
     /// Sends what the control thread handed down; returns how many packets.
     #[inline]
     pub(super) fn control_input(&mut self, moment: &Moment<'_>) -> usize {
-        while let Some((space, context)) = self.shared.unknown_contexts.pop() {
-            self.pooler.compressor().unknown_there(space, context);
+        for UnknownThere { space, contexts } in (0..REPORTS).map_while(|_| self.shared.unknown_contexts.pop()) {
+            for context in contexts {
+                self.pooler.compressor().unknown_there(space, context, moment.now);
+            }
         }
         let mut count = 0;
         while count < INJECTS

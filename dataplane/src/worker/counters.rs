@@ -99,6 +99,14 @@ counters! {
     /// Packets that travelled whole in pooled packets for such entries: they are of no stream that was told, or leave the
     /// pooled packet on the way.
     ProvisionedWhole = "provisioned_whole",
+    /// Headers that an addressee reported unknown but that are not in use any more, were reported already, or are too many.
+    LearnedNotLost = "learned_not_lost",
+    /// Announcements of a peer that contradict one under the same id: neither counts.
+    LearnedDisputed = "learned_disputed",
+    /// Reports of peers, or parts of them, that nothing was done about: too many, or about another run of this router.
+    ReportsIgnored = "reports_ignored",
+    /// Reports that did not leave, for want of memory or because the peer is none any more.
+    ReportsNotSent = "reports_not_sent",
     /// Stream packets that left as themselves because no company came within the window, or none was to be expected.
     PoolLone = "pool_lone",
     /// Pooled packets sent.

@@ -61,7 +61,7 @@ impl<N: Nic> Stages<N> {
                 self.finish(packet, ours);
             }
             Ok(Detection::Short { peer, src_port, packet: pooled }) => {
-                let (from, now) = ((peer, src_port), moment.now);
+                let (from, now) = ((packet.header.src(), src_port), moment.now);
                 let ours = self.take_apart(pooled.header(), &packet, peer, src_port, moment, |mempool, known, exit| {
                     depool_short(&pooled, from, (known, now), mempool, HEADROOM, |inner| exit.re_enter(inner))
                 });

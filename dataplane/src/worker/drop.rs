@@ -112,7 +112,8 @@ reasons! {
     ReentryFull = "reentry_full",
     /// Not ECN-capable, inside a pooled packet that met congestion: dropped as the router there would have (RFC 6040, 4.2).
     PoolCongested = "pool_congested",
-    /// A pooled packet that could not be completed, because packet memory was smaller than promised.
+    /// A pooled packet that could not be completed, because packet memory was smaller than promised; or one of learned headers
+    /// that is too old to leave, because the worker stood still.
     PoolBroken = "pool_broken",
     /// Pooled packets inside pooled packets, nested too deep.
     PoolNesting = "pool_nesting",

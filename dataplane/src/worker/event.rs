@@ -11,6 +11,7 @@ use super::peer_traffic::PeerReceived;
 use crate::fib::{PeerIndex, PortIndex};
 use crate::packet::too_big::QUOTE_LEN;
 use crate::pool::learned::IdSpace;
+use crate::pool::wire::report::MAX_CONTEXTS;
 use crate::pool::{PoolKey, PoolLayout};
 
 /// Largest number of bytes the control thread hands down as one packet, and of a hello handed up.
@@ -45,8 +46,8 @@ pub enum Event {
     /// A router says that a packet from one of our addresses was too long for its next link, which takes `mtu` bytes, and
     /// quotes the beginning of that packet. Anybody can say so: it has to be asked whether we sent it.
     PacketTooBig { mtu: u16, quote: [u8; QUOTE_LEN] },
-    /// An addressee does not know a context of learned headers, and neither does this worker: another one may have announced it.
-    UnknownContext { space: IdSpace, context: u16 },
+    /// An addressee reported to this worker what another one announced, by its number.
+    UnknownThere { worker: u16, what: UnknownThere },
     /// A pool that was open when the control thread asked ([`super::WorkerShared::sample_pools`]).
     OpenPool(OpenPoolSample),
     /// What came from a peer until then, if anything did.
@@ -67,6 +68,15 @@ pub struct HeardHello {
     pub length: u16,
     /// The beginning of its UDP payload.
     pub payload: ArrayVec<u8, HELLO_BYTES>,
+}
+
+/// Contexts of learned headers that an addressee does not know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownThere {
+    /// Whose ids these are.
+    pub space: IdSpace,
+    /// The ids.
+    pub contexts: ArrayVec<u16, MAX_CONTEXTS>,
 }
 
 /// An open pool, for people to look at.

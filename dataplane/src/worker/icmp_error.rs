@@ -1,6 +1,6 @@
 //! ICMP errors about packets that could not be forwarded or delivered (RFC 792, RFC 1812, 4.3).
 
-use crate::arch::{Tick, TickRate, TickSpan};
+use crate::arch::{RateLimit, TickRate};
 use crate::dpdk::Nic;
 use crate::fib::Adjacency;
 use crate::packet::icmp::{ErrorKind, MAX_ERROR_LEN, error_allowed, write_error};
@@ -44,41 +44,7 @@ impl<N: Nic> Stages<N> {
     }
 }
 
-/// A rate limit: the generic cell rate algorithm (ITU-T I.371), which needs one time and no timer.
-pub(super) struct RateLimit {
-    /// When the next packet would arrive if all came at the even rate.
-    expected: Tick,
-    interval: TickSpan,
-    tolerance: TickSpan,
-}
-
-impl RateLimit {
-    /// [`RATE`] packets a second, [`BURST`] at once.
-    pub fn icmp(rate: TickRate) -> RateLimit {
-        let interval = TickSpan((rate.hz() / RATE).max(1));
-        RateLimit { expected: Tick(0), interval, tolerance: TickSpan(interval.0 * (BURST - 1)) }
-    }
-
-    /// Whether one more may go now; counts it where it may.
-    pub fn admits(&mut self, now: Tick) -> bool {
-        if self.expected > now + self.tolerance {
-            return false;
-        }
-        self.expected = self.expected.max(now) + self.interval;
-        true
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_burst_is_let_through_and_then_the_even_rate() {
-        let mut limit = RateLimit::icmp(TickRate::NANOSECONDS);
-        let start = Tick(5_000_000_000);
-        assert_eq!((0..1000).filter(|_| limit.admits(start)).count() as u64, BURST);
-        let later = start + TickSpan(10_000_000);
-        assert_eq!((0..1000).filter(|_| limit.admits(later)).count(), 10, "one a millisecond");
-    }
+/// How often a worker sends them.
+pub(super) fn icmp_limit(rate: TickRate) -> RateLimit {
+    RateLimit::new(rate, RATE, BURST)
 }

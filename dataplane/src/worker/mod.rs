@@ -49,7 +49,7 @@ mod transit_input;
 
 pub use counters::{Counter, Counters, SharedCounters};
 pub use drop::Drop;
-pub use event::{CONTROL_BYTES, Event, HELLO_BYTES, HeardHello, Inject, InjectTarget, OpenPoolSample};
+pub use event::{CONTROL_BYTES, Event, HELLO_BYTES, HeardHello, Inject, InjectTarget, OpenPoolSample, UnknownThere};
 pub use iteration::{Idle, Worker, WorkerOptions};
 pub use leg_table::{Ingress, Leg, LegRoute, LegTable, MAX_LEGS, PeerLeg};
 pub use peer_traffic::PeerReceived;

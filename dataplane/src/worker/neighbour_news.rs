@@ -2,14 +2,14 @@
 
 use std::net::IpAddr;
 
-use crate::arch::{Tick, TickRate};
+use crate::arch::{RateLimit, Tick, TickRate};
 use crate::dpdk::Nic;
 use crate::fib::{Neighbour, PortIndex};
 
 use super::counters::Counter;
 use super::drop::Drop;
 use super::event::Event;
-use super::icmp_error::RateLimit;
+use super::icmp_error::icmp_limit;
 use super::stages::Stages;
 
 /// How often the control thread is told. One host on a link can speak for as many as it likes: those that nobody knows do
@@ -22,7 +22,7 @@ pub(super) struct NewsLimits {
 impl NewsLimits {
     /// Each as many a second as there are ICMP errors.
     pub fn new(rate: TickRate) -> NewsLimits {
-        NewsLimits { known: RateLimit::icmp(rate), strangers: RateLimit::icmp(rate) }
+        NewsLimits { known: icmp_limit(rate), strangers: icmp_limit(rate) }
     }
 
     fn admits(&mut self, is_known: bool, now: Tick) -> bool {

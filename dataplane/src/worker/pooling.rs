@@ -176,6 +176,8 @@ impl<N: Nic> Stages<N> {
             (Counter::LearnedLost, learned.lost),
             (Counter::ProvisionedSent, pooler.provisioned_entries),
             (Counter::ProvisionedWhole, pooler.provisioned_whole),
+            (Counter::LearnedNotLost, learned.not_lost),
+            (Counter::LearnedDisputed, self.decompressor.disputed()),
             (Counter::PoolsOpen, self.pooler.held() as u64),
             (Counter::PoolLongestNs, self.rate.duration(pooler.delay_max).as_nanos() as u64),
             (Counter::Held, self.held() as u64),

@@ -8,8 +8,7 @@ use crossbeam::queue::ArrayQueue;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::counters::SharedCounters;
-use super::event::{Event, HeardHello, Inject};
-use crate::pool::learned::IdSpace;
+use super::event::{Event, HeardHello, Inject, UnknownThere};
 
 /// Events a worker can have waiting for the control thread.
 const EVENTS: usize = 4096;
@@ -17,8 +16,8 @@ const EVENTS: usize = 4096;
 const HELLOS: usize = super::stages::MAX_PEERS as usize;
 /// Packets the control thread can have waiting for a worker.
 const INJECTS: usize = 64;
-/// Reported contexts that can be waiting for a worker; what finds no room is reported again.
-const UNKNOWN_CONTEXTS: usize = 1024;
+/// Reports that can be waiting for a worker; what finds no room is reported again.
+const UNKNOWN_CONTEXTS: usize = 64;
 
 /// One worker's joint with the control thread.
 #[derive(Debug)]
@@ -31,7 +30,7 @@ pub struct WorkerShared {
     pub injects: ArrayQueue<Inject>,
     /// Contexts of learned headers that an addressee reported unknown to another worker than the one that sends them: push
     /// from the control thread only.
-    pub unknown_contexts: ArrayQueue<(IdSpace, u16)>,
+    pub unknown_contexts: ArrayQueue<UnknownThere>,
     /// The worker's counters as of at most a few hundred microseconds ago.
     pub counters: SharedCounters,
     /// Rung by the worker when there are events.

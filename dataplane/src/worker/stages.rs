@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::arch::{Tick, TickRate};
+use crate::arch::{RateLimit, Tick, TickRate};
 use crate::dpdk::{Mbuf, MempoolCache, Nic};
 use crate::fib::PortIndex;
 use crate::packet::ethernet::HEADER_LEN;
@@ -12,12 +12,13 @@ use crate::pool::learned::{CompressorLimits, ContextTimes, Decompressor, Unknown
 use crate::pool::{FlowSeed, PacketPooler, PoolerLimits};
 
 use super::WorkerOptions;
-use super::icmp_error::RateLimit;
+use super::icmp_error::icmp_limit;
 use super::index_input::{Outside, index_queue_limits};
 use super::neighbour_news::NewsLimits;
 use super::output::Output;
 use super::peer_traffic::PeerTraffic;
 use super::reentry::Reentry;
+use super::reporting::Heed;
 use super::shared::WorkerShared;
 
 /// Peers that a router can have.
@@ -40,6 +41,8 @@ pub(super) struct Stages<N> {
     pub indexes: IndexQueue<Mbuf, Outside>,
     /// The headers that peers announced.
     pub decompressor: Decompressor,
+    /// How what they report is taken.
+    pub heed: Heed,
     /// What came from each peer.
     pub peers: PeerTraffic,
     /// Memory for packets.
@@ -87,10 +90,11 @@ impl<N: Nic> Stages<N> {
             reentry: Reentry::new(),
             indexes: IndexQueue::new(index_queue_limits(options.rate)),
             decompressor: Decompressor::new(CONTEXTS, forget, UnknownContexts::new(options.rate)),
+            heed: Heed::new(options.rate),
             peers: PeerTraffic::new(MAX_PEERS),
             mempool,
-            icmp_limit: RateLimit::icmp(options.rate),
-            too_big_limit: RateLimit::icmp(options.rate),
+            icmp_limit: icmp_limit(options.rate),
+            too_big_limit: icmp_limit(options.rate),
             news_limits: NewsLimits::new(options.rate),
             seed: FlowSeed(options.seed),
             rate: options.rate,
@@ -100,10 +104,12 @@ impl<N: Nic> Stages<N> {
         }
     }
 
-    /// When the next pool or the next packet without its index has waited long enough.
+    /// When the next pool or the next packet without its index has waited long enough, or a report is due.
     #[inline]
     pub fn next_deadline(&self) -> Option<Tick> {
-        self.pooler.next_deadline().into_iter().chain(self.indexes.next_deadline()).min()
+        let deadlines =
+            [self.pooler.next_deadline(), self.indexes.next_deadline(), self.decompressor.report_deadline()];
+        deadlines.into_iter().flatten().min()
     }
 
     /// Packets in this worker's hands.

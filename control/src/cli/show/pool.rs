@@ -39,6 +39,8 @@ fn totals(totals: &PoolTotals) -> String {
         ("learned headers: whole", learned.whole, "packets as they are"),
         ("learned headers: no_id", learned.no_id, "of these, because no id was free"),
         ("learned headers: lost", learned.lost, "reported unknown, announced again"),
+        ("learned headers: not_lost", learned.not_lost, "reported unknown, and not announced for that"),
+        ("learned headers: disputed", learned.disputed, "announcements of peers that contradict others"),
         ("pooled packets received", totals.received.packets, ""),
         ("  packets taken out", totals.received.rows, ""),
         ("pooled packets in transit", totals.transit.packets, "opened here"),
@@ -147,7 +149,15 @@ mod tests {
             },
             unpooled: UnpooledCounts { too_large: 5, cannot_share: 6, table_full: 7, no_buffer: 8, no_peer: 9 },
             provisioned: ProvisionedCounts { sent: 12, whole: 7 },
-            learned: LearnedCounts { compressed: 90, announced: 5, whole: 3, no_id: 2, lost: 1 },
+            learned: LearnedCounts {
+                compressed: 90,
+                announced: 5,
+                whole: 3,
+                no_id: 2,
+                lost: 1,
+                not_lost: 4,
+                disputed: 6,
+            },
             received: PoolReceived { packets: 7, rows: 28 },
             transit: PoolTransit { packets: 9, rows: 4, ended: 1 },
             longest_us: 5013,
@@ -198,6 +208,8 @@ learned headers: announced          5  packets with headers to be learned
 learned headers: whole              3  packets as they are
 learned headers: no_id              2  of these, because no id was free
 learned headers: lost               1  reported unknown, announced again
+learned headers: not_lost           4  reported unknown, and not announced for that
+learned headers: disputed           6  announcements of peers that contradict others
 pooled packets received             7
   packets taken out                28
 pooled packets in transit           9  opened here

@@ -8,7 +8,7 @@
     deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable)
 )]
 
-use super::super::learned::instance_towards;
+use super::super::learned::{Undo, instance_towards};
 use super::super::representation::Lone;
 use super::super::wire::short_rows::{MAX_ENTRY, SHORT_HEADER_LEN, ShortRows, write_short_header};
 use super::outer_header::OuterHeader;
@@ -45,6 +45,8 @@ pub(in crate::pool) struct LearnedEntries {
     bytes_in: u16,
     /// Sum of the data.
     sum: Sum,
+    /// What it takes to undo what the compressor noted of the packet appended last.
+    undo: Option<Undo>,
 }
 
 impl LearnedEntries {
@@ -87,6 +89,7 @@ impl LearnedEntries {
             shortest: u16::MAX,
             bytes_in,
             sum: Sum::ZERO,
+            undo: None,
         };
         pool.can_open(length).then_some(pool)
     }
@@ -155,7 +158,7 @@ impl LearnedEntries {
         let entry_sum = encoded.write(packet, buffer.append(length)?)?;
         let mut rows = self.rows;
         rows.push(length, buffer.bytes_mut().get_mut(self.front()..self.reserved())?)?;
-        codecs.compressor.sent(&encoded);
+        self.undo = Some(codecs.compressor.sent(&encoded));
         self.sum = self.sum.then(usize::from(self.data_length), entry_sum);
         self.rows = rows;
         self.packets = rows.rows();
@@ -163,6 +166,13 @@ impl LearnedEntries {
         self.shortest = self.shortest.min(length as u16);
         self.bytes_in = bytes_in;
         Some(())
+    }
+
+    /// The packet appended last, and to no other pool since, does not leave in this one.
+    pub(super) fn withdraw(&self, codecs: &mut Codecs<'_>) {
+        if let Some(undo) = self.undo {
+            codecs.compressor.withdraw(undo);
+        }
     }
 
     pub(super) fn complete<B: Buffer>(

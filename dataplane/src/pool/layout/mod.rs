@@ -33,7 +33,7 @@ use super::learned::{Compressor, IdSpace};
 use super::provisioned::StreamSet;
 use super::representation::{Format, Index, PoolLayout, Representation};
 use super::ride::Ride;
-use crate::arch::Tick;
+use crate::arch::{Tick, TickSpan};
 use crate::fib::PeerIndex;
 use crate::packet::Buffer;
 
@@ -96,9 +96,10 @@ impl Layout {
 
     /// The layout of a pool that a packet of `length` bytes opens on this ride, in buffers that hold `room` bytes behind
     /// the link header. The packet counts as the first. None where a pool cannot begin with it,
-    /// or our address and the peer's are of different families.
+    /// or our address and the peer's are of different families. Where it may wait for more than `longest_learned`, headers are not
+    /// left out that the far end has to learn.
     #[inline]
-    pub(super) fn open(ride: &Ride<'_>, length: usize, room: u16) -> Option<Layout> {
+    pub(super) fn open(ride: &Ride<'_>, length: usize, room: u16, longest_learned: TickSpan) -> Option<Layout> {
         let outer_length = outer_header::length(ride.peer.source, ride.peer.addressee)?;
         let mtu = ride.peer.mtu.min(ride.rule.path_mtu.unwrap_or(u16::MAX));
         let (max_count, lone) = (ride.rule.max_count, ride.rule.lone);
@@ -124,7 +125,9 @@ impl Layout {
                 let (max_count, template) = (ride.rule.max_count, (id, template));
                 Records::open(length, outer_length, mtu, max_count, room, template).map(Layout::Predetermined)
             }
-            (Format::Native, _, Representation::Learned) if takes(Capabilities::LEARNED) => {
+            (Format::Native, _, Representation::Learned)
+                if takes(Capabilities::LEARNED) && ride.rule.longest_wait() <= longest_learned =>
+            {
                 LearnedEntries::open(length, outer_length, mtu, max_count, lone, room).map(Layout::Learned)
             }
             (Format::Native, _, Representation::Provisioned) if takes(Capabilities::PROVISIONED) => {
@@ -293,6 +296,19 @@ impl Layout {
         }
     }
 
+    /// The packet that was appended last does not leave in this pool after all. It is the last one appended to any.
+    #[cold]
+    pub(super) fn withdraw(&self, codecs: &mut Codecs<'_>) {
+        match self {
+            Layout::Learned(pool) => pool.withdraw(codecs),
+            Layout::Native(_)
+            | Layout::Simplemux(_)
+            | Layout::DataOnly(_)
+            | Layout::Predetermined(_)
+            | Layout::Provisioned(_) => {}
+        }
+    }
+
     /// Makes `buffer`, to which all packets were appended, the pooled packet: it then starts at its outer header and is
     /// complete, checksums included. `instance` is our own. None where the buffer is shorter than what was appended to it.
     #[inline]
@@ -331,6 +347,12 @@ impl Layout {
     #[inline(always)]
     pub(super) fn may_wait(&self) -> bool {
         matches!(self, Layout::DataOnly(_))
+    }
+
+    /// Whether what it holds means something for a short time only.
+    #[inline(always)]
+    pub(super) fn gets_stale(&self) -> bool {
+        matches!(self, Layout::Learned(_))
     }
 
     /// The longest packet this layout makes, in bytes of IP length: what gets to the addressee.

@@ -84,3 +84,45 @@ impl ProvisionedRows {
 
 /// The headers of IPv6 and UDP, less the id and flags of an entry, in bytes.
 const MOST_SAVED: usize = 45;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arch::{Tick, TickRate, TickSpan};
+    use crate::fib::PeerIndex;
+    use crate::packet::BufferSource;
+    use crate::packet::heap_buffer::HeapSource;
+    use crate::pool::learned::test_packets::Header;
+    use crate::pool::learned::{Compressor, CompressorLimits, IdSpace};
+    use crate::pool::provisioned::{Stream, StreamId, StreamSet};
+    use crate::pool::representation::Lone;
+    use crate::pool::{Dscp, FlowSeed};
+
+    #[test]
+    fn what_gets_out_on_the_way_travels_whole() {
+        let (source, destination) = Header::USUAL.ends();
+        let dscp = Dscp::of_tos(Header::USUAL.tos);
+        let (id, peer) = (StreamId(7), PeerIndex(1));
+        let stream = Stream { id, peer, source, destination, dscp, ttl: Header::USUAL.ttl + 1 };
+        let streams = StreamSet::new(&[stream]).expect("a sound set");
+        let mut compressor = Compressor::new(CompressorLimits::small(TickRate::NANOSECONDS, FlowSeed(1)));
+        let codecs = &mut Codecs {
+            compressor: &mut compressor,
+            streams: &streams,
+            peer,
+            space: IdSpace { addressee: destination.ip(), source_port: 1 },
+            distance: 3,
+            now: Tick(0) + TickSpan(1),
+        };
+        let packet = Header::USUAL.packet(0, &[9; 32]);
+        let rows = NativeRows::open(packet.len(), 28, 1500, 255, Lone::Itself, 2000).expect("room");
+        let mut pool = ProvisionedRows::open(packet.len(), rows).expect("a packet").emptied();
+        let mut buffer = HeapSource { room: 2000, available: 1 }.alloc(0).expect("a buffer");
+        buffer.append(pool.rows.reserved()).expect("room");
+        for (ttl, length) in [(3, 3 + 32), (2, packet.len()), (4, packet.len())] {
+            let before = buffer.bytes().len();
+            pool.append(&mut buffer, &packet, ttl, codecs).expect("room");
+            assert_eq!(buffer.bytes().len() - before, length, "a row of TTL {ttl}, the addressee is 3 nodes away");
+        }
+    }
+}

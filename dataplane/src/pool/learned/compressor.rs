@@ -8,13 +8,12 @@
     deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable)
 )]
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use super::id_spaces::IdSpaces;
 use super::stream::{Announced, Next, Stream};
-use super::{ContextTimes, IdSpace};
-use crate::arch::{Tick, TickRate, TickSpan};
+use super::{ContextTimes, IdSpace, MULTIPLIERS, bits_of, mix};
+use crate::arch::{RateLimit, Tick, TickRate, TickSpan};
 use crate::packet::Sum;
 use crate::packet::checksum::copy_and_sum;
 use crate::pool::FlowSeed;
@@ -24,6 +23,11 @@ use crate::pool::wire::entry::{Announcement, Prefix};
 const WAYS: usize = 4;
 /// A stream gives way to a new one after it was silent for so long.
 const IDLE: Duration = Duration::from_secs(1);
+/// Contexts to one addressee from one port that may be reported unknown per second in the long run: whoever makes up
+/// reports uses up a sixth of the ids at the most.
+const LOSSES: u64 = 512;
+/// And at once: a restarted addressee knows none.
+const LOSSES_AT_ONCE: u64 = 4096;
 
 /// What a compressor's memory is sized for, at construction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,10 +36,14 @@ pub struct CompressorLimits {
     pub streams: usize,
     /// Pairs of a peer and a source port that have contexts at one time.
     pub spaces: usize,
+    /// How many bits of ids are used, 4 to 16: all, but where a test is to see them come around.
+    pub id_bits: u8,
     /// A stream gives way to a new one after it was silent for so long.
     pub idle: TickSpan,
     /// How long announcements hold.
     pub times: ContextTimes,
+    /// How many contexts of each pair may be reported unknown.
+    pub losses: RateLimit,
     /// What hashes are made with: nobody outside can choose streams that crowd each other out.
     pub seed: FlowSeed,
 }
@@ -48,7 +56,15 @@ impl CompressorLimits {
 
     /// For few streams.
     pub fn small(rate: TickRate, seed: FlowSeed) -> CompressorLimits {
-        CompressorLimits { streams: 64, spaces: 8, idle: rate.ticks(IDLE), times: ContextTimes::at(rate), seed }
+        CompressorLimits {
+            streams: 64,
+            spaces: 8,
+            id_bits: 16,
+            idle: rate.ticks(IDLE),
+            times: ContextTimes::at(rate),
+            losses: RateLimit::new(rate, LOSSES, LOSSES_AT_ONCE),
+            seed,
+        }
     }
 }
 
@@ -65,6 +81,8 @@ pub struct CompressorCounters {
     pub no_id: u64,
     /// Contexts that the far end reported it does not know, and that are announced anew.
     pub lost: u64,
+    /// Contexts that were reported so but are not used any more, were reported already, or are too many in a short time.
+    pub not_lost: u64,
 }
 
 /// How a packet is to travel.
@@ -85,6 +103,24 @@ struct Pending {
     announced: Announced,
 }
 
+/// What it takes to undo that a packet was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Undo {
+    form: Form,
+}
+
+/// How a packet travels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Whole,
+    /// The stream in this slot is announced under this id.
+    Announced {
+        slot: u32,
+        context: u16,
+    },
+    Compressed,
+}
+
 /// The streams a worker sends, and what the far ends know of each.
 pub struct Compressor {
     sets: Box<[Set]>,
@@ -94,8 +130,6 @@ pub struct Compressor {
     seed: FlowSeed,
     idle: TickSpan,
     times: ContextTimes,
-    /// The slot of the stream that the packet sent last announced.
-    latest: Option<u32>,
     counters: CompressorCounters,
 }
 
@@ -110,6 +144,17 @@ impl Encoded {
     /// The packet as it is.
     fn whole() -> Encoded {
         Encoded { prefix: Prefix::new(), skip: 0, body_sum: None, announcement: None }
+    }
+
+    /// A prefix, and what is left behind the header: the sums are those of the first bytes of the payload, as many as an RTP
+    /// header has, and of the rest.
+    #[inline]
+    fn compressed(prefix: Prefix, template: &Template, has_rtp: bool, (rtp_sum, rest_sum): (Sum, Sum)) -> Encoded {
+        let (skip, sum) = match has_rtp {
+            true => (template.len() + RTP_LEN, rest_sum),
+            false => (template.len(), rtp_sum.add(rest_sum)),
+        };
+        Encoded { prefix, skip, body_sum: Some(sum), announcement: None }
     }
 
     /// The length of the entry that a packet of `packet` bytes becomes.
@@ -143,11 +188,10 @@ impl Compressor {
         Compressor {
             sets: vec![Set { tags: [0; WAYS], streams: [None; WAYS] }; sets].into(),
             by_context: vec![u32::MAX; 2 * WAYS * sets].into(),
-            ids: IdSpaces::new(limits.spaces.max(1), limits.times.reuse),
+            ids: IdSpaces::new(limits.spaces, limits.times.reuse, limits.id_bits, limits.losses),
             seed: limits.seed,
             idle: limits.idle,
             times: limits.times,
-            latest: None,
             counters: CompressorCounters::default(),
         }
     }
@@ -167,23 +211,21 @@ impl Compressor {
         let tag = (hash >> 32) as u32;
         let Some(set) = self.sets.get_mut(set_at) else { return Encoded::whole() };
         let Some((way, stream)) = set.find(tag, &template, space) else {
-            set.claim(tag, Stream::first(template, space, varying.ip_id, varying.payload, now), self.idle, now);
+            let stream = || Stream::first(template, space, varying.ip_id, varying.payload, now);
+            set.claim(tag, stream, self.idle, now);
             return Encoded::whole();
         };
-        let Some((rtp_sum, rest_sum)) = sums(&template, stream, &varying) else { return Encoded::whole() };
-        match stream.next(varying.ip_id, varying.payload, self.times.refresh, now) {
+        let Some(sums) = sums(&template, stream, &varying) else { return Encoded::whole() };
+        match stream.next(varying.ip_id, varying.payload, &self.times, now) {
             Next::Whole => Encoded::whole(),
-            Next::Compressed { prefix, has_rtp: true } => {
-                Encoded { prefix, skip: template.len() + RTP_LEN, body_sum: Some(rest_sum), announcement: None }
-            }
-            Next::Compressed { prefix, has_rtp: false } => {
-                let body_sum = Some(rtp_sum.add(rest_sum));
-                Encoded { prefix, skip: template.len(), body_sum, announcement: None }
-            }
+            Next::Compressed { prefix, has_rtp } => Encoded::compressed(prefix, &template, has_rtp, sums),
             Next::Announce(reference) => {
                 let Some(context) = self.ids.next(space, now) else {
                     self.counters.no_id += 1;
-                    return Encoded::whole();
+                    return match stream.go_on(varying.ip_id, varying.payload, &self.times, now) {
+                        Some((prefix, has_rtp)) => Encoded::compressed(prefix, &template, has_rtp, sums),
+                        None => Encoded::whole(),
+                    };
                 };
                 let prefix = Announcement { context, profile: reference.profile }.prefix();
                 let slot = (WAYS * set_at + way) as u32;
@@ -193,51 +235,67 @@ impl Compressor {
         }
     }
 
-    /// The packet does travel so.
+    /// The packet does travel so. Until another one does, that can be undone.
     #[inline]
-    pub fn sent(&mut self, encoded: &Encoded) {
-        self.latest = encoded.announcement.map(|pending| pending.slot);
-        match &encoded.announcement {
+    pub fn sent(&mut self, encoded: &Encoded) -> Undo {
+        let form = match &encoded.announcement {
             Some(pending) => {
                 self.counters.announced += 1;
                 self.announce(pending);
+                Form::Announced { slot: pending.slot, context: pending.announced.context }
             }
-            None if encoded.prefix.is_empty() => self.counters.whole += 1,
-            None => self.counters.compressed += 1,
-        }
+            None if encoded.prefix.is_empty() => {
+                self.counters.whole += 1;
+                Form::Whole
+            }
+            None => {
+                self.counters.compressed += 1;
+                Form::Compressed
+            }
+        };
+        Undo { form }
     }
 
-    /// The packet of the last call of [`Compressor::sent`] did not travel so after all.
-    pub fn withdraw(&mut self) {
-        if let Some(stream) = self.latest.take().and_then(|slot| self.stream_mut(slot)) {
-            stream.lost();
+    /// The packet of the last call of [`Compressor::sent`] does not travel so after all.
+    pub fn withdraw(&mut self, undo: Undo) {
+        match undo.form {
+            Form::Whole => self.counters.whole -= 1,
+            Form::Compressed => self.counters.compressed -= 1,
+            Form::Announced { slot, context } => {
+                self.counters.announced -= 1;
+                if let Some(stream) = self.stream_mut(slot).filter(|stream| stream.context() == Some(context)) {
+                    stream.withdraw();
+                    let space = stream.space;
+                    self.ids.take_back(space, context);
+                }
+            }
         }
     }
 
     fn announce(&mut self, pending: &Pending) {
-        let context = pending.announced.context;
+        let (context, now) = (pending.announced.context, pending.announced.at);
         let Some(stream) = self.stream_mut(pending.slot) else { return };
         stream.announce(pending.announced);
         let space = stream.space;
+        self.ids.take(space, now);
         let at = self.place(space, context);
         if let Some(slot) = self.by_context.get_mut(at) {
             *slot = pending.slot;
         }
     }
 
-    /// The far end does not know a context. Where it still stands for a stream of this compressor, as is returned, the
-    /// next packet announces that anew.
-    pub fn unknown_there(&mut self, space: IdSpace, context: u16) -> bool {
+    /// The far end does not know a context. Where it still stands for a stream of this compressor, that is announced anew,
+    /// soon but not too often.
+    pub fn unknown_there(&mut self, space: IdSpace, context: u16, now: Tick) {
         let slot = self.by_context.get(self.place(space, context)).copied().unwrap_or(u32::MAX);
-        if let Some(stream) = self.stream_mut(slot)
-            && stream.space == space
-            && stream.context() == Some(context)
-        {
+        let is_meant = |stream: &&mut Stream| stream.space == space && stream.is_announced_as(context);
+        let is_lost = self.stream_mut(slot).filter(is_meant).is_some() && self.ids.may_lose(space, now);
+        if is_lost && let Some(stream) = self.stream_mut(slot) {
             stream.lost();
             self.counters.lost += 1;
-            return true;
+        } else {
+            self.counters.not_lost += 1;
         }
-        false
     }
 
     fn stream_mut(&mut self, slot: u32) -> Option<&mut Stream> {
@@ -247,9 +305,7 @@ impl Compressor {
 
     /// Where the slot of a context is kept. Ids in turn have places in turn.
     fn place(&self, space: IdSpace, context: u16) -> usize {
-        let [multiplier, ..] = MULTIPLIERS;
-        let base = mix(space.bits(), multiplier);
-        (base as usize).wrapping_add(usize::from(context)) & (self.by_context.len() - 1)
+        (space.hash() as usize).wrapping_add(usize::from(context)) & (self.by_context.len() - 1)
     }
 }
 
@@ -274,40 +330,14 @@ impl Set {
     }
 
     /// Puts a stream into a vacant slot, or into the one that was silent longest, if that was for `idle`.
-    fn claim(&mut self, tag: u32, stream: Stream, idle: TickSpan, now: Tick) {
+    fn claim(&mut self, tag: u32, stream: impl FnOnce() -> Stream, idle: TickSpan, now: Tick) {
         let slots = self.streams.iter_mut().zip(&mut self.tags);
         let oldest = slots.min_by_key(|(stream, _)| stream.map(|stream| stream.used));
         if let Some((slot, of_slot)) = oldest
             && slot.is_none_or(|stream| now.since(stream.used) >= idle)
         {
-            (*slot, *of_slot) = (Some(stream), tag);
+            (*slot, *of_slot) = (Some(stream()), tag);
         }
-    }
-}
-
-/// Odd and without pattern.
-const MULTIPLIERS: [u64; 4] =
-    [0x9e37_79b9_7f4a_7c15, 0xd6e8_feb8_6659_fd93, 0xa076_1d64_78bd_642f, 0xe703_7ed1_a0b4_28db];
-
-/// Multiplies to 128 bits and folds: every bit of the product's halves depends on many of either factor's.
-#[inline(always)]
-fn mix(a: u64, b: u64) -> u64 {
-    let product = u128::from(a) * u128::from(b);
-    (product as u64) ^ (product >> 64) as u64
-}
-
-impl IdSpace {
-    /// The same for the same space, and else likely others.
-    #[inline]
-    fn bits(self) -> u64 {
-        let address = match self.addressee {
-            IpAddr::V4(address) => u64::from(address.to_bits()),
-            IpAddr::V6(address) => {
-                let bits = address.to_bits();
-                (bits >> 64) as u64 ^ (bits as u64).rotate_left(16)
-            }
-        };
-        address << 16 ^ address >> 48 ^ u64::from(self.source_port)
     }
 }
 
@@ -317,7 +347,7 @@ fn hash(seed: FlowSeed, template: &Template, space: IdSpace) -> u64 {
     let (words, _) = bytes.as_chunks::<8>();
     let words = words.get(..if is_short { 4 } else { 6 }).unwrap_or_default();
     let [first, multipliers @ ..] = MULTIPLIERS;
-    let mut hash = mix(seed.0 ^ space.bits(), first);
+    let mut hash = mix(seed.0 ^ bits_of(space.addressee, space.source_port), first);
     for (pair, multiplier) in words.as_chunks::<2>().0.iter().zip(multipliers) {
         let [a, b] = pair.map(u64::from_le_bytes);
         hash = mix(hash ^ a, multiplier ^ b);

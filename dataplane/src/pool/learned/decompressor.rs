@@ -51,6 +51,7 @@ pub struct Decompressor {
     sets: Box<[[Option<Context>; WAYS]]>,
     forget: TickSpan,
     unknown: UnknownContexts,
+    disputed: u64,
 }
 
 #[derive(Clone, Copy)]
@@ -62,6 +63,8 @@ struct Context {
     template: Template,
     sums: TemplateSums,
     reference: Reference,
+    /// Something else was announced under its id, which no sender does so soon: it stands for neither.
+    is_disputed: bool,
 }
 
 impl Opened<'_> {
@@ -118,7 +121,7 @@ impl Decompressor {
     /// for `forget`. `unknown` is where it notes those it does not have. All memory is allocated here.
     pub fn new(contexts: usize, forget: TickSpan, unknown: UnknownContexts) -> Decompressor {
         let sets = contexts.div_ceil(WAYS).clamp(1, 1 << 24).next_power_of_two();
-        Decompressor { sets: vec![[None; WAYS]; sets].into(), forget, unknown }
+        Decompressor { sets: vec![[None; WAYS]; sets].into(), forget, unknown, disputed: 0 }
     }
 
     /// The packet that `entry`, from `origin`, stands for. `now` is never before that of an earlier call.
@@ -138,7 +141,8 @@ impl Decompressor {
                 let found = self.sets.get(at).and_then(|set| {
                     set.iter().flatten().find(|context| context.id == entry.context && context.origin == origin)
                 });
-                let Some(context) = found.filter(|context| now.since(context.at) < self.forget) else {
+                let is_known = |context: &&Context| now.since(context.at) < self.forget && !context.is_disputed;
+                let Some(context) = found.filter(is_known) else {
                     self.unknown.note(origin, entry.context, now);
                     return Err(Refused::UnknownContext);
                 };
@@ -152,12 +156,30 @@ impl Decompressor {
         }
     }
 
+    /// When the contexts it was asked for and does not have can be reported, if there are any.
+    #[inline]
+    pub fn report_deadline(&self) -> Option<Tick> {
+        self.unknown.deadline()
+    }
+
     /// The contexts it was asked for and does not have.
     #[inline]
     pub fn unknown(&mut self) -> &mut UnknownContexts {
         &mut self.unknown
     }
 
+    /// How many announcements said something else than one under the same id that had not been forgotten.
+    #[inline]
+    pub fn disputed(&self) -> u64 {
+        self.disputed
+    }
+
+    /// Takes note of what an announcement says, unless the packet's header cannot be learned.
+    ///
+    /// A sender does not announce another header, nor the same one anew, under an id that may still be known. So what is not a
+    /// copy of the announcement that is known is a forgery, or that one was: entries of this id stand for nothing then,
+    /// until both are forgotten. The sender hears of it and announces its stream under another id. A copy makes nothing
+    /// live longer.
     fn learn(&mut self, origin: Origin, announcement: &Announcement, packet: &[u8], now: Tick) -> Option<()> {
         let (template, varying) = Template::of(packet)?;
         let rtp = match announcement.profile {
@@ -167,12 +189,22 @@ impl Decompressor {
         };
         let reference = Reference { profile: announcement.profile, ip_id: varying.ip_id, rtp };
         let id = announcement.context;
-        let context = Context { id, origin, at: now, template, sums: template.sums(), reference };
         let at = self.set_of(origin, id);
         let set = self.sets.get_mut(at)?;
-        let same = set.iter().position(|other| other.is_some_and(|other| other.id == id && other.origin == origin));
+        let mut context =
+            Context { id, origin, at: now, template, sums: template.sums(), reference, is_disputed: false };
+        let same = set.iter_mut().find(|other| other.is_some_and(|other| other.id == id && other.origin == origin));
+        let is_known = |known: &Context| now.since(known.at) < self.forget;
+        if let Some(known) = same.as_ref().and_then(|same| same.as_ref()).filter(|known| is_known(known)) {
+            if known.template == template && known.reference == reference {
+                return Some(());
+            }
+            context.is_disputed = true;
+            self.disputed += 1;
+            self.unknown.note(origin, id, now);
+        }
         let slot = match same {
-            Some(way) => set.get_mut(way),
+            Some(same) => Some(same),
             None => set.iter_mut().min_by_key(|other| other.map(|other| other.at)),
         };
         *slot? = Some(context);

@@ -9,61 +9,127 @@
 )]
 
 use super::IdSpace;
-use crate::arch::{Tick, TickSpan};
+use crate::arch::{RateLimit, Tick, TickSpan};
 
-/// Ids are freed in stretches of 4096.
+/// Ids are freed in stretches: of 4096, where all 16 bits are used.
 const STRETCHES: usize = 16;
-const STRETCH_BITS: u32 = 12;
+const STRETCHES_BITS: u32 = STRETCHES.trailing_zeros();
+/// Places that a space may be in.
+const PROBED: usize = 16;
 
 #[derive(Clone, Copy)]
 struct Space {
     whose: IdSpace,
     next: u16,
+    /// Whether `next` lies in a stretch that was found free. Else that is to be asked before it is given out: where it is
+    /// not, none is before that stretch's time has come.
+    is_open: bool,
     /// When an id of each stretch was last given out, if ever.
     given: [Option<Tick>; STRETCHES],
     /// The latest of these.
     latest: Tick,
+    /// How many contexts may be reported unknown.
+    losses: RateLimit,
 }
 
 /// The ids of all source ports and peers.
 pub(super) struct IdSpaces {
     spaces: Box<[Option<Space>]>,
     reuse: TickSpan,
+    bits: u32,
+    losses: RateLimit,
 }
 
 impl IdSpaces {
-    /// Room for `spaces` pairs of a peer and a source port; an id is free again when `reuse` has passed since it was
-    /// given out.
-    pub(super) fn new(spaces: usize, reuse: TickSpan) -> IdSpaces {
-        IdSpaces { spaces: vec![None; spaces].into(), reuse }
+    /// Room for some `spaces` pairs of a peer and a source port, rounded up to a power of two; an id is free again when
+    /// `reuse` has passed since it was given out. Ids have `bits` bits, 4 to 16. `losses` says how many of each space may be
+    /// reported unknown.
+    pub(super) fn new(spaces: usize, reuse: TickSpan, bits: u8, losses: RateLimit) -> IdSpaces {
+        let spaces = spaces.clamp(1, 1 << 20).next_power_of_two();
+        let bits = u32::from(bits).clamp(STRETCHES_BITS, u16::BITS);
+        IdSpaces { spaces: vec![None; spaces].into(), reuse, bits, losses }
     }
 
-    /// The next id. None where all are in use, or where there is no room for one more space.
+    /// The next id, for [`IdSpaces::take`] to give out. None where all are in use, or where there is no room for one more
+    /// space.
+    #[inline]
     pub(super) fn next(&mut self, whose: IdSpace, now: Tick) -> Option<u16> {
-        let reuse = self.reuse;
-        let known = self.spaces.iter().position(|space| space.is_some_and(|space| space.whose == whose));
-        let at = known.or_else(|| {
-            // Forgotten everywhere, like a space that never was.
-            let is_vacant = |space: &Option<Space>| space.is_none_or(|space| now.since(space.latest) >= reuse);
-            self.spaces.iter().position(is_vacant)
-        })?;
-        let entry = self.spaces.get_mut(at)?;
-        let fresh = Space { whose, next: 0, given: [None; STRETCHES], latest: now };
-        let space = match entry {
-            Some(space) if space.whose == whose => space,
-            _ => entry.insert(fresh),
+        let (reuse, bits) = (self.reuse, self.bits);
+        let losses = self.losses;
+        let space = match self.find(whose) {
+            Some(at) => self.spaces.get_mut(at)?.as_mut()?,
+            None => {
+                // Forgotten everywhere, like a space that never was.
+                let is_vacant = |space: &Option<Space>| space.is_none_or(|space| now.since(space.latest) >= reuse);
+                let vacant = self.places(whose).find(|&at| self.spaces.get(at).is_some_and(is_vacant))?;
+                let given = [None; STRETCHES];
+                let fresh = Space { whose, next: 0, is_open: true, given, latest: now, losses };
+                self.spaces.get_mut(vacant)?.insert(fresh)
+            }
         };
-        let id = space.next;
-        let begins_stretch = id.trailing_zeros() >= STRETCH_BITS;
-        let given = space.given.get_mut(usize::from(id >> STRETCH_BITS))?;
-        if begins_stretch && given.is_some_and(|given| now.since(given) < reuse) {
-            return None;
+        if !space.is_open {
+            let given = space.given.get(stretch(space.next, bits))?;
+            space.is_open = given.is_none_or(|given| now.since(given) >= reuse);
         }
-        *given = Some(now);
-        space.next = id.wrapping_add(1);
-        space.latest = now;
-        Some(id)
+        space.is_open.then_some(space.next)
     }
+
+    /// Gives out the id that [`IdSpaces::next`] named.
+    #[inline]
+    pub(super) fn take(&mut self, whose: IdSpace, now: Tick) {
+        let bits = self.bits;
+        let Some(space) = self.find(whose).and_then(|at| self.spaces.get_mut(at)?.as_mut()) else { return };
+        let id = space.next;
+        if let Some(given) = space.given.get_mut(stretch(id, bits)) {
+            *given = Some(now);
+        }
+        space.next = id.wrapping_add(1) & mask(bits);
+        space.is_open = stretch(id, bits) == stretch(space.next, bits);
+        space.latest = now;
+    }
+
+    /// Takes back the id that was given out last, if this is it: it was not used.
+    pub(super) fn take_back(&mut self, whose: IdSpace, id: u16) {
+        let bits = self.bits;
+        if let Some(space) = self.find(whose).and_then(|at| self.spaces.get_mut(at)?.as_mut())
+            && space.next == id.wrapping_add(1) & mask(bits)
+        {
+            (space.next, space.is_open) = (id, true);
+        }
+    }
+
+    /// Whether one more context may be reported unknown.
+    pub(super) fn may_lose(&mut self, whose: IdSpace, now: Tick) -> bool {
+        let space = self.find(whose).and_then(|at| self.spaces.get_mut(at)?.as_mut());
+        space.is_some_and(|space| space.losses.admits(now))
+    }
+
+    #[inline]
+    fn find(&self, whose: IdSpace) -> Option<usize> {
+        self.places(whose).find(|&at| self.spaces.get(at).is_some_and(|space| is_of(space, whose)))
+    }
+
+    /// Where a space may be.
+    #[inline]
+    fn places(&self, whose: IdSpace) -> impl Iterator<Item = usize> + use<> {
+        let (base, mask) = (whose.hash() as usize, self.spaces.len() - 1);
+        (0..PROBED.min(mask + 1)).map(move |step| base.wrapping_add(step) & mask)
+    }
+}
+
+#[inline]
+fn is_of(space: &Option<Space>, whose: IdSpace) -> bool {
+    space.as_ref().is_some_and(|space| space.whose == whose)
+}
+
+#[inline]
+fn stretch(id: u16, bits: u32) -> usize {
+    usize::from(id >> bits.saturating_sub(STRETCHES_BITS))
+}
+
+#[inline]
+fn mask(bits: u32) -> u16 {
+    u16::MAX >> u16::BITS.saturating_sub(bits)
 }
 
 #[cfg(test)]
@@ -73,6 +139,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::arch::TickRate;
 
     const REUSE: TickSpan = TickSpan(1000);
 
@@ -80,48 +147,91 @@ mod tests {
         IdSpace { addressee: Ipv4Addr::new(192, 0, 2, host).into(), source_port: 7665 }
     }
 
+    fn spaces(spaces: usize, bits: u8) -> IdSpaces {
+        IdSpaces::new(spaces, REUSE, bits, RateLimit::new(TickRate::NANOSECONDS, 1000, 3))
+    }
+
+    fn given(spaces: &mut IdSpaces, whose: IdSpace, now: u64) -> Option<u16> {
+        let id = spaces.next(whose, Tick(now))?;
+        spaces.take(whose, Tick(now));
+        Some(id)
+    }
+
     #[test]
     fn ids_are_given_out_in_turn_and_then_no_more() {
-        let mut spaces = IdSpaces::new(1, REUSE);
-        for id in 0..=u16::MAX {
-            assert_eq!(spaces.next(space(1), Tick(5)), Some(id));
+        for bits in [4, 10, 16] {
+            let mut spaces = spaces(1, bits);
+            for id in 0..1u32 << bits {
+                assert_eq!(given(&mut spaces, space(1), 5), Some(id as u16));
+            }
+            assert_eq!(given(&mut spaces, space(1), 1004), None);
+            assert_eq!(given(&mut spaces, space(1), 1005), Some(0));
         }
-        assert_eq!(spaces.next(space(1), Tick(1004)), None);
-        assert_eq!(spaces.next(space(1), Tick(1005)), Some(0));
+    }
+
+    #[test]
+    fn an_id_that_was_not_used_is_the_next_one_again() {
+        let mut spaces = spaces(1, 16);
+        assert_eq!((spaces.next(space(1), Tick(0)), spaces.next(space(1), Tick(0))), (Some(0), Some(0)));
+        for id in 0..4096 {
+            assert_eq!(given(&mut spaces, space(1), 0), Some(id));
+        }
+        spaces.take_back(space(1), 4095);
+        assert_eq!(given(&mut spaces, space(1), 1), Some(4095));
+        assert_eq!(given(&mut spaces, space(1), 1), Some(4096), "the first of a stretch");
+        spaces.take_back(space(1), 4096);
+        assert_eq!(given(&mut spaces, space(1), 1), Some(4096));
+        spaces.take_back(space(1), 4095);
+        assert_eq!(given(&mut spaces, space(1), 1), Some(4097), "others have been given out since");
     }
 
     #[test]
     fn a_space_gives_way_only_when_all_have_forgotten_it() {
-        let mut spaces = IdSpaces::new(1, REUSE);
-        assert_eq!(spaces.next(space(1), Tick(0)), Some(0));
-        assert_eq!(spaces.next(space(2), Tick(999)), None);
-        assert_eq!(spaces.next(space(2), Tick(1000)), Some(0));
-        assert_eq!(spaces.next(space(1), Tick(1500)), None);
+        let mut spaces = spaces(1, 16);
+        assert_eq!(given(&mut spaces, space(1), 0), Some(0));
+        assert_eq!(given(&mut spaces, space(2), 999), None);
+        assert_eq!(given(&mut spaces, space(2), 1000), Some(0));
+        assert_eq!(given(&mut spaces, space(1), 1500), None);
     }
 
     #[test]
     fn ports_and_addressees_have_ids_of_their_own() {
-        let mut spaces = IdSpaces::new(3, REUSE);
-        assert_eq!(spaces.next(space(1), Tick(0)), Some(0));
-        assert_eq!(spaces.next(IdSpace { source_port: 7666, ..space(1) }, Tick(0)), Some(0));
-        assert_eq!(spaces.next(space(2), Tick(0)), Some(0));
-        assert_eq!(spaces.next(space(1), Tick(0)), Some(1));
+        let mut spaces = spaces(3, 16);
+        assert_eq!(given(&mut spaces, space(1), 0), Some(0));
+        assert_eq!(given(&mut spaces, IdSpace { source_port: 7666, ..space(1) }, 0), Some(0));
+        assert_eq!(given(&mut spaces, space(2), 0), Some(0));
+        assert_eq!(given(&mut spaces, space(1), 0), Some(1));
+    }
+
+    #[test]
+    fn each_space_has_so_many_losses() {
+        let mut spaces = spaces(2, 16);
+        assert!(!spaces.may_lose(space(1), Tick(0)), "nothing was announced");
+        for host in [1, 2] {
+            given(&mut spaces, space(host), 0);
+            assert_eq!((0..9).filter(|_| spaces.may_lose(space(host), Tick(0))).count(), 3);
+        }
     }
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(16))]
         #[test]
-        fn no_id_comes_again_too_early(steps in prop::collection::vec((1u64..400, 1u32..9000, 1u8..4), 1..60)) {
-            let mut spaces = IdSpaces::new(2, REUSE);
-            let mut given = std::collections::HashMap::new();
-            let mut now = Tick(0);
-            for (wait, ids, host) in steps {
-                now = now + TickSpan(wait);
+        fn no_id_comes_again_too_early(
+            steps in prop::collection::vec((1u64..400, 1u32..9000, 1u8..4, any::<bool>()), 1..60),
+        ) {
+            let mut spaces = spaces(2, 16);
+            let mut at = std::collections::HashMap::new();
+            let mut now = 0;
+            for (wait, ids, host, is_taken_back) in steps {
+                now += wait;
                 for _ in 0..ids {
-                    let Some(id) = spaces.next(space(host), now) else { break };
-                    if let Some(before) = given.insert((host, id), now) {
-                        prop_assert!(now.since(before) >= REUSE);
+                    let Some(id) = given(&mut spaces, space(host), now) else { break };
+                    if let Some(before) = at.insert((host, id), now) {
+                        prop_assert!(now - before >= REUSE.0);
                     }
+                }
+                if is_taken_back && let Some(id) = given(&mut spaces, space(host), now) {
+                    spaces.take_back(space(host), id);
                 }
             }
         }

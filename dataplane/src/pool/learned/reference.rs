@@ -26,6 +26,17 @@ impl Reference {
         matches!(self.profile, Profile::Rtp { .. })
     }
 
+    /// Whether a packet with this RTP header, if it looks like one, can be told by what changed, and if so whether it has an
+    /// RTP header to rebuild.
+    #[inline]
+    pub(super) fn fits(&self, rtp: Option<Rtp>) -> Option<bool> {
+        match rtp {
+            _ if !self.has_rtp() => Some(false),
+            Some(rtp) if rtp.source == self.rtp.source => Some(true),
+            _ => None,
+        }
+    }
+
     /// What changed to this IP id and RTP header. `rtp` is looked at where the profile has one, and is of the same
     /// source as the one announced.
     #[inline]

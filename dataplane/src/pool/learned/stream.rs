@@ -8,8 +8,8 @@
     deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable)
 )]
 
-use super::IdSpace;
 use super::reference::Reference;
+use super::{ContextTimes, IdSpace};
 use crate::arch::{Tick, TickSpan};
 use crate::pool::header_template::{Rtp, Template, TemplateSums};
 use crate::pool::wire::entry::{Change, Prefix, Profile};
@@ -53,12 +53,14 @@ pub(super) struct Stream {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Announced {
     pub(super) context: u16,
-    at: Tick,
+    pub(super) at: Tick,
     reference: Reference,
     /// Packets sent since.
     packets: u16,
     /// Bytes that a fresh announcement would have saved since.
     debt: u16,
+    /// The far end does not know it.
+    is_lost: bool,
 }
 
 /// How a packet is to travel.
@@ -75,7 +77,7 @@ pub(super) enum Next {
 impl Announced {
     /// An announcement that leaves now.
     pub(super) fn new(context: u16, reference: Reference, at: Tick) -> Announced {
-        Announced { context, at, reference, packets: 0, debt: 0 }
+        Announced { context, at, reference, packets: 0, debt: 0, is_lost: false }
     }
 
     #[inline]
@@ -110,34 +112,44 @@ impl Stream {
         self.announced.map(|announced| announced.context)
     }
 
+    /// Whether this id is its own, and the far end should know it.
+    #[inline]
+    pub(super) fn is_announced_as(&self, context: u16) -> bool {
+        self.announced.is_some_and(|announced| announced.context == context && !announced.is_lost)
+    }
+
     /// The announcement has left.
     #[inline]
     pub(super) fn announce(&mut self, announced: Announced) {
         self.announced = Some(announced);
     }
 
-    /// The far end does not know it: the next packet announces it anew.
-    pub(super) fn lost(&mut self) {
+    /// The announcement has not left after all.
+    pub(super) fn withdraw(&mut self) {
         self.announced = None;
+    }
+
+    /// The far end does not know it: it is to be announced anew.
+    pub(super) fn lost(&mut self) {
+        if let Some(announced) = &mut self.announced {
+            announced.is_lost = true;
+        }
     }
 
     /// How its next packet is to travel.
     #[inline]
-    pub(super) fn next(&mut self, ip_id: u16, payload: &[u8], refresh: TickSpan, now: Tick) -> Next {
+    pub(super) fn next(&mut self, ip_id: u16, payload: &[u8], times: &ContextTimes, now: Tick) -> Next {
         self.used = now;
         let rtp = likely_rtp(payload);
         let before = (self.last_ip_id, self.last_rtp);
         self.learn(ip_id, rtp);
-        let Some(announced) = self.announced else {
-            return Next::Announce(self.reference(self.run > 0, ip_id, rtp));
+        let Some(announced) = self.announced.filter(|announced| !announced.is_lost) else {
+            // Whoever makes up reports is not to have every packet announced.
+            let too_early = self.announced.is_some_and(|lost| now.since(lost.at) < times.again);
+            return if too_early { Next::Whole } else { Next::Announce(self.reference(self.run > 0, ip_id, rtp)) };
         };
         let reference = announced.reference;
-        let (fits, has_rtp) = match rtp {
-            _ if !reference.has_rtp() => (true, false),
-            Some(rtp) => (rtp.source == reference.rtp.source, true),
-            None => (false, true),
-        };
-        if !fits {
+        let Some(has_rtp) = reference.fits(rtp) else {
             self.doubt = self.doubt.saturating_add(MISFIT).min(2 * TOO_MUCH_DOUBT);
             let is_another_source = self.run > 0;
             return if is_another_source || self.doubt >= TOO_MUCH_DOUBT {
@@ -145,10 +157,10 @@ impl Stream {
             } else {
                 Next::Whole
             };
-        }
+        };
         let has_become_rtp = !has_rtp && self.doubt == 0 && self.run >= CONVINCING;
         self.doubt = self.doubt.saturating_sub(1);
-        if has_become_rtp || announced.is_due(refresh, now) {
+        if has_become_rtp || announced.is_due(times.refresh, now) {
             return Next::Announce(self.reference(has_rtp || self.run > 0, ip_id, rtp));
         }
         let rtp = rtp.unwrap_or_default();
@@ -159,6 +171,17 @@ impl Stream {
             announced.debt = announced.debt.saturating_add(debt);
         }
         Next::Compressed { prefix, has_rtp }
+    }
+
+    /// How a packet that was to announce the stream anew travels where no id is free: by the old announcement, while that
+    /// holds; whether its RTP header is left out too. None: as it is.
+    #[cold]
+    pub(super) fn go_on(&self, ip_id: u16, payload: &[u8], times: &ContextTimes, now: Tick) -> Option<(Prefix, bool)> {
+        let is_known = |announced: &Announced| !announced.is_lost && now.since(announced.at) < times.longest_use;
+        let Announced { context, reference, .. } = self.announced.filter(is_known)?;
+        let rtp = likely_rtp(payload);
+        let has_rtp = reference.fits(rtp)?;
+        Some((reference.change_to(ip_id, &rtp.unwrap_or_default()).prefix(context), has_rtp))
     }
 
     /// What an announcement of this packet says.

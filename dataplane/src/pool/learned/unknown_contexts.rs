@@ -1,17 +1,19 @@
 //! Contexts that pooled packets name and nobody here knows: what a report to their sender says, and how often.
 //!
-//! However many packets name them, each context is reported once in a while, and reports leave at a bounded rate.
+//! However many packets name them, each context is reported once in a while, and reports leave at a bounded rate. Origins
+//! take turns, and no peer has more than its share of the places: whoever makes up contexts keeps no others from being
+//! reported.
 #![cfg_attr(
     not(test),
     deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable)
 )]
 
 use std::net::IpAddr;
-
 use std::time::Duration;
 
 use arrayvec::ArrayVec;
 
+use super::{MULTIPLIERS, bits_of, mix};
 use crate::arch::{Tick, TickRate, TickSpan};
 use crate::pool::wire::report::MAX_CONTEXTS;
 
@@ -20,13 +22,16 @@ const AGAIN: Duration = Duration::from_millis(100);
 /// The least time between two reports.
 const BETWEEN: Duration = Duration::from_millis(5);
 /// Contexts that are remembered to have been reported.
-const REMEMBERED: usize = 256;
+const REMEMBERED: usize = 1024;
+/// Origins that have contexts to be reported at one time, and those of one peer.
+const ORIGINS: usize = 32;
+const ORIGINS_OF_A_PEER: usize = 4;
 
 /// Whose contexts these are: ids mean something in pooled packets from one source port of one run of one peer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Origin {
-    /// Which peer, as the caller numbers them.
-    pub peer: u16,
+    /// The peer's address, which stays the same wherever a new configuration has the peer.
+    pub peer: IpAddr,
     /// Its instance, as the pooled packets say ([`instance_towards`]).
     pub instance: u32,
     /// The UDP source port of its pooled packets.
@@ -52,16 +57,19 @@ impl Origin {
     /// The same for the same origin, and else likely far away.
     #[inline]
     pub(super) fn hash(self) -> u64 {
-        let bits = u64::from(self.instance) << 32 | u64::from(self.peer) << 16 | u64::from(self.source_port);
-        let product = bits.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        product ^ product >> 32
+        let [multiplier, other, ..] = MULTIPLIERS;
+        mix(bits_of(self.peer, self.source_port) ^ multiplier, u64::from(self.instance) ^ other)
     }
 }
 
 /// Contexts to be reported.
 pub struct UnknownContexts {
     recent: Box<[Option<Noted>]>,
-    pending: ArrayVec<(Origin, u16), MAX_CONTEXTS>,
+    pending: [Option<Pending>; ORIGINS],
+    /// How many of these there are.
+    origins: usize,
+    /// Whose turn it is.
+    turn: usize,
     latest: Option<Tick>,
     again: TickSpan,
     between: TickSpan,
@@ -74,12 +82,19 @@ struct Noted {
     at: Tick,
 }
 
+struct Pending {
+    origin: Origin,
+    contexts: ArrayVec<u16, MAX_CONTEXTS>,
+}
+
 impl UnknownContexts {
     /// None yet.
     pub fn new(rate: TickRate) -> UnknownContexts {
         UnknownContexts {
             recent: vec![None; REMEMBERED].into(),
-            pending: ArrayVec::new(),
+            pending: [const { None }; ORIGINS],
+            origins: 0,
+            turn: 0,
             latest: None,
             again: rate.ticks(AGAIN),
             between: rate.ticks(BETWEEN),
@@ -89,25 +104,51 @@ impl UnknownContexts {
     /// Takes note of one, unless that was done a moment ago or too many wait already.
     pub(super) fn note(&mut self, origin: Origin, context: u16, now: Tick) {
         let at = (origin.hash() as usize).wrapping_add(usize::from(context)) % REMEMBERED;
-        let Some(place) = self.recent.get_mut(at) else { return };
-        let is_recent = place.is_some_and(|noted| {
-            noted.origin == origin && noted.context == context && now.since(noted.at) < self.again
-        });
-        if !is_recent && self.pending.try_push((origin, context)).is_ok() {
+        let is_recent =
+            |noted: Noted| noted.origin == origin && noted.context == context && now.since(noted.at) < self.again;
+        if !self.recent.get(at).copied().flatten().is_some_and(is_recent)
+            && self.list_of(origin).is_some_and(|contexts| contexts.try_push(context).is_ok())
+            && let Some(place) = self.recent.get_mut(at)
+        {
             *place = Some(Noted { origin, context, at: now });
         }
+    }
+
+    /// The contexts of an origin that are to be reported. None where there is no room for one more origin.
+    fn list_of(&mut self, origin: Origin) -> Option<&mut ArrayVec<u16, MAX_CONTEXTS>> {
+        let origins = || self.pending.iter().map(|pending| pending.as_ref().map(|pending| pending.origin));
+        let at = match origins().position(|other| other == Some(origin)) {
+            Some(at) => at,
+            None => {
+                let of_peer = origins().flatten().filter(|other| other.peer == origin.peer).count();
+                let vacant = origins().position(|other| other.is_none());
+                let at = vacant.filter(|_| of_peer < ORIGINS_OF_A_PEER)?;
+                *self.pending.get_mut(at)? = Some(Pending { origin, contexts: ArrayVec::new() });
+                self.origins += 1;
+                at
+            }
+        };
+        self.pending.get_mut(at)?.as_mut().map(|pending| &mut pending.contexts)
+    }
+
+    /// When there is something to report, if there is: now, where that is past.
+    #[inline]
+    pub fn deadline(&self) -> Option<Tick> {
+        (self.origins > 0).then(|| self.latest.map_or(Tick(0), |latest| latest + self.between))
     }
 
     /// What to report now: contexts of one origin. None where there are none, or a report left a moment ago.
     #[inline]
     pub fn take(&mut self, now: Tick) -> Option<(Origin, ArrayVec<u16, MAX_CONTEXTS>)> {
-        let &(origin, _) = self.pending.first()?;
-        if self.latest.is_some_and(|latest| now.since(latest) < self.between) {
+        if self.deadline()? > now {
             return None;
         }
         self.latest = Some(now);
-        let mut contexts = ArrayVec::new();
-        self.pending.retain(|(of, context)| *of != origin || contexts.try_push(*context).is_err());
+        let mut turns = (0..ORIGINS).map(|step| (self.turn + step) % ORIGINS);
+        let at = turns.find(|&at| self.pending.get(at).is_some_and(Option::is_some))?;
+        self.turn = (at + 1) % ORIGINS;
+        let Pending { origin, contexts } = self.pending.get_mut(at)?.take()?;
+        self.origins -= 1;
         Some((origin, contexts))
     }
 }
@@ -128,8 +169,8 @@ mod tests {
         assert!(!distinct.contains(&other_run));
     }
 
-    fn origin(peer: u16) -> Origin {
-        Origin { peer, instance: 1, source_port: 7665 }
+    fn origin(peer: u8) -> Origin {
+        Origin { peer: [192, 0, 2, peer].into(), instance: 1, source_port: 7665 }
     }
 
     #[test]
@@ -165,5 +206,35 @@ mod tests {
         }
         assert_eq!(unknown.take(Tick(0)).map(|(_, contexts)| contexts.len()), Some(MAX_CONTEXTS));
         assert_eq!(unknown.take(Tick(10 * MS)), None);
+    }
+
+    #[test]
+    fn whoever_makes_up_origins_keeps_no_other_peer_from_being_reported() {
+        let mut unknown = UnknownContexts::new(TickRate::NANOSECONDS);
+        let mut now = Tick(0);
+        for round in 0..50 {
+            for number in 0..1000 {
+                let made_up = Origin { instance: 1000 * round + number, source_port: number as u16, ..origin(0) };
+                unknown.note(made_up, number as u16, now);
+            }
+            unknown.note(origin(1), round as u16, now);
+            let own_turn = (0..=ORIGINS_OF_A_PEER).find_map(|_| {
+                now = now + TickSpan(5 * MS);
+                unknown.take(now).filter(|(of, _)| *of == origin(1))
+            });
+            assert_eq!(own_turn.map(|(_, contexts)| contexts.to_vec()), Some(vec![round as u16]), "round {round}");
+        }
+    }
+
+    #[test]
+    fn what_is_to_be_reported_has_a_deadline() {
+        let mut unknown = UnknownContexts::new(TickRate::NANOSECONDS);
+        assert_eq!(unknown.deadline(), None);
+        unknown.note(origin(0), 1, Tick(7 * MS));
+        assert!(unknown.deadline().is_some_and(|deadline| deadline <= Tick(7 * MS)));
+        assert!(unknown.take(Tick(7 * MS)).is_some());
+        assert_eq!(unknown.deadline(), None);
+        unknown.note(origin(0), 2, Tick(8 * MS));
+        assert_eq!(unknown.deadline(), Some(Tick(12 * MS)));
     }
 }

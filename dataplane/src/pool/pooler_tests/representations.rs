@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::memory::{Memory, Sent, TestBuffer};
 use super::*;
-use crate::arch::{Tick, TickRate};
+use crate::arch::{Tick, TickRate, TickSpan};
 use crate::packet::Buffer;
 use crate::packet::ipv4::Ipv4Header;
 use crate::packet::udp::{Verdict, verify};
@@ -80,7 +80,8 @@ impl Bench {
     fn opened(&mut self, payload: &[u8]) -> Vec<Vec<u8>> {
         let packet = ShortPacket::parse(payload).expect("a sound pooled packet");
         assert_eq!(packet.instance(), instance_towards(INSTANCE, self.peer.addressee), "of run and addressee");
-        let origin = Origin { peer: 0, instance: packet.instance(), source_port: 40_000 };
+        let origin =
+            Origin { peer: std::net::Ipv4Addr::LOCALHOST.into(), instance: packet.instance(), source_port: 40_000 };
         let open = |entry| {
             let opened = self.decompressor.open(origin, entry, Tick(self.now)).expect("a known context");
             let mut packet = vec![0; opened.len()];
@@ -124,6 +125,38 @@ fn a_full_pool_leaves_and_the_packet_that_did_not_fit_opens_the_next() {
     let found: Vec<_> = pooled.iter().flat_map(|payload| bench.opened(payload)).collect();
     assert_eq!((found, lone), (expected, vec![]));
     assert!(pooled[13..pooled.len() - 1].iter().all(|payload| payload.len() + 28 > 1500 - 24), "they are full");
+}
+
+#[test]
+fn pools_that_are_held_for_long_have_whole_packets() {
+    let mut bench = Bench::new(Representation::Learned);
+    let longest = 2000 * MS;
+    for (required_count, window, hold, is_learned) in [
+        (1, longest, longest, true),
+        (1, longest + 1, longest + 1, false),
+        (9, 5 * MS, longest, true),
+        (9, 5 * MS, 30_000 * MS, false),
+        (1, 5 * MS, 30_000 * MS, true),
+    ] {
+        let ticks = TickSpan;
+        bench.rule = Rule { required_count, window: ticks(window), hold: ticks(hold), ..bench.rule.clone() };
+        (0..3).for_each(|host| bench.stage(&voice(host, 0)));
+        bench.now += bench.rule.longest_wait().0;
+        let (pooled, _) = bench.sent();
+        assert_eq!(ShortPacket::parse(&pooled[0]).is_ok(), is_learned, "window {window}, hold {hold}");
+        assert_eq!(PooledPacket::parse(&pooled[0]).is_ok(), !is_learned, "window {window}, hold {hold}");
+    }
+}
+
+#[test]
+fn what_waited_too_long_because_all_stood_still_does_not_leave() {
+    let mut bench = Bench::new(Representation::Learned);
+    for (stood_still, left) in [(2_995 * MS, 1), (2_995 * MS + 1, 0)] {
+        (0..3).for_each(|host| bench.stage(&voice(host, 0)));
+        bench.now += stood_still;
+        assert_eq!(bench.sent().0.len(), left);
+    }
+    assert_eq!((bench.pooler.counters().broken, bench.memory.outstanding), (1, 0));
 }
 
 #[test]

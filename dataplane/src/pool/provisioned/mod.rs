@@ -66,8 +66,8 @@ pub enum StreamSetError {
 /// Streams by what they are called and by what they look like.
 #[derive(Clone, Debug, Default)]
 pub struct StreamSet {
-    by_id: HashMap<(PeerIndex, StreamId), Template>,
-    by_template: HashMap<(PeerIndex, Template), StreamId>,
+    by_id: HashMap<(PeerIndex, StreamId), (Template, TemplateSums)>,
+    by_template: HashMap<(PeerIndex, Template), (StreamId, TemplateSums)>,
 }
 
 /// The entry that a packet becomes.
@@ -110,10 +110,11 @@ impl StreamSet {
             }
             let template =
                 Template::new(source, destination, dscp, ttl - 1).ok_or(StreamSetError::TwoFamilies(id.0))?;
-            if set.by_id.insert((peer, id), template).is_some() {
+            let sums = template.sums();
+            if set.by_id.insert((peer, id), (template, sums)).is_some() {
                 return Err(StreamSetError::DuplicateId(id.0));
             }
-            if let Some(first) = set.by_template.insert((peer, template), id) {
+            if let Some((first, _)) = set.by_template.insert((peer, template), (id, sums)) {
                 return Err(StreamSetError::SamePackets { first: first.0, second: id.0 });
             }
         }
@@ -134,9 +135,9 @@ impl StreamSet {
         }
         let (whole, varying) = Template::of(packet)?;
         let (template, open) = whole.without_open();
-        let id = self.by_template.get(&(peer, template))?;
+        let (id, sums) = self.by_template.get(&(peer, template))?;
         let payload_sum = Sum::of(varying.payload);
-        if !whole.rebuilds(&whole.sums(), &varying, payload_sum) {
+        if !whole.rebuilds(&sums.with_open(template.is_ipv4(), &open), &varying, payload_sum) {
             return None;
         }
         let mut flags = open.ecn;
@@ -170,7 +171,7 @@ impl StreamSet {
     pub fn open<'a>(&self, peer: PeerIndex, entry: &'a [u8]) -> Result<Rebuilt<'a>, Refused> {
         let (&[id0, id1, flags], rest) = entry.split_first_chunk().ok_or(Refused::Malformed)?;
         let id = StreamId(u16::from_be_bytes([id0, id1]));
-        let template = self.by_id.get(&(peer, id)).ok_or(Refused::UnknownStream)?;
+        let (template, sums) = self.by_id.get(&(peer, id)).ok_or(Refused::UnknownStream)?;
         let is_ipv4 = template.is_ipv4();
         if flags & !(ECN | DONT_FRAGMENT | NO_UDP_CHECKSUM | ID_FOLLOWS) != 0
             || (!is_ipv4 && flags & DONT_FRAGMENT != 0)
@@ -198,8 +199,8 @@ impl StreamSet {
                 }
             }
         }
-        let template = template.with_open(&open);
-        Ok(Rebuilt { template, sums: template.sums(), ip_id: u16::from_be_bytes(ip_id), payload })
+        let (template, sums) = (template.with_open(&open), sums.with_open(is_ipv4, &open));
+        Ok(Rebuilt { template, sums, ip_id: u16::from_be_bytes(ip_id), payload })
     }
 }
 

@@ -131,8 +131,11 @@ impl<'a> Entry<'a> {
     #[inline]
     pub fn parse(entry: &'a [u8]) -> Result<Entry<'a>, WireError> {
         let &[flags, id0, id1, ref rest @ ..] = entry else {
-            return Err(match entry.first() {
-                None | Some(ANNOUNCEMENT..0x20 | 0x40..0x50 | 0x60..0x70 | COMPRESSED..) => WireError::RowTooShort,
+            return Err(match entry.first().copied() {
+                None
+                | Some(
+                    ANNOUNCEMENT | RTP_ANNOUNCEMENT | COUNTING_ANNOUNCEMENT | 0x40..0x50 | 0x60..0x70 | COMPRESSED..,
+                ) => WireError::RowTooShort,
                 Some(_) => WireError::UnsupportedEntry,
             });
         };
@@ -348,8 +351,14 @@ mod tests {
 
     #[test]
     fn forms_that_do_not_exist_are_refused() {
-        for first in (0..0x10).chain([0x11, 0x12, 0x14, 0x19]).chain(0x20..0x40).chain(0x50..0x60).chain(0x70..0x80) {
-            assert_eq!(refused(&[first; 60]), WireError::UnsupportedEntry, "{first:#04x}");
+        for first in (0..0x10).chain(0x11..0x18).chain(0x19..0x1c).chain(0x1d..0x40).chain(0x50..0x60).chain(0x70..0x80)
+        {
+            for length in [1, 2, 3, 60] {
+                assert_eq!(refused(&vec![first; length]), WireError::UnsupportedEntry, "{first:#04x}, {length} bytes");
+            }
+        }
+        for first in [0x10, 0x18, 0x1c, 0x40, 0x4f, 0x60, 0x6f, 0x80, 0xff] {
+            assert_eq!(refused(&[first]), WireError::RowTooShort, "{first:#04x}");
         }
         assert_eq!(refused(&[]), WireError::RowTooShort);
         assert_eq!(refused(&[0x80, 0]), WireError::RowTooShort);

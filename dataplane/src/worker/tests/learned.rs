@@ -1,13 +1,16 @@
 //! Learned headers and provisioned streams between two routers: what is lost is reported, and announced again.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::lab::*;
+use crate::arch::TickRate;
+use crate::pool::learned::{IdSpace, instance_towards};
 use crate::pool::provisioned::{Stream, StreamId, StreamSet};
+use crate::pool::wire::report::{unknown_contexts_len, write_unknown_contexts};
 use crate::pool::{Dscp, Representation, Rule, RuleSet};
-use crate::worker::{Counter, Drop, Event, PeerTable};
+use crate::worker::{Counter, Drop, Event, PeerTable, UnknownThere};
 
 /// Packet `number` of one of ten voice streams.
 fn voice(stream: u8, number: u16) -> Vec<u8> {
@@ -88,32 +91,155 @@ fn a_lost_announcement_is_reported_and_made_again() {
     assert_eq!((forwarded.len(), more.len()), (0, 0), "one report says it all");
     west.east_sends(&reports[0]);
     west.run();
-    for number in 4..6 {
-        assert_eq!(depooled(&mut east, &pooled(&mut west, number)), (after_both(number), vec![]));
+    let whole = pooled(&mut west, 4);
+    assert_eq!(
+        (whole.len() > 400, depooled(&mut east, &whole)),
+        (true, (after_both(4), vec![])),
+        "so soon, without an id"
+    );
+    west.wait(Duration::from_millis(50));
+    for number in 5..7 {
+        let packet = pooled(&mut west, number);
+        assert_eq!((packet.len() > 400, depooled(&mut east, &packet)), (number == 5, (after_both(number), vec![])));
     }
-    assert!(west.events().is_empty());
     west.east_sends(&reports[0]);
     west.run();
-    let unknown = west.events().iter().filter(|event| matches!(event, Event::UnknownContext { .. })).count();
-    assert_eq!(unknown, 10, "what this worker does not send, another may");
+    assert!(west.events().is_empty(), "these ids are this worker's");
     let counters = west.end();
     assert_eq!((counters.get(Counter::LearnedLost), counters.get(Counter::AbsorbedReports)), (10, 2));
+    assert_eq!((counters.get(Counter::LearnedNotLost), counters.get(Counter::LearnedAnnounced)), (10, 20));
     let counters = east.end();
     assert_eq!((counters.drops(Drop::PoolUnknownContext), counters.get(Counter::CreatedReports)), (20, 1));
 }
 
+/// A report of these contexts, each item with the instance and source port of its pooled packets.
+fn report(from: Ipv4Addr, items: &[(u32, u16)], contexts: &[u16]) -> Vec<u8> {
+    let mut payload = vec![];
+    for &(instance, source_port) in items {
+        let mut one = vec![0; unknown_contexts_len(contexts.len())];
+        write_unknown_contexts(64, 7, instance, source_port, contexts, &mut one).expect("a sound report");
+        payload.extend_from_slice(&one[if payload.is_empty() { 0 } else { 8 }..]);
+    }
+    payload[1] = items.len() as u8;
+    udp_with(from, OWN_EAST, (POOL_PORT, POOL_PORT), &payload)
+}
+
 #[test]
-fn what_an_addressee_reported_to_another_worker_reaches_the_one_that_sends_it() {
+fn the_worker_that_announced_a_context_hears_of_it_and_no_other_does() {
     let mut west = pooler(Representation::Learned);
     for number in 0..3 {
         pooled(&mut west, number);
     }
-    let space = crate::pool::learned::IdSpace { addressee: PEER.into(), source_port: POOL_PORT };
-    for context in 0..10 {
-        west.shared.unknown_contexts.push((space, context)).expect("room");
-    }
+    let contexts: Vec<u16> = (0..10).collect();
+    let space = IdSpace { addressee: PEER.into(), source_port: POOL_PORT };
+    let what = UnknownThere { space, contexts: contexts.iter().copied().collect() };
+    west.shared.unknown_contexts.push(what.clone()).expect("room");
     assert!(pooled(&mut west, 3).len() > 400);
-    assert_eq!(west.end().get(Counter::LearnedLost), 10);
+
+    let meant = instance_towards(1, PEER.into());
+    west.east_sends(&report(PEER, &[(meant, POOL_PORT + 3), (meant, POOL_PORT + 4)], &contexts));
+    west.run();
+    let events: Vec<_> = west.events().into_iter().collect();
+    let [Event::UnknownThere { worker: 3, what: told }] = &events[..] else { panic!("one event: {events:?}") };
+    assert_eq!(*told, UnknownThere { space: IdSpace { source_port: POOL_PORT + 3, ..space }, ..what });
+    let counters = west.end();
+    assert_eq!((counters.get(Counter::LearnedLost), counters.get(Counter::ReportsIgnored)), (10, 1));
+}
+
+#[test]
+fn a_router_with_several_addresses_reports_from_any_of_them() {
+    let mut west = pooler(Representation::Learned);
+    let other = Ipv4Addr::new(198, 51, 100, 78);
+    west.change(|state| {
+        state.pools += 1;
+        let peer = *state.peers.iter().next().expect("one peer");
+        let mut second = peer;
+        second.path.addressee = other.into();
+        state.peers = Arc::new(PeerTable::new(vec![peer, second]));
+    });
+    for number in 0..3 {
+        pooled(&mut west, number);
+    }
+    west.east_sends(&report(other, &[(instance_towards(1, PEER.into()), POOL_PORT)], &[0, 1, 2]));
+    west.east_sends(&report(other, &[(instance_towards(2, PEER.into()), POOL_PORT)], &[3]));
+    west.east_sends(&report(other, &[(instance_towards(1, other.into()), POOL_PORT)], &[4]));
+    west.run();
+    let counters = west.end();
+    assert_eq!(counters.get(Counter::LearnedLost), 3);
+    assert_eq!(counters.get(Counter::ReportsIgnored), 1, "about another run");
+    assert_eq!(counters.get(Counter::LearnedNotLost), 1, "nothing was announced to that address");
+}
+
+#[test]
+fn a_flood_of_reports_is_looked_at_in_part_and_tells_the_control_thread_little() {
+    let mut west = pooler(Representation::Learned);
+    let meant = instance_towards(1, PEER.into());
+    for number in 0..500u16 {
+        west.east_sends(&report(PEER, &[(meant, POOL_PORT + 1), (number.into(), POOL_PORT)], &[number]));
+        if number % 100 == 99 {
+            west.run();
+        }
+    }
+    let told = west.events().len();
+    assert!((64..70).contains(&told), "{told}");
+    let counters = west.end();
+    assert_eq!(counters.get(Counter::AbsorbedReports), 500);
+    assert_eq!(
+        counters.get(Counter::ReportsIgnored),
+        500,
+        "those beyond the limit, and the second items of the others"
+    );
+}
+
+#[test]
+fn what_is_to_be_reported_keeps_the_worker_from_sleeping_and_is_counted_where_it_cannot_leave() {
+    let (mut west, mut east) = (pooler(Representation::Learned), addressee());
+    (0..2).for_each(|number| drop(pooled(&mut west, number)));
+    assert_eq!(depooled(&mut east, &pooled(&mut west, 2)).1.len(), 1);
+    assert_eq!(east.worker.stages.next_deadline(), None);
+    // An announcement that was lost as well.
+    west.wait(Duration::from_secs(5));
+    east.wait(Duration::from_secs(5));
+    pooled(&mut west, 3);
+    assert_eq!(depooled(&mut east, &pooled(&mut west, 4)).1.len(), 1);
+    let entry = pooled(&mut west, 5);
+    east.wait(Duration::from_millis(101));
+    assert_eq!(depooled(&mut east, &entry).1.len(), 1);
+    let (_, reports) = depooled(&mut east, &with_source_port(&entry, POOL_PORT + 9));
+    assert_eq!(reports.len(), 0, "less than 5 ms later");
+    let deadline = east.worker.stages.next_deadline().expect("a report is due");
+    assert!(deadline > east.now && deadline.since(east.now) <= TickRate::NANOSECONDS.ticks(Duration::from_millis(5)));
+    east.change(|state| state.peers = Arc::default());
+    east.wait(Duration::from_millis(5));
+    east.run();
+    assert_eq!(east.worker.stages.next_deadline(), None);
+    assert_eq!(east.end().get(Counter::ReportsNotSent), 1);
+    west.end();
+}
+
+#[test]
+fn contexts_stay_known_when_peers_are_numbered_anew() {
+    let (mut west, mut east) = (pooler(Representation::Learned), addressee());
+    for number in 0..2 {
+        depooled(&mut east, &pooled(&mut west, number));
+    }
+    east.change(|state| {
+        state.pools += 1;
+        let peer = *state.peers.iter().next().expect("one peer");
+        let mut first = peer;
+        first.path.addressee = GATEWAY.into();
+        state.peers = Arc::new(PeerTable::new(vec![first, peer]));
+    });
+    assert_eq!(depooled(&mut east, &pooled(&mut west, 2)), (after_both(2), vec![]));
+    east.end();
+    west.end();
+}
+
+/// A UDP packet as if it came from another port.
+fn with_source_port(packet: &[u8], port: u16) -> Vec<u8> {
+    let header = crate::packet::ipv4::Ipv4Header::parse(packet).expect("sound");
+    let [d0, d1] = [packet[22], packet[23]];
+    udp_with(header.src, header.dst, (port, u16::from_be_bytes([d0, d1])), &packet[28..])
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod behaviour;
 mod figures;
+mod id_safety;
 mod properties;
 mod vectors;
 
@@ -33,7 +34,7 @@ fn decompressor(contexts: usize) -> Decompressor {
 }
 
 fn origin(instance: u32) -> Origin {
-    Origin { peer: 3, instance, source_port: SPACE.source_port }
+    Origin { peer: [192, 0, 2, 3].into(), instance, source_port: SPACE.source_port }
 }
 
 /// Packet `number` of a steady G.729 stream: 20 bytes of voice every 20 ms, an IP id that counts.

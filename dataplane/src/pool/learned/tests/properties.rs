@@ -179,7 +179,7 @@ impl World {
                 && from.instance == self.instance
             {
                 for context in contexts {
-                    self.compressor.unknown_there(SPACE, context);
+                    self.compressor.unknown_there(SPACE, context, self.now);
                 }
             }
         }
@@ -254,7 +254,7 @@ proptest! {
             let now = Tick(u64::from(number) * 20 * MS);
             reports.retain(|&(at, context)| {
                 if at <= now {
-                    compressor.unknown_there(SPACE, context);
+                    compressor.unknown_there(SPACE, context, now);
                 }
                 at > now
             });
