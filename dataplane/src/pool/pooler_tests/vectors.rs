@@ -106,28 +106,23 @@ fn payloads(sequence: u32, packets: &[(&[u8], u16, Rule)]) -> Vec<Vec<u8>> {
     pooled(&peer(5, 1500), sequence, &staged).iter().map(|packet| packet[28..].to_vec()).collect()
 }
 
-/// The UDP payload of a vector of tests/vectors/indexes.
-fn index_vector(name: &str) -> Vec<u8> {
-    let path = format!("{}/../tests/vectors/indexes/{name}.hex", env!("CARGO_MANIFEST_DIR"));
-    let text = std::fs::read_to_string(&path).expect("the vector is there");
-    let hex = text.lines().filter_map(|line| line.split('#').next()).flat_map(str::split_whitespace);
-    hex.map(|pair| u8::from_str_radix(pair, 16).expect("a hex pair")).collect()
+/// The UDP payloads of a vector of tests/vectors/indexes.
+fn index_vector(name: &str) -> Vec<Vec<u8>> {
+    Vector::named("indexes", name).arrivals().into_iter().map(|(_, payload)| payload.to_vec()).collect()
 }
 
 #[test]
 fn packets_whose_index_goes_apart_leave_as_their_vectors_with_the_index_in_front() {
-    let out_of_band = |window| Rule { index: Index::OutOfBand, ..rule(window, 255) };
-    let (index, two, lone) = (index_vector("index"), index_vector("data_only"), index_vector("data_only_lone"));
-    let staged =
-        [(&two[8..68], 0, out_of_band(50)), (&two[68..], 0, out_of_band(50)), (&lone[8..], 1, out_of_band(50))];
-    assert_eq!(payloads(9, &staged), [index, two, lone]);
+    let out_of_band = || Rule { index: Index::OutOfBand, ..rule(50, 255) };
+    let sent = index_vector("index");
+    let [_, two, lone] = &sent[..] else { panic!("three payloads") };
+    let staged = [(&two[8..68], 0, out_of_band()), (&two[68..], 0, out_of_band()), (&lone[8..], 1, out_of_band())];
+    assert_eq!(payloads(9, &staged), sent);
 
-    let (index, behind) = (index_vector("index_wrapped"), index_vector("data_only_wrapped"));
-    let before = index_vector("data_only_lone");
-    let staged =
-        [(&before[8..], 0, out_of_band(50)), (&behind[8..28], 1, out_of_band(50)), (&behind[28..], 1, out_of_band(50))];
-    let sent = payloads(u32::MAX - 1, &staged);
-    assert_eq!((&sent[0], &sent[2]), (&index, &behind), "sequence numbers wrap");
+    let sent = index_vector("index_wrapped");
+    let [_, lone, two] = &sent[..] else { panic!("three payloads") };
+    let staged = [(&lone[8..], 0, out_of_band()), (&two[8..28], 1, out_of_band()), (&two[28..], 1, out_of_band())];
+    assert_eq!(payloads(u32::MAX - 1, &staged), sent, "sequence numbers wrap");
 }
 
 #[test]
@@ -136,7 +131,8 @@ fn packets_of_known_lengths_leave_as_their_vectors() {
         ("predetermined_in_turn", 255, &[60, 200][..], [60, 200, 60]),
         ("predetermined_one_length", 7, &[60], [60, 60, 60]),
     ] {
-        let vector = index_vector(name);
+        let sent = index_vector(name);
+        let [vector] = &sent[..] else { panic!("one payload") };
         let (id, template) = (TemplateId::new(id).expect("not 0"), Template::new(template).expect("sound lengths"));
         let rule = Rule { index: Index::Predetermined { id, template }, ..rule(50, 255) };
         let mut at = 8;
@@ -145,6 +141,6 @@ fn packets_of_known_lengths_leave_as_their_vectors() {
             (&vector[at - length..at], 0, rule.clone())
         });
         let sequence = u32::from_be_bytes([vector[4], vector[5], vector[6], vector[7]]);
-        assert_eq!(payloads(sequence, &packets), std::slice::from_ref(&vector), "{name}");
+        assert_eq!(payloads(sequence, &packets), sent, "{name}");
     }
 }
