@@ -3,9 +3,9 @@
 use super::tests::*;
 use super::*;
 use carpool_dataplane::fib::Adjacency;
-use carpool_dataplane::packet::ethernet;
 use carpool_dataplane::packet::ipv6::Ipv6Header;
 use carpool_dataplane::packet::nd::Message;
+use carpool_dataplane::packet::{ethernet, icmpv6, too_big};
 
 use crate::api::lookup::Lookup;
 use crate::api::neighbor::{NeighborAdd, NeighborDel, NeighborShow};
@@ -172,4 +172,36 @@ fn clients_change_routes_and_neighbours_of_ipv6_and_are_shown_both_families() {
     bench.client().neighbor_add(add(address("fe80::3"), Some("west"))).expect("on the link");
     bench.client().neighbor_add(add(address("fe80::3"), Some("east"))).expect_err("no IPv6 there");
     bench.client().neighbor_del(NeighborDel { address: address("2001:db8:1::3"), port: None }).expect("it is there");
+}
+
+/// What a router says of a packet that was too long for it.
+fn too_big_for(packet: &[u8], mtu: u16) -> TooBig {
+    let us = "2001:db8:1::1".parse().expect("an address");
+    let mut out = [0; icmpv6::MAX_ERROR_LEN];
+    let kind = icmpv6::ErrorKind::PacketTooBig { mtu };
+    let length = icmpv6::write_error(kind, packet, us, us, &mut out).expect("room");
+    let header = Ipv6Header::parse(&out[..length]).expect("sound");
+    too_big::packet_too_big(&header, &out[40..length]).expect("a datagram")
+}
+
+#[test]
+fn a_router_on_the_way_that_quotes_a_probe_over_ipv6_lowers_the_path_mtu() {
+    let mut bench = Bench::new(BOTH);
+    let peer = address("2001:db8:2::6");
+    bench.injected();
+    bench.hello_from(peer, Hello { longest_hello: 56, ..HELLO });
+    let mtu = |bench: &mut Bench| bench.state().peers.get(PeerIndex(0)).map(|peer| peer.path.mtu);
+    assert_eq!(mtu(&mut bench), Some(1280), "every link takes that much");
+    let probe = bench.injected().into_iter().rfind(|inject| inject.padding > 0).expect("a probe");
+    bench.hello_from(peer, Hello { longest_hello: 1500, ..HELLO });
+    assert_eq!(mtu(&mut bench), Some(1500));
+    // Another source, another destination, another port, another kind: not what we sent.
+    for position in [23, 39, 41, 43, 48] {
+        let mut other = probe.bytes.clone();
+        other[position] ^= 1;
+        bench.tell(Event::PacketTooBig(too_big_for(&other, 1300)));
+        assert_eq!(mtu(&mut bench), Some(1500), "byte {position}");
+    }
+    bench.tell(Event::PacketTooBig(too_big_for(&probe.bytes, 1300)));
+    assert_eq!(mtu(&mut bench), Some(1300));
 }

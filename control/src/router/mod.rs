@@ -25,7 +25,7 @@ use arrayvec::ArrayVec;
 use carpool_dataplane::arch::TickRate;
 use carpool_dataplane::fib::{Domain, Lpm4Writer, Lpm6Writer, PathIndex, PeerIndex, PortIndex, Published};
 use carpool_dataplane::packet::ethernet::MacAddr;
-use carpool_dataplane::packet::too_big::{QUOTE_LEN, QuotedDatagram};
+use carpool_dataplane::packet::too_big::TooBig;
 use carpool_dataplane::pool::hello::{Capabilities, Hello};
 use carpool_dataplane::pool::pooled_packet_detector::ZeroChecksum;
 use carpool_dataplane::pool::wire::{Kind, PoolHeader, Templates};
@@ -228,7 +228,7 @@ impl Router {
                 Ok(hello) => self.peers.hello(from, &hello, Arrival { ttl, length }, now),
                 Err(error) => debug!("a hello from {from}: {error}"),
             },
-            Event::PacketTooBig { mtu, quote } => self.packet_too_big(mtu, &quote, now),
+            Event::PacketTooBig(too_big) => self.packet_too_big(&too_big, now),
             Event::UnknownContext { space, context } => {
                 for (_, other) in self.workers.iter().enumerate().filter(|(other, _)| *other != worker) {
                     // A full ring: the addressee reports it again.
@@ -242,20 +242,20 @@ impl Router {
     }
 
     /// A router says that a packet was too long. Whether it was one of ours is seen from its addresses, ports and contents.
-    fn packet_too_big(&mut self, mtu: u16, quote: &[u8; QUOTE_LEN], now: Instant) {
-        let Some(quoted) = QuotedDatagram::read(quote) else { return };
-        let Some(peer) = self.peers.index_of(quoted.dst.into()).and_then(|index| self.peers.get(index)) else { return };
+    fn packet_too_big(&mut self, too_big: &TooBig, now: Instant) {
+        let TooBig { mtu, quoted } = *too_big;
+        let Some(peer) = self.peers.index_of(quoted.dst).and_then(|index| self.peers.get(index)) else { return };
         let pool_port = self.config.pool_port;
-        let is_ours = IpAddr::V4(quoted.src) == self.limits_towards(peer).0 && quoted.dst_port == pool_port;
+        let is_ours = quoted.src == self.limits_towards(peer).0 && quoted.dst_port == pool_port;
         if !is_ours || quoted.total_len <= mtu {
             return;
         }
         match PoolHeader::parse(&quoted.payload) {
             Ok(header) if quoted.src_port == hello_port(pool_port) && header.kind == Kind::Hello => {
-                self.peers.packet_too_big(quoted.dst.into(), mtu, Some(header.sequence), now);
+                self.peers.packet_too_big(quoted.dst, mtu, Some(header.sequence), now);
             }
             Ok(header) if quoted.src_port >= pool_port && header.kind != Kind::Hello => {
-                self.peers.packet_too_big(quoted.dst.into(), mtu, None, now);
+                self.peers.packet_too_big(quoted.dst, mtu, None, now);
             }
             _ => {}
         }

@@ -5,8 +5,8 @@ use carpool_dataplane::fib::{
     Adjacency, Entry, EntryId, FibOptions, Lpm4, Lpm6, PathIndex, Reader, lpm4_with, lpm6_with,
 };
 use carpool_dataplane::packet::arp::Arp;
-use carpool_dataplane::packet::ethernet;
 use carpool_dataplane::packet::ipv4::Ipv4Header;
+use carpool_dataplane::packet::{ethernet, icmp, too_big};
 use carpool_dataplane::pool::Index;
 use carpool_dataplane::pool::hello::{Capabilities, HELLO_LEN};
 use carpool_dataplane::pool::simplemux::Flavour;
@@ -290,6 +290,15 @@ fn the_path_mtu_is_searched_for_up_to_the_mtu_of_the_port() {
     assert_eq!(mtu(&mut bench), Some(1500), "it was away, and does not say what arrives");
 }
 
+/// What a router says of a packet that was too long for it.
+fn too_big(packet: &[u8], next_hop_mtu: u16) -> TooBig {
+    let (router, us) = ([10, 9, 9, 9].into(), [192, 0, 2, 1].into());
+    let mut out = [0; icmp::MAX_ERROR_LEN];
+    let kind = icmp::ErrorKind::FragmentationNeeded { next_hop_mtu };
+    let length = icmp::write_error(kind, packet, router, us, &mut out).expect("room");
+    too_big::fragmentation_needed(&out[20..length]).expect("a datagram")
+}
+
 #[test]
 fn a_router_on_the_way_that_quotes_a_probe_lowers_the_path_mtu() {
     let mut bench = Bench::new(CONFIG);
@@ -298,15 +307,14 @@ fn a_router_on_the_way_that_quotes_a_probe_lowers_the_path_mtu() {
     bench.hello_from(PEER, Hello { longest_hello: 1500, ..HELLO });
     let mtu = |bench: &mut Bench| bench.state().peers.get(PeerIndex(0)).map(|peer| peer.path.mtu);
     assert_eq!(mtu(&mut bench), Some(1500));
-    let quote: [u8; QUOTE_LEN] = *probe.bytes.first_chunk().expect("long enough");
     // Another source, another destination, another port, another kind: not what we sent.
     for position in [12, 16, 23, 28] {
-        let mut other = quote;
+        let mut other = probe.bytes.clone();
         other[position] ^= 1;
-        bench.tell(Event::PacketTooBig { mtu: 1300, quote: other });
+        bench.tell(Event::PacketTooBig(too_big(&other, 1300)));
         assert_eq!(mtu(&mut bench), Some(1500), "byte {position}");
     }
-    bench.tell(Event::PacketTooBig { mtu: 1300, quote });
+    bench.tell(Event::PacketTooBig(too_big(&probe.bytes, 1300)));
     assert_eq!(mtu(&mut bench), Some(1300));
 }
 

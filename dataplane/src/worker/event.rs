@@ -9,7 +9,7 @@ use arrayvec::ArrayVec;
 
 use super::peer_traffic::PeerReceived;
 use crate::fib::{PeerIndex, PortIndex};
-use crate::packet::too_big::QUOTE_LEN;
+use crate::packet::too_big::TooBig;
 use crate::pool::learned::IdSpace;
 
 /// Largest number of bytes the control thread hands down as one packet, and of a hello handed up.
@@ -44,9 +44,9 @@ pub enum Event {
     /// A sound hello from a peer: the TTL it came with, its length with the IP header in bytes, and the beginning of the
     /// UDP payload. The peer is named by its address; its index can have come to mean another peer since.
     Hello { from: IpAddr, ttl: u8, length: u16, payload: ArrayVec<u8, HELLO_BYTES> },
-    /// A router says that a packet from one of our addresses was too long for its next link, which takes `mtu` bytes, and
-    /// quotes the beginning of that packet. Anybody can say so: it has to be asked whether we sent it.
-    PacketTooBig { mtu: u16, quote: [u8; QUOTE_LEN] },
+    /// A router says that a packet to a peer was too long for its next link. Anybody can say so: it has to be asked whether
+    /// we sent that packet.
+    PacketTooBig(TooBig),
     /// An addressee does not know a context of learned headers, and neither does this worker: another one may have announced it.
     UnknownContext { space: IdSpace, context: u16 },
     /// A pool that was open when the control thread asked ([`super::WorkerShared::sample_pools`]).
