@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
 
-use crate::api::text::{parse_ipv4_prefix, parse_prefix};
+use crate::api::text::parse_prefix;
 use crate::api::{DEFAULT_SOCKET, SOCKET_VARIABLE};
 
 const EXAMPLES: &str = "\
@@ -267,8 +267,8 @@ pub(super) enum Overlay {
     /// Delete an overlay route
     #[command(alias = "delete")]
     Del {
-        #[arg(value_name = "PREFIX", value_parser = parse_ipv4_prefix)]
-        prefix: Ipv4Net,
+        #[arg(value_name = "PREFIX", value_parser = parse_prefix)]
+        prefix: IpNet,
     },
     /// List overlay routes
     #[command(alias = "list", alias = "ls")]

@@ -798,11 +798,33 @@ fn routes_with_legs_name_ports_and_peers_that_there_are() {
     );
     let config = config.expect("a sound configuration");
     assert_eq!((config.multicast[0].from.as_str(), config.multicast[0].source), ("p0", None));
+    let six = multicast("group = \"ff3e::8000:1\"\nsource = \"2001:db8::9\"\nfrom = \"p0\"\nto = [\"east\"]");
+    let overlay6 =
+        "[[overlay]]\nprefix = \"2001:db8:f::/48\"\nto = [\"east\"]\nhops = [\"2001:db8::7\", \"10.9.9.9\"]\n";
+    let config = parse(&format!("{LEAST}{six}{overlay6}{EAST}"), "c.toml").expect("a sound configuration");
+    assert_eq!(config.multicast[0].source, Some("2001:db8::9".parse().expect("an address")));
+    assert_eq!((config.overlays[0].prefix.to_string().as_str(), config.overlays[0].hops.len()), ("2001:db8:f::/48", 2));
     let overlay = |keys: &str| format!("[[overlay]]\n{keys}\n") + EAST;
     for (text, expected) in [
         (
             multicast("group = \"224.0.0.5\"\nfrom = \"p0\"\nto = [\"p0\"]"),
-            "multicast.group = \"224.0.0.5\": expected a group from 224.0.1.0 to 239.255.255.255",
+            "multicast.group = \"224.0.0.5\": expected a group from 224.0.1.0 to 239.255.255.255, or one of IPv6 with a scope of 3 to f",
+        ),
+        (
+            multicast("group = \"ff12::1\"\nfrom = \"p0\"\nto = [\"p0\"]"),
+            "multicast.group = \"ff12::1\": expected a group from 224.0.1.0 to 239.255.255.255, or one of IPv6 with a scope of 3 to f",
+        ),
+        (
+            multicast("group = \"ff3e::1\"\nsource = \"10.0.0.9\"\nfrom = \"p0\"\nto = [\"p0\"]"),
+            "multicast.source = \"10.0.0.9\": expected an address of the family of the group",
+        ),
+        (
+            overlay("prefix = \"fe80::/64\"\nto = [\"east\"]"),
+            "overlay.prefix = \"fe80::/64\": expected a prefix of hosts beyond the link",
+        ),
+        (
+            overlay("prefix = \"ff3e::/32\"\nto = [\"east\"]"),
+            "overlay.prefix = \"ff3e::/32\": expected a prefix of hosts, not of groups",
         ),
         (
             multicast("group = \"239.1.2.3\"\nfrom = \"p0\"\nto = [\"p0\"]"),

@@ -205,3 +205,52 @@ fn a_router_on_the_way_that_quotes_a_probe_over_ipv6_lowers_the_path_mtu() {
     bench.tell(Event::PacketTooBig(too_big_for(&probe.bytes, 1300)));
     assert_eq!(mtu(&mut bench), Some(1300));
 }
+
+#[test]
+fn multicast_and_overlay_routes_of_ipv6_come_over_the_socket_and_with_the_file() {
+    use carpool_dataplane::worker::{Ingress, Leg};
+    use std::net::Ipv6Addr;
+
+    use crate::api::multicast::{MulticastDel, MulticastRoute};
+    use crate::api::overlay::{OverlayDel, OverlayRoute};
+    let text = format!(
+        "{BOTH}
+[[multicast]]
+group = \"ff3e::8000:1\"
+source = \"2001:db8:1::9\"
+from = \"west\"
+to = [\"east\", \"six\"]
+
+[[overlay]]
+prefix = \"2001:db8:7::/48\"
+to = [\"six\"]
+hops = [\"2001:db8:2::7\"]
+"
+    );
+    let mut bench = Bench::new(&text);
+    let parsed = |text: &str| text.parse::<Ipv6Addr>().expect("an address");
+    let (group, source, behind) = (parsed("ff3e::8000:1"), parsed("2001:db8:1::9"), parsed("2001:db8:7::9"));
+    bench.hello_from(address("2001:db8:2::6"), HELLO);
+    let state = bench.state();
+    let route = state.legs.multicast(source, group).expect("the route");
+    assert!(route.admits(Ingress::Port(PortIndex(0))) && !route.admits(Ingress::Port(PortIndex(1))));
+    assert!(matches!(route.legs(), [Leg::Port(PortIndex(1)), Leg::Peer(leg)] if leg.path.addressee.is_some()));
+    let [Leg::Peer(leg)] = state.legs.overlay(behind).expect("the route").legs() else { panic!("one leg") };
+    assert_eq!(leg.path.trunk.distance(), 2);
+
+    let any = MulticastRoute { group: group.into(), source: None, from: "east".into(), to: vec!["west".into()] };
+    assert!(!bench.client().multicast_add(any).expect("possible").replaced, "another source");
+    let shown = bench.client().multicast_show(Default::default()).expect("answered").multicast;
+    assert_eq!(shown.iter().map(|route| route.source).collect::<Vec<_>>(), [None, Some(source.into())]);
+    bench.client().multicast_del(MulticastDel { group: group.into(), source: Some(source.into()) }).expect("there");
+    let admits = |bench: &mut Bench, port| {
+        bench.state().legs.multicast(source, group).is_some_and(|route| route.admits(Ingress::Port(PortIndex(port))))
+    };
+    assert!(admits(&mut bench, 1) && !admits(&mut bench, 0), "the one for all sources is left");
+    let overlay = OverlayRoute { prefix: net("::/0"), from: None, to: vec!["four".into()], hops: vec![] };
+    bench.client().overlay_add(overlay).expect("possible");
+    assert!(bench.state().legs.overlay(parsed("2001:db8:dead::1")).is_some());
+    bench.client().overlay_del(OverlayDel { prefix: net("2001:db8:7::/48") }).expect("it is there");
+    let refused = bench.client().overlay_del(OverlayDel { prefix: net("2001:db8:7::/48") });
+    assert_eq!(refused.expect_err("gone").kind, RefusalKind::NotFound);
+}

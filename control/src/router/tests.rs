@@ -609,6 +609,7 @@ hops = [\"198.51.100.9\"]
 
 const GROUP: Ipv4Addr = Ipv4Addr::new(239, 1, 2, 3);
 const SENDER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 9);
+const BEHIND: Ipv4Addr = Ipv4Addr::new(203, 0, 115, 1);
 
 /// The legs that a worker sees for the group: for a port its index, for a peer whether it is alive.
 fn group_legs(bench: &mut Bench) -> Option<Vec<Result<u16, bool>>> {
@@ -635,7 +636,7 @@ fn legs_to_a_peer_are_used_while_it_lives() {
     assert!(state.pools > before, "open pools go by the legs before");
     let route = state.legs.multicast(SENDER, GROUP).expect("the route");
     assert!(route.admits(Ingress::Port(PortIndex(1))) && !route.admits(Ingress::Port(PortIndex(0))));
-    let overlay = state.legs.overlay([203, 0, 114, 9].into()).expect("the route");
+    let overlay = state.legs.overlay(Ipv4Addr::new(203, 0, 114, 9)).expect("the route");
     let [Leg::Peer(leg)] = overlay.legs() else { panic!("{overlay:?}") };
     assert!(leg.path.trunk.is_overlay());
     assert_eq!((leg.path.trunk.distance(), leg.peer), (2, PeerIndex(0)));
@@ -649,21 +650,21 @@ fn multicast_and_overlay_routes_come_and_go_over_the_socket_and_with_the_file() 
     use crate::api::overlay::{OverlayDel, OverlayRoute};
     let mut bench = Bench::new(CONFIG);
     assert_eq!(group_legs(&mut bench), None);
-    let route = MulticastRoute { group: GROUP, source: None, from: "west".into(), to: vec!["east".into()] };
+    let route = MulticastRoute { group: GROUP.into(), source: None, from: "west".into(), to: vec!["east".into()] };
     assert!(!bench.client().multicast_add(route.clone()).expect("possible").replaced);
     assert!(bench.client().multicast_add(route.clone()).expect("possible").replaced);
     assert_eq!(group_legs(&mut bench), Some(vec![Ok(1)]));
     bench.reload(&with_legs()).expect("possible");
     assert_eq!(group_legs(&mut bench), Some(vec![Ok(1)]), "what the socket says comes first");
-    bench.client().multicast_del(MulticastDel { group: GROUP, source: None }).expect("it is there");
+    bench.client().multicast_del(MulticastDel { group: GROUP.into(), source: None }).expect("it is there");
     assert_eq!(group_legs(&mut bench), None, "the file's is hidden");
     bench.reload(CONFIG).expect("possible");
-    let missing = bench.client().multicast_del(MulticastDel { group: GROUP, source: None });
+    let missing = bench.client().multicast_del(MulticastDel { group: GROUP.into(), source: None });
     assert_eq!(missing.expect_err("gone").kind, RefusalKind::NotFound);
 
     let wrong = [
         MulticastRoute { group: [224, 0, 0, 9].into(), ..route.clone() },
-        MulticastRoute { source: Some(GROUP), ..route.clone() },
+        MulticastRoute { source: Some(GROUP.into()), ..route.clone() },
         MulticastRoute { from: "nowhere".into(), ..route.clone() },
         MulticastRoute { to: vec!["west".into()], ..route.clone() },
         MulticastRoute { to: vec!["east".into(), "east".into()], ..route.clone() },
@@ -680,14 +681,14 @@ fn multicast_and_overlay_routes_come_and_go_over_the_socket_and_with_the_file() 
         hops: vec![],
     };
     bench.client().overlay_add(overlay.clone()).expect("possible");
-    assert!(bench.state().legs.overlay([203, 0, 115, 1].into()).is_some());
+    assert!(bench.state().legs.overlay(BEHIND).is_some());
     bench.client().overlay_del(OverlayDel { prefix: overlay.prefix }).expect("it is there");
-    assert!(bench.state().legs.overlay([203, 0, 115, 1].into()).is_none());
+    assert!(bench.state().legs.overlay(BEHIND).is_none());
     for overlay in [
         OverlayRoute { to: vec!["west".into()], ..overlay.clone() },
         OverlayRoute { prefix: "239.0.0.0/8".parse().expect("a prefix"), ..overlay.clone() },
-        OverlayRoute { hops: vec![GROUP], ..overlay.clone() },
-        OverlayRoute { hops: vec![SENDER; 16], ..overlay.clone() },
+        OverlayRoute { hops: vec![GROUP.into()], ..overlay.clone() },
+        OverlayRoute { hops: vec![SENDER.into(); 16], ..overlay.clone() },
     ] {
         assert!(bench.client().overlay_add(overlay.clone()).is_err(), "{overlay:?}");
     }
@@ -700,7 +701,7 @@ fn a_route_whose_peer_left_the_file_says_so_and_sends_nothing_there() {
     let to = vec!["east".into(), "far".into()];
     bench
         .client()
-        .multicast_add(MulticastRoute { group: GROUP, source: None, from: "west".into(), to })
+        .multicast_add(MulticastRoute { group: GROUP.into(), source: None, from: "west".into(), to })
         .expect("possible");
     let without_peer =
         CONFIG.replace("[[path]]\nprefix = \"203.0.113.0/24\"\nhops = [\"192.0.2.2\", \"198.51.100.7\"]", "");

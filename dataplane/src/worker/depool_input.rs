@@ -128,7 +128,7 @@ impl<N: Nic> Stages<N> {
         let udp = packet.header.upper_layer(packet.mbuf.bytes());
         payload.extend(udp.iter().copied().skip(crate::packet::udp::HEADER_LEN).take(HELLO_BYTES));
         let length = u16::try_from(packet.mbuf.bytes().len()).unwrap_or(u16::MAX);
-        let hello = Event::Hello { from: packet.header.src(), ttl: packet.header.hop_limit(), length, payload };
+        let hello = Event::Hello { from: packet.header.src().into(), ttl: packet.header.hop_limit(), length, payload };
         if self.out.tell(hello) {
             self.out.counters.add(Counter::AbsorbedControl, 1);
             self.mempool.free(packet.mbuf);

@@ -84,7 +84,7 @@ pub(super) trait Header {
     fn dst(&self) -> Self::Address;
 
     /// Who sent it.
-    fn src(&self) -> IpAddr;
+    fn src(&self) -> Self::Address;
 
     /// Its TTL or hop limit, as it was received.
     fn hop_limit(&self) -> u8;
@@ -123,8 +123,8 @@ impl Header for Ipv4Header {
     }
 
     #[inline(always)]
-    fn src(&self) -> IpAddr {
-        self.src.into()
+    fn src(&self) -> Ipv4Addr {
+        self.src
     }
 
     #[inline(always)]
@@ -178,8 +178,8 @@ impl Header for Ipv6Header {
     }
 
     #[inline(always)]
-    fn src(&self) -> IpAddr {
-        self.src.into()
+    fn src(&self) -> Ipv6Addr {
+        self.src
     }
 
     #[inline(always)]

@@ -30,19 +30,14 @@ fn peer(peer: u16) -> Ingress {
 }
 
 fn route(from: Ingress, legs: impl IntoIterator<Item = Leg>) -> LegTable {
-    LegTable::new([(Some(SOURCE), GROUP, LegRoute::new(Some(from), legs))], [])
+    LegTable::new([(Some(SOURCE.into()), GROUP.into(), LegRoute::new(Some(from), legs))], [])
 }
 
 /// The branch node: the source at port 0, its peer B at port 1 and its peer C at port 2.
 fn branch() -> Node {
     let links = [(Ipv4Addr::new(10, 0, 0, 1), SOURCE), (A_TO_B, B), (A_TO_C, C)];
     let mut node = Node::new(&links, &[], &[B, C]);
-    node.change(|state| {
-        let mut peers: Vec<_> = state.peers.iter().copied().collect();
-        peers[0].path.source = A_TO_B.into();
-        peers[1].path.source = A_TO_C.into();
-        state.peers = std::sync::Arc::new(crate::worker::PeerTable::new(peers));
-    });
+    node.change_peers(|index, peer| peer.path.source = [A_TO_B, A_TO_C][index].into());
     node.legs(route(port(0), [to_peer(0, &[1]), to_peer(1, &[2])]));
     node
 }
@@ -134,7 +129,7 @@ fn what_is_for_the_link_or_has_no_time_left_stays_and_nobody_is_told() {
     let mut now = Tick(1_000_000);
     let mut a = branch();
     let link_local = Ipv4Addr::new(224, 0, 0, 5);
-    a.legs(LegTable::new([(None, link_local, LegRoute::new(Some(port(0)), [to_port(1)]))], []));
+    a.legs(LegTable::new([(None, link_local.into(), LegRoute::new(Some(port(0)), [to_port(1)]))], []));
     a.hears(0, [0x01, 0, 0x5e, 0, 0, 5], &udp(SOURCE, link_local, (1, 2), 100, 1));
     a.run(&mut now);
     a.legs(route(port(0), [to_port(1)]));
