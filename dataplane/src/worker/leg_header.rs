@@ -22,6 +22,8 @@ use super::stages::Stages;
 pub(super) enum LegError {
     /// Its time to live ends here.
     TimeExceeded,
+    /// The only leg that it goes by is down.
+    Unreachable,
     /// It is longer than a leg takes, which is so many bytes, and nobody but its source may cut it.
     TooBig { mtu: u16 },
 }
@@ -91,6 +93,7 @@ impl LegHeader for Ipv4Header {
     fn tell<N: Nic>(stages: &mut Stages<N>, error: LegError, packet: &Packet, moment: &Moment<'_>) {
         let kind = match error {
             LegError::TimeExceeded => icmp::ErrorKind::TimeExceeded,
+            LegError::Unreachable => icmp::ErrorKind::HostUnreachable,
             LegError::TooBig { mtu } => icmp::ErrorKind::FragmentationNeeded { next_hop_mtu: mtu },
         };
         stages.icmp_error(kind, packet, moment);
@@ -129,6 +132,7 @@ impl LegHeader for Ipv6Header {
     fn tell<N: Nic>(stages: &mut Stages<N>, error: LegError, packet: &Packet<Self>, moment: &Moment<'_>) {
         let kind = match error {
             LegError::TimeExceeded => icmpv6::ErrorKind::HopLimitExceeded,
+            LegError::Unreachable => icmpv6::ErrorKind::AddressUnreachable,
             LegError::TooBig { mtu } => icmpv6::ErrorKind::PacketTooBig { mtu },
         };
         stages.icmp6_error(kind, packet, moment);

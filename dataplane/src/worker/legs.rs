@@ -12,7 +12,7 @@ use crate::pool::{Detected, Format, LoneRide, PeerPath, PoolKey, Ride, RuleIndex
 
 use super::counters::Counter;
 use super::drop::Drop;
-use super::leg_header::{LegDestination, LegHeader};
+use super::leg_header::{LegDestination, LegError, LegHeader};
 use super::leg_table::{Ingress, Leg, LegRoute, MAX_LEGS, PeerLeg};
 use super::moment::Moment;
 use super::origin::{Destination, Origin, Packet};
@@ -54,11 +54,11 @@ impl<N: Nic> Stages<N> {
         for leg in others {
             self.out.counters.add(Counter::CreatedReplicas, 1);
             match self.replica(&packet) {
-                Some(replica) => self.send_by_leg(replica, leg, moment),
+                Some(replica) => self.send_by_leg(replica, leg, false, moment),
                 None => self.out.counters.dropped(Drop::NoBuffer, 1),
             }
         }
-        self.send_by_leg(packet, last, moment);
+        self.send_by_leg(packet, last, others.is_empty(), moment);
     }
 
     /// A copy. None, and nothing is held, where there is no memory for it.
@@ -76,10 +76,11 @@ impl<N: Nic> Stages<N> {
         }
     }
 
-    fn send_by_leg<H: LegHeader>(&mut self, packet: Packet<H>, leg: &Leg, moment: &Moment<'_>) {
+    /// `is_only`: there is no other leg.
+    fn send_by_leg<H: LegHeader>(&mut self, packet: Packet<H>, leg: &Leg, is_only: bool, moment: &Moment<'_>) {
         match leg {
             Leg::Port(port) => self.send_by_port(packet, *port, moment),
-            Leg::Peer(leg) => self.send_by_peer(packet, leg, moment),
+            Leg::Peer(leg) => self.send_by_peer(packet, leg, is_only, moment),
         }
     }
 
@@ -96,8 +97,12 @@ impl<N: Nic> Stages<N> {
     }
 
     /// Sends a packet to a peer, in company or by itself, but inside a pooled packet always.
-    fn send_by_peer<H: LegHeader>(&mut self, packet: Packet<H>, leg: &PeerLeg, moment: &Moment<'_>) {
+    fn send_by_peer<H: LegHeader>(&mut self, packet: Packet<H>, leg: &PeerLeg, is_only: bool, moment: &Moment<'_>) {
         let Some(addressee) = addressee::<H::Address>(leg, moment) else {
+            if is_only {
+                // Not of groups: no family's errors are about those.
+                H::tell(self, LegError::Unreachable, &packet, moment);
+            }
             return self.out.drop(packet.mbuf, Drop::LegDown);
         };
         let longest = addressee.1.longest_alone();

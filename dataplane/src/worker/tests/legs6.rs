@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::lab::POOL_PORT;
 use super::lab6::{after_hops6, error_of, udp6, udp6_with};
-use super::nodes::{Node, mac, to_peer, to_port};
+use super::nodes::{Node, mac, silent, to_peer, to_port};
 use crate::arch::{Tick, TickRate};
 use crate::fib::{PeerIndex, PortIndex};
 use crate::pool::hello::Capabilities;
@@ -302,5 +302,29 @@ fn a_pooled_packet_of_ipv6_in_transit_does_not_enter_an_overlay() {
     a.run(&mut now);
     assert!(a.sends(1).is_empty());
     assert_eq!(ip(&a.sends(2)), [after_hops6(&pooled, 1)]);
+    a.end(now);
+}
+
+#[test]
+fn a_source_is_told_that_the_only_leg_of_an_overlay_is_down_and_that_of_a_group_is_not() {
+    let mut now = Tick(1_000_000);
+    let mut a = branch(false);
+    let own = mac(Ipv4Addr::new(10, 0, 0, 1));
+    let (packet, to_group) = (udp6(SOURCE, BEHIND_C, (1, 2), 100, 1), stream(1).remove(0));
+    a.legs(overlay_route("2001:db8:c::/48", [silent(to_peer(0, &[1]))]));
+    (0..150).for_each(|_| a.hears(0, own, &packet));
+    a.run(&mut now);
+    let told = ip(&a.sends(0));
+    let (from, to, kind, ..) = error_of(&told[0]);
+    assert_eq!((from, to, kind), (OWN, SOURCE, [1, 3]));
+    assert!((100..150).contains(&told.len()), "no more than of other errors: {}", told.len());
+    window(&mut now);
+    a.legs(overlay_route("2001:db8:c::/48", [silent(to_peer(0, &[1])), to_peer(1, &[2])]));
+    a.hears(0, own, &packet);
+    a.run(&mut now);
+    a.legs(group_route(at_port(0), [silent(to_peer(0, &[1]))]));
+    a.hears(0, GROUP_MAC, &to_group);
+    a.run(&mut now);
+    assert!(a.sends(0).is_empty(), "one leg of two is not all, and groups are told nothing");
     a.end(now);
 }

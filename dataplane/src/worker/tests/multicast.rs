@@ -4,13 +4,12 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use super::lab::{FAR_HOST, POOL_PORT, after_hops, header, packet, udp, udp_with};
-use super::nodes::{Node, to_peer, to_port};
+use super::nodes::{Node, silent, to_peer, to_port};
 use crate::arch::{Tick, TickRate};
 use crate::fib::{PeerIndex, PortIndex};
 use crate::packet::ipv4::Ipv4Header;
-use crate::pool::path::PoolPath;
 use crate::pool::wire::{PooledPacket, Row, RowType, write_header_and_rows};
-use crate::worker::{Counter, Counters, Drop, Ingress, Leg, LegRoute, LegTable, PeerLeg};
+use crate::worker::{Counter, Counters, Drop, Ingress, Leg, LegRoute, LegTable};
 
 const SOURCE: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
 const GROUP: Ipv4Addr = Ipv4Addr::new(239, 129, 2, 3);
@@ -216,9 +215,7 @@ fn packets_too_large_for_a_leg_are_cut_or_dropped_and_put_together_again_they_ar
 fn a_leg_whose_peer_is_silent_costs_its_copy_and_no_other() {
     let mut now = Tick(1_000_000);
     let mut a = branch();
-    let Leg::Peer(alive) = to_peer(0, &[1]) else { panic!("a peer") };
-    let silent = Leg::Peer(PeerLeg { path: PoolPath { addressee: None, ..alive.path }, ..alive });
-    a.legs(route(port(0), [silent, to_port(2)]));
+    a.legs(route(port(0), [silent(to_peer(0, &[1])), to_port(2)]));
     a.hears(0, GROUP_MAC, &stream(1)[0]);
     a.run(&mut now);
     assert!(a.sends(1).is_empty());

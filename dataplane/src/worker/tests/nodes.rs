@@ -217,6 +217,12 @@ pub(super) fn to_peer(index: u16, nodes: &[u16]) -> Leg {
     })
 }
 
+/// A leg to a peer while that is silent.
+pub(super) fn silent(leg: Leg) -> Leg {
+    let Leg::Peer(leg) = leg else { panic!("a peer") };
+    Leg::Peer(PeerLeg { path: PoolPath { addressee: None, ..leg.path }, ..leg })
+}
+
 /// A leg to the link of a port.
 pub(super) fn to_port(port: u16) -> Leg {
     Leg::Port(PortIndex(port))
