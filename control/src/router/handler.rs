@@ -223,9 +223,13 @@ impl Handler for Client<'_> {
             mac: None,
             peer: None,
             path: None,
+            overlay: self.overlay_of(address),
+            multicast: self.multicast_of(address),
         };
         let Some((prefix, meaning)) = router.forwarding.lookup(address) else { return Ok(nothing) };
         let (adjacency, via, port) = adjacency(meaning.hop);
+        // Our own addresses come before every overlay.
+        let is_ours = matches!(adjacency, AdjacencyKind::Local | AdjacencyKind::Broadcast);
         let next_hop = port.map(|port| (port, via.unwrap_or(address)));
         Ok(LookupResult {
             adjacency,
@@ -236,6 +240,7 @@ impl Handler for Client<'_> {
             mac: next_hop.and_then(|key| router.neighbors.mac(key)).map(MacAddress),
             peer: router.pooled_to(Some(meaning)),
             path: router.hops_of(meaning, self.now),
+            overlay: nothing.overlay.filter(|_| !is_ours),
             ..nothing
         })
     }

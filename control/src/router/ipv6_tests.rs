@@ -7,7 +7,7 @@ use carpool_dataplane::packet::ipv6::Ipv6Header;
 use carpool_dataplane::packet::nd::Message;
 use carpool_dataplane::packet::{ethernet, icmpv6, too_big};
 
-use crate::api::lookup::Lookup;
+use crate::api::lookup::{Lookup, LookupResult};
 use crate::api::neighbor::{NeighborAdd, NeighborDel, NeighborShow};
 use crate::api::path::PathShow;
 use crate::api::route::{AdjacencyKind, Route, RouteDel, RouteLoad, RouteShow, RouteTarget};
@@ -247,9 +247,19 @@ hops = [\"2001:db8:2::7\"]
         bench.state().legs.multicast(source, group).is_some_and(|route| route.admits(Ingress::Port(PortIndex(port))))
     };
     assert!(admits(&mut bench, 1) && !admits(&mut bench, 0), "the one for all sources is left");
+    let looked_up = |bench: &mut Bench, address: IpAddr| bench.client().lookup(Lookup { address }).expect("answered");
+    assert_eq!(looked_up(&mut bench, group.into()).multicast.len(), 1);
+    let found = looked_up(&mut bench, behind.into()).overlay.expect("an overlay route");
+    assert_eq!((found.prefix, found.to[0].name.as_str()), (net("2001:db8:7::/48"), "six"));
+    assert!(looked_up(&mut bench, address("2001:db8:dead::1")).overlay.is_none());
     let overlay = OverlayRoute { prefix: net("::/0"), from: None, to: vec!["four".into()], hops: vec![] };
     bench.client().overlay_add(overlay).expect("possible");
     assert!(bench.state().legs.overlay(parsed("2001:db8:dead::1")).is_some());
+    let names = |found: LookupResult| found.overlay.map(|route| route.prefix);
+    assert_eq!(names(looked_up(&mut bench, behind.into())), Some(net("2001:db8:7::/48")), "the longest prefix");
+    for ours in ["2001:db8:1::1", "ff3e::8000:1"] {
+        assert_eq!(names(looked_up(&mut bench, address(ours))), None, "{ours} is never behind an overlay");
+    }
     bench.client().overlay_del(OverlayDel { prefix: net("2001:db8:7::/48") }).expect("it is there");
     let refused = bench.client().overlay_del(OverlayDel { prefix: net("2001:db8:7::/48") });
     assert_eq!(refused.expect_err("gone").kind, RefusalKind::NotFound);

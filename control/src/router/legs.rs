@@ -10,7 +10,7 @@ use crate::api::Refusal;
 use crate::api::command::Done;
 use crate::api::multicast::{LegEntry, LegKind, MulticastDel, MulticastEntry, MulticastList, MulticastRoute};
 use crate::api::overlay::{OverlayDel, OverlayEntry, OverlayList, OverlayRoute};
-use crate::api::route::RouteChanged;
+use crate::api::route::{RouteChanged, Source};
 use crate::legs::{End, ROUTE_LIMIT, end, wrong_with_multicast, wrong_with_overlay};
 use crate::peers::Peer;
 
@@ -33,7 +33,15 @@ impl Client<'_> {
     }
 
     pub(super) fn list_multicast(&self) -> MulticastList {
-        let router = &*self.router;
+        MulticastList { multicast: self.multicast_where(|_| true) }
+    }
+
+    /// The routes of a group.
+    pub(super) fn multicast_of(&self, group: IpAddr) -> Vec<MulticastEntry> {
+        self.multicast_where(|route| route.group == group)
+    }
+
+    fn multicast_where(&self, wanted: impl Fn(&MulticastRoute) -> bool) -> Vec<MulticastEntry> {
         let entry = |(route, put_by): (&MulticastRoute, _)| MulticastEntry {
             group: route.group,
             source: route.source,
@@ -41,7 +49,7 @@ impl Client<'_> {
             to: route.to.iter().map(|name| self.leg(name, route.group.is_ipv6())).collect(),
             put_by,
         };
-        MulticastList { multicast: router.multicast.in_force().map(entry).collect() }
+        self.router.multicast.in_force().filter(|(route, _)| wanted(route)).map(entry).collect()
     }
 
     pub(super) fn add_overlay(&mut self, route: OverlayRoute) -> Result<RouteChanged, Refusal> {
@@ -61,14 +69,26 @@ impl Client<'_> {
     }
 
     pub(super) fn list_overlays(&self) -> OverlayList {
-        let entry = |(route, source): (&OverlayRoute, _)| OverlayEntry {
+        let overlays = self.router.overlays.in_force().map(|(route, source)| self.overlay_entry(route, source));
+        OverlayList { overlays: overlays.collect() }
+    }
+
+    /// The overlay route with the longest prefix that covers an address.
+    pub(super) fn overlay_of(&self, address: IpAddr) -> Option<OverlayEntry> {
+        let covering = self.router.overlays.in_force().filter(|(route, _)| route.prefix.contains(&address));
+        let (route, source) = covering.max_by_key(|(route, _)| route.prefix.prefix_len())?;
+        // No prefix of hosts covers groups, whatever its length.
+        (!address.is_multicast()).then(|| self.overlay_entry(route, source))
+    }
+
+    fn overlay_entry(&self, route: &OverlayRoute, source: Source) -> OverlayEntry {
+        OverlayEntry {
             prefix: route.prefix,
             from: route.from.as_ref().map(|name| self.origin(name)),
             to: route.to.iter().map(|name| self.leg(name, route.prefix.addr().is_ipv6())).collect(),
             hops: route.hops.clone(),
             source,
-        };
-        OverlayList { overlays: self.router.overlays.in_force().map(entry).collect() }
+        }
     }
 
     fn added(&mut self, replaced: Option<bool>, kind: &str) -> Result<RouteChanged, Refusal> {

@@ -164,6 +164,8 @@ impl Handler for State {
             mac: None,
             peer: None,
             path: None,
+            overlay: None,
+            multicast: vec![],
         })
     }
 

@@ -218,7 +218,9 @@ fn start(lab: &Lab, plan: Plan) -> Result<Vec<Carpoold>> {
     };
     let route = |from: &str, to: &str| {
         let one = |group: &str, source: &str| {
-            format!("\n[[multicast]]\ngroup  = \"{group}\"\nsource = \"{source}\"\nfrom   = \"{from}\"\nto     = [{to}]\n")
+            format!(
+                "\n[[multicast]]\ngroup  = \"{group}\"\nsource = \"{source}\"\nfrom   = \"{from}\"\nto     = [{to}]\n"
+            )
         };
         one(&GROUP.to_string(), &SOURCE.to_string()) + &one(&GROUP6.to_string(), &SOURCE6.to_string())
     };

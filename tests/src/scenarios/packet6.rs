@@ -92,7 +92,11 @@ mod tests {
     fn what_is_lost_changed_or_out_of_order_shows() {
         let sent = [packet(1, 9, 1), packet(1, 9, 2), packet(2, 9, 3)];
         let came = |order: &[usize], hop_limit| -> Vec<_> {
-            order.iter().map(|at| [(1, 1), (1, 2), (2, 3), (2, 4)][*at]).map(|(port, data)| packet(port, hop_limit, data)).collect()
+            order
+                .iter()
+                .map(|at| [(1, 1), (1, 2), (2, 3), (2, 4)][*at])
+                .map(|(port, data)| packet(port, hop_limit, data))
+                .collect()
         };
         assert!(compare("r", &sent, &came(&[2, 0, 1], 7), 2).perfect(), "streams may overtake each other");
         assert!(!compare("r", &sent, &came(&[0, 1, 2], 8), 2).identical, "the hop limit");

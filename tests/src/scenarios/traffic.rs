@@ -104,7 +104,8 @@ fn mark(socket: &UdpSocket, target: &Target) -> Result<()> {
         }
         SocketAddr::V6(_) => {
             setsockopt(socket, sockopt::Ipv6TClass, &TOS_EF).doing("marking a stream's packets")?;
-            setsockopt(socket, sockopt::Ipv6MulticastHops, &TTL.into()).doing("setting the hop limit of packets to a group")
+            setsockopt(socket, sockopt::Ipv6MulticastHops, &TTL.into())
+                .doing("setting the hop limit of packets to a group")
         }
     }
 }
