@@ -135,7 +135,7 @@ pub enum End {
 /// # Errors
 /// Why there is none, in words.
 pub fn end(config: &Config, name: &str) -> Result<End, String> {
-    let port = (0u16..).zip(&config.ports).find(|(_, port)| port.name == name).map(|(index, _)| PortIndex(index));
+    let port = config.port_named(name);
     let peer = config.peers.iter().find(|peer| peer.name == name).map(|peer| peer.address);
     match (port, peer) {
         (Some(port), None) => Ok(End::Port(port)),

@@ -156,7 +156,8 @@ pub(super) enum Route {
         carpool route add blackhole PREFIX\n       \
         carpool route add unreachable PREFIX")]
     Add {
-        /// PREFIX via ADDRESS, blackhole PREFIX or unreachable PREFIX; PREFIX may be `default`
+        /// PREFIX via ADDRESS, blackhole PREFIX or unreachable PREFIX; PREFIX may be `default`, a link-local ADDRESS has its port
+        /// behind it: fe80::1%p0
         #[arg(required = true, value_name = "ROUTE")]
         words: Vec<String>,
     },

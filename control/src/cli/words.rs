@@ -45,7 +45,7 @@ impl<'a, W: AsRef<str>> Words<'a, W> {
     }
 }
 
-/// Reads `PREFIX via ADDRESS`, `blackhole PREFIX` or `unreachable PREFIX`.
+/// Reads `PREFIX via ADDRESS`, a link-local one with its port behind it as in `fe80::1%p0`, `blackhole PREFIX` or `unreachable PREFIX`.
 pub(super) fn route<W: AsRef<str>>(words: &[W]) -> Result<Route, String> {
     let mut words = Words { rest: words };
     let nowhere = |words: &mut Words<'_, W>, target| {
@@ -61,7 +61,7 @@ pub(super) fn route<W: AsRef<str>>(words: &[W]) -> Result<Route, String> {
                 "via" => {}
                 word => return Err(format!("{word:?}: expected via ADDRESS")),
             }
-            Route::new(prefix, RouteTarget::Via(address(words.expect("an address")?)?))
+            Route::new(prefix, RouteTarget::parse_gateway(words.expect("an address")?)?)
         }
     };
     words.end()?;

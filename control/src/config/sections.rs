@@ -49,6 +49,7 @@ pub const HELLO_INTERVAL: RangeInclusive<Duration> = Duration::from_millis(10)..
 const HIGHEST_CORE: u32 = 1023;
 
 const IPV4_ADDRESS: &str = "an IPv4 address such as \"192.0.2.1\"";
+const GATEWAY: &str = "an IP address such as \"192.0.2.1\", a link-local one with its port as in \"fe80::1%p0\"";
 const ADDRESS: &str = "an IP address such as \"192.0.2.1\" or \"2001:db8::1\"";
 const PREFIX: &str = "a prefix without host bits, such as \"203.0.113.0/24\" or \"2001:db8::/32\"";
 const NAME: &str = "a name of 1 to 32 letters, digits, '-', '_' or '.'";
@@ -245,7 +246,7 @@ fn neighbor(table: &Table<'_, '_>, ports: &[Port]) -> Option<Neighbor> {
 
 fn route(table: &Table<'_, '_>) -> Option<Route> {
     let prefix = table.required_text("prefix", PREFIX, prefix);
-    let via = table.text("via", ADDRESS, address);
+    let via = table.text("via", GATEWAY, |text| RouteTarget::parse_gateway(text).ok());
     let yes = |key| table.optional(key, "true", |value| value.as_bool().filter(|yes| *yes));
     let (blackhole, unreachable) = (yes("blackhole"), yes("unreachable"));
     let said = ["via", "blackhole", "unreachable"].into_iter().filter(|key| table.value(key).is_some());
@@ -254,7 +255,7 @@ fn route(table: &Table<'_, '_>) -> Option<Route> {
         return None;
     }
     let target = match (via, blackhole, unreachable) {
-        (Some(gateway), None, None) => RouteTarget::Via(gateway),
+        (Some(gateway), None, None) => gateway,
         (None, Some(_), None) => RouteTarget::Blackhole,
         (None, None, Some(_)) => RouteTarget::Unreachable,
         _ => return None,

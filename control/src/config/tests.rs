@@ -326,8 +326,8 @@ fn families_that_do_not_go_together_are_refused() {
         ),
         (
             "[[route]]\nprefix = \"2001:db8:1::/48\"\nvia = \"fe80::2\"\n",
-            "c.toml:8:7: route.via = \"fe80::2\": expected another address of that router: a link-local one does not \
-             say on which link it is",
+            "c.toml:8:7: route.via = \"fe80::2\": expected a port behind the link-local address, as in fe80::1%p0: \
+             it does not say on which link it is",
         ),
         (
             "[[peer]]\nname = \"east\"\naddress = \"198.51.100.7\"\nsource = \"2001:db8::1\"\n",
@@ -786,6 +786,32 @@ fn there_are_at_most_so_many_different_windows() {
     assert!(told.ends_with(expected), "{told}");
     let never = "[[rule]]\nname = \"never\"\nmatch = {}\npool = false\n";
     assert!(parse(&format!("{LEAST}{sixteen}{never}"), "c.toml").is_ok(), "it has no window");
+}
+
+#[test]
+fn a_link_local_gateway_has_a_port_that_speaks_ipv6() {
+    let six = LEAST.replacen("address = [", "address = [\"2001:db8:1::1/64\", ", 1);
+    let route = |gateway: &str| format!("[[route]]\nprefix = \"2001:db8:9::/48\"\nvia = \"{gateway}\"\n");
+    let config = parse(&format!("{six}{}", route("fe80::2%p0")), "c.toml").expect("a sound configuration");
+    assert_eq!(config.routes[0].target.gateway().as_deref(), Some("fe80::2%p0"));
+    for (text, expected) in [
+        (
+            format!("{six}{}", route("fe80::2%p9")),
+            "route.via = \"fe80::2%p9\": expected the name of a port behind %: there is none called \"p9\"",
+        ),
+        (
+            format!("{LEAST}{}", route("fe80::2%p0")),
+            "route.via = \"fe80::2%p0\": expected a port with an IPv6 address behind %: \"p0\" has none, and speaks no IPv6",
+        ),
+        (
+            format!("{six}{}", route("fe80::2")),
+            "route.via = \"fe80::2\": expected a port behind the link-local address, as in fe80::1%p0: it does not say on which \
+             link it is",
+        ),
+    ] {
+        let told = parse(&text, "c.toml").expect_err("a broken configuration was accepted").to_string();
+        assert!(told.ends_with(expected), "{told}");
+    }
 }
 
 #[test]

@@ -207,6 +207,49 @@ fn a_router_on_the_way_that_quotes_a_probe_over_ipv6_lowers_the_path_mtu() {
 }
 
 #[test]
+fn a_link_local_gateway_is_named_with_its_port_in_the_file_and_over_the_socket() {
+    let mut bench = Bench::new(&BOTH.replace("via = \"2001:db8:1::2\"", "via = \"fe80::2%west\""));
+    let neighbour = |bench: &mut Bench, text: &str| {
+        let Adjacency::Via { port, gateway } = bench.entry_of(address(text)).adjacency else { panic!("{text}") };
+        (port, bench.state().neighbours.get(gateway).expect("a gateway").address)
+    };
+    let west = PortIndex(0);
+    assert_eq!(neighbour(&mut bench, "2001:db8:2::1"), (west, address("fe80::2")));
+    let add = |bench: &mut Bench, prefix: &str, gateway: &str| {
+        let target = RouteTarget::parse_gateway(gateway).expect("a gateway");
+        bench.client().route_add(Route::new(net(prefix), target).expect("sound"))
+    };
+    add(&mut bench, "2001:db8:5::/48", "fe80::3%west").expect("on the link");
+    add(&mut bench, "100.64.0.0/10", "fe80::3%west").expect("RFC 8950");
+    add(&mut bench, "2001:db8:6::/48", "2001:db8:5::9").expect("behind the first");
+    for behind in ["2001:db8:5::1", "100.64.0.1", "2001:db8:6::1"] {
+        assert_eq!(neighbour(&mut bench, behind), (west, address("fe80::3")), "{behind}");
+    }
+    let found = bench.client().lookup(Lookup { address: address("2001:db8:6::1") }).expect("answered");
+    assert_eq!((found.via, found.port.as_deref()), (Some(address("fe80::3")), Some("west")));
+    bench.tell(Event::NeighbourWanted { port: west, address: address("fe80::3") });
+    let asked = bench.injected().into_iter().any(|inject| inject.target == InjectTarget::Frame(west));
+    assert!(asked, "it is asked for on that link");
+
+    let routes = ["fe80::4%west", "fe80::4%west"].map(|gateway| {
+        let target = RouteTarget::parse_gateway(gateway).expect("a gateway");
+        Route::new(net("2001:db8:7::/48"), target).expect("sound")
+    });
+    assert_eq!(
+        bench.client().route_load(RouteLoad { routes: routes.into(), replace: false }).expect("room").changed,
+        1
+    );
+    for (gateway, why) in [
+        ("fe80::3%nowhere", "there is no port \"nowhere\""),
+        ("fe80::3%east", "port \"east\" has no IPv6 address, and speaks no IPv6"),
+        ("fe80::ff:fe00:1%west", "that is one of the router's own addresses"),
+    ] {
+        let refusal = add(&mut bench, "2001:db8:8::/48", gateway).expect_err("it leads nowhere");
+        assert_eq!(refusal.message, format!("route 2001:db8:8::/48 via {gateway}: {why}"));
+    }
+}
+
+#[test]
 fn multicast_and_overlay_routes_of_ipv6_come_over_the_socket_and_with_the_file() {
     use carpool_dataplane::worker::{Ingress, Leg};
     use std::net::Ipv6Addr;

@@ -571,8 +571,8 @@ fn configured_routes(config: &Config) -> Vec<(IpNet, Routes)> {
     for address in ports.chain(config.addresses.iter().copied()) {
         own(address.into(), OwnRoute::Local);
     }
-    for route in &config.routes {
-        routes.entry(route.prefix).or_default().config = Some(route.target);
+    for (prefix, target) in config.route_targets() {
+        routes.entry(prefix).or_default().config = Some(target);
     }
     routes.into_iter().collect()
 }
