@@ -9,21 +9,24 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use carpool_dataplane::fib::{PeerIndex, PortIndex};
-use carpool_dataplane::packet::ipv4::{DestinationClass, destination_class};
+use carpool_dataplane::packet::ipv6::{is_forwarded_group, is_link_local};
 use carpool_dataplane::pool::path::{MAX_HOPS, NodeNumber, PoolPath, Trunk};
 use carpool_dataplane::worker::{Ingress, Leg, LegRoute, LegTable, MAX_LEGS, PeerLeg};
 use hashbrown::HashMap;
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 use crate::api::multicast::MulticastRoute;
 use crate::api::overlay::OverlayRoute;
 use crate::api::peer::PeerFormat;
 use crate::api::route::Source;
-use crate::config::Config;
+use crate::config::{Config, wrong_with_host};
 use crate::peers::Peers;
 
 /// Multicast routes, and overlay routes, that can be in force.
 pub const ROUTE_LIMIT: usize = 1024;
+
+/// The first and the last group of IPv4 that routers forward (RFC 5771, 4).
+const IPV4_GROUPS: (Ipv4Addr, Ipv4Addr) = (Ipv4Addr::new(224, 0, 1, 0), Ipv4Addr::new(239, 255, 255, 255));
 
 /// A route that there is one of for each key.
 pub trait Keyed: Clone {
@@ -34,7 +37,7 @@ pub trait Keyed: Clone {
 }
 
 impl Keyed for MulticastRoute {
-    type Key = (Ipv4Addr, Option<Ipv4Addr>);
+    type Key = (IpAddr, Option<IpAddr>);
 
     fn key(&self) -> Self::Key {
         (self.group, self.source)
@@ -42,9 +45,9 @@ impl Keyed for MulticastRoute {
 }
 
 impl Keyed for OverlayRoute {
-    type Key = Ipv4Net;
+    type Key = IpNet;
 
-    fn key(&self) -> Ipv4Net {
+    fn key(&self) -> IpNet {
         self.prefix
     }
 }
@@ -132,7 +135,7 @@ pub enum End {
 /// # Errors
 /// Why there is none, in words.
 pub fn end(config: &Config, name: &str) -> Result<End, String> {
-    let port = (0u16..).zip(&config.ports).find(|(_, port)| port.name == name).map(|(index, _)| PortIndex(index));
+    let port = config.port_named(name);
     let peer = config.peers.iter().find(|peer| peer.name == name).map(|peer| peer.address);
     match (port, peer) {
         (Some(port), None) => Ok(End::Port(port)),
@@ -147,12 +150,22 @@ type Wrong = (&'static str, String);
 
 /// Why a multicast route cannot be in force, if it cannot.
 pub fn wrong_with_multicast(route: &MulticastRoute, config: &Config) -> Option<Wrong> {
-    let groups = Ipv4Addr::new(224, 0, 1, 0)..=Ipv4Addr::new(239, 255, 255, 255);
-    if !groups.contains(&route.group) {
-        return Some(("group", "expected a group from 224.0.1.0 to 239.255.255.255".into()));
+    let is_forwarded = match route.group {
+        IpAddr::V4(group) => (IPV4_GROUPS.0..=IPV4_GROUPS.1).contains(&group),
+        IpAddr::V6(group) => is_forwarded_group(group),
+    };
+    if !is_forwarded {
+        let (first, last) = IPV4_GROUPS;
+        let message = format!("expected a group from {first} to {last}, or one of IPv6 with a scope of 3 to f");
+        return Some(("group", message));
     }
-    if route.source.is_some_and(|source| !is_host(source)) {
-        return Some(("source", "expected the address of a host".into()));
+    if let Some(source) = route.source {
+        if let Some(wrong) = wrong_with_host(source) {
+            return Some(("source", wrong.into()));
+        }
+        if source.is_ipv4() != route.group.is_ipv4() {
+            return Some(("source", "expected an address of the family of the group".into()));
+        }
     }
     if let Err(wrong) = end(config, &route.from) {
         return Some(("from", wrong));
@@ -162,8 +175,12 @@ pub fn wrong_with_multicast(route: &MulticastRoute, config: &Config) -> Option<W
 
 /// Why an overlay route cannot be in force, if it cannot.
 pub fn wrong_with_overlay(route: &OverlayRoute, config: &Config) -> Option<Wrong> {
-    if destination_class(route.prefix.network()) == DestinationClass::Multicast {
+    let first = route.prefix.network();
+    if first.is_multicast() {
         return Some(("prefix", "expected a prefix of hosts, not of groups".into()));
+    }
+    if matches!(first, IpAddr::V6(first) if is_link_local(first)) {
+        return Some(("prefix", "expected a prefix of hosts beyond the link".into()));
     }
     if let Some(Err(wrong)) = route.from.as_ref().map(|from| end(config, from)) {
         return Some(("from", wrong));
@@ -177,8 +194,8 @@ pub fn wrong_with_overlay(route: &OverlayRoute, config: &Config) -> Option<Wrong
     if !route.hops.is_empty() && route.to.len() != 1 {
         return Some(("hops", "expected one peer in `to` beside it".into()));
     }
-    if route.hops.iter().any(|hop| !is_host(*hop)) {
-        return Some(("hops", "expected addresses of overlay nodes".into()));
+    if let Some((hop, wrong)) = route.hops.iter().find_map(|hop| Some((hop, wrong_with_host(*hop)?))) {
+        return Some(("hops", format!("{hop}: {wrong}")));
     }
     wrong_with_legs(route.from.as_deref(), &route.to, config)
 }
@@ -208,10 +225,6 @@ fn wrong_with_legs(from: Option<&str>, to: &[String], config: &Config) -> Option
 /// Whether a peer speaks the format that says what overlay nodes need to know.
 fn is_native(address: IpAddr, config: &Config) -> bool {
     config.peers.iter().any(|peer| peer.address == address && peer.format == PeerFormat::Native)
-}
-
-fn is_host(address: Ipv4Addr) -> bool {
-    destination_class(address) == DestinationClass::Unicast
 }
 
 /// The table for workers. `alive` says whether a peer lives and is reached.
@@ -264,14 +277,13 @@ impl<A: Fn(PeerIndex) -> bool> Builder<'_, A> {
         }
     }
 
-    fn leg(&mut self, name: &str, hops: &[Ipv4Addr]) -> Option<Leg> {
+    fn leg(&mut self, name: &str, hops: &[IpAddr]) -> Option<Leg> {
         let address = match end(self.config, name).ok()? {
             End::Port(port) => return Some(Leg::Port(port)),
             End::Peer(address) => address,
         };
         let peer = self.peers.index_of(address)?;
-        let nodes: Vec<_> =
-            std::iter::once(address).chain(hops.iter().copied().map(IpAddr::V4)).map(|node| self.node(node)).collect();
+        let nodes: Vec<_> = std::iter::once(address).chain(hops.iter().copied()).map(|node| self.node(node)).collect();
         let mut groups = [0; MAX_HOPS + 1];
         for (group, hops) in groups.iter_mut().zip(1..=MAX_HOPS) {
             *group = self.group(nodes.iter().copied().take(hops).collect());
@@ -306,7 +318,8 @@ mod tests {
     }
 
     fn in_force(routes: &Routes<MulticastRoute>) -> Vec<(u8, &str, Source)> {
-        routes.in_force().map(|(route, source)| (route.group.octets()[3], route.to[0].as_str(), source)).collect()
+        let last = |group| if let IpAddr::V4(group) = group { group.octets()[3] } else { panic!("{group}") };
+        routes.in_force().map(|(route, source)| (last(route.group), route.to[0].as_str(), source)).collect()
     }
 
     #[test]

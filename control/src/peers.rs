@@ -328,7 +328,8 @@ impl Peers {
             }
         }
         if heard.hears_us && hello.longest_hello > 0 && peer.config.probe_mtu {
-            let path_mtu = peer.path_mtu.get_or_insert_with(|| PathMtu::new(config::DEFAULT_PEER_MTU, now));
+            let unknown = if from.is_ipv4() { PathMtu::new } else { PathMtu::new6 };
+            let path_mtu = peer.path_mtu.get_or_insert_with(|| unknown(config::DEFAULT_PEER_MTU, now));
             path_mtu.received(hello.longest_hello, peer.config.hello_interval, now);
         }
     }

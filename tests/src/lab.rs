@@ -10,7 +10,7 @@ use std::{
     thread,
 };
 
-use ipnet::Ipv4Net;
+use ipnet::{Ipv4Net, Ipv6Net};
 use nix::{
     fcntl::{Flock, FlockArg},
     unistd::Uid,
@@ -155,6 +155,13 @@ impl Lab {
             ]))?;
         }
         Ok(())
+    }
+
+    /// Has a Linux node speak IPv6 on the link to a neighbour, by this address at once: nobody there could have it already.
+    pub fn ipv6(&self, node: &str, neighbour: &str, address: Ipv6Net) -> Result<()> {
+        let namespace = self.namespace(node)?;
+        namespace.sysctl(&format!("ipv6/conf/{neighbour}/disable_ipv6"), "0")?;
+        namespace.ip(&["address", "add", &address.to_string(), "dev", neighbour, "nodad"]).map(drop)
     }
 
     /// Gives a Linux node a route; a carpoold has its own in its configuration.

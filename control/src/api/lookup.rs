@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use super::multicast::MulticastEntry;
+use super::overlay::OverlayEntry;
 use super::path::PathHop;
 use super::route::{AdjacencyKind, Source};
 use super::text::MacAddress;
@@ -45,4 +47,10 @@ pub struct LookupResult {
     /// The routers on its path, where one is known that leaves the same way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<Vec<PathHop>>,
+    /// The overlay route that packets to it take; what is said above is then for packets of the router itself alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overlay: Option<OverlayEntry>,
+    /// The multicast routes of a group, in order of source; that of a source comes before the one for all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub multicast: Vec<MulticastEntry>,
 }

@@ -1,6 +1,6 @@
 //! Multicast routes: where packets to a group come from, and where their replicas go.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -10,11 +10,11 @@ use super::route::Source;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MulticastRoute {
-    /// The group, 224.0.1.0 to 239.255.255.255.
-    pub group: Ipv4Addr,
-    /// Who sends; missing: whoever does. A route for one source comes before the one for all.
+    /// The group: 224.0.1.0 to 239.255.255.255, or one of IPv6 that routers forward, with a scope of 3 to f.
+    pub group: IpAddr,
+    /// Who sends, of the family of the group; missing: whoever does. A route for one source comes before the one for all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub source: Option<Ipv4Addr>,
+    pub source: Option<IpAddr>,
     /// The port or peer that packets must come in by.
     pub from: String,
     /// The ports and peers that they go to.
@@ -26,10 +26,10 @@ pub struct MulticastRoute {
 #[serde(deny_unknown_fields)]
 pub struct MulticastDel {
     /// The group.
-    pub group: Ipv4Addr,
+    pub group: IpAddr,
     /// The source; missing: the route for all sources.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub source: Option<Ipv4Addr>,
+    pub source: Option<IpAddr>,
 }
 
 /// `multicast_show`.
@@ -64,10 +64,10 @@ pub struct LegEntry {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MulticastEntry {
     /// The group.
-    pub group: Ipv4Addr,
+    pub group: IpAddr,
     /// Who sends; missing: whoever does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub source: Option<Ipv4Addr>,
+    pub source: Option<IpAddr>,
     /// Where packets must come in.
     pub from: LegEntry,
     /// Where they go.

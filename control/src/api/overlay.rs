@@ -1,21 +1,21 @@
 //! Overlay routes: prefixes that are reached from overlay node to overlay node, in pooled packets.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::multicast::LegEntry;
 use super::route::Source;
-use super::text::deserialize_ipv4_prefix;
+use super::text::deserialize_prefix;
 
 /// `overlay_add`, and a route as the configuration has it. One to the same prefix is replaced.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OverlayRoute {
     /// The destinations.
-    #[serde(deserialize_with = "deserialize_ipv4_prefix")]
-    pub prefix: Ipv4Net,
+    #[serde(deserialize_with = "deserialize_prefix")]
+    pub prefix: IpNet,
     /// The port or peer that packets must come in by; missing: any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
@@ -23,7 +23,7 @@ pub struct OverlayRoute {
     pub to: Vec<String>,
     /// The overlay nodes behind the peer, nearest first, where `to` has one: packets are taken out at the last of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub hops: Vec<Ipv4Addr>,
+    pub hops: Vec<IpAddr>,
 }
 
 /// `overlay_del`.
@@ -31,8 +31,8 @@ pub struct OverlayRoute {
 #[serde(deny_unknown_fields)]
 pub struct OverlayDel {
     /// The destinations of the route: exactly these.
-    #[serde(deserialize_with = "deserialize_ipv4_prefix")]
-    pub prefix: Ipv4Net,
+    #[serde(deserialize_with = "deserialize_prefix")]
+    pub prefix: IpNet,
 }
 
 /// `overlay_show`.
@@ -44,7 +44,7 @@ pub struct OverlayShow {}
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OverlayEntry {
     /// The destinations.
-    pub prefix: Ipv4Net,
+    pub prefix: IpNet,
     /// Where packets must come in; missing: anywhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<LegEntry>,
@@ -52,7 +52,7 @@ pub struct OverlayEntry {
     pub to: Vec<LegEntry>,
     /// The overlay nodes behind the peer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub hops: Vec<Ipv4Addr>,
+    pub hops: Vec<IpAddr>,
     /// Who put it there.
     pub source: Source,
 }

@@ -1,26 +1,75 @@
 //! Routes: add, delete, show, and the step that commits a whole table at once.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
+use arrayvec::ArrayString;
 use carpool_dataplane::packet::ipv6::is_link_local;
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::text::{deserialize_optional_prefix, deserialize_prefix};
+use crate::config::is_name;
 
 /// The most routes in one reply to `route_show`.
 pub const ROUTE_PAGE_MAX: u32 = 10_000;
 
-/// Where a configured route leads.
+/// The name of a port behind a link-local address.
+pub type Zone = ArrayString<32>;
+
+/// Where a configured route leads. Operators know a port by its name, the router by its index: `P` is how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum RouteTarget {
+pub enum RouteTarget<P = Zone> {
     /// To the router with this address, which must be on a connected link. Packets of IPv4 can be handed to a router that
     /// is named by an IPv6 address (RFC 8950), not the other way round.
     Via(IpAddr),
+    /// To the router with this link-local address on the link of this port (RFC 4007, 11: `fe80::1%p0`).
+    OnLink(Ipv6Addr, P),
     /// Nowhere, silently.
     Blackhole,
     /// Nowhere, and the source is told so.
     Unreachable,
+}
+
+impl RouteTarget {
+    /// Reads a gateway: an address, or a link-local one with its port behind it.
+    ///
+    /// # Errors
+    /// Says what was expected.
+    pub fn parse_gateway(text: &str) -> Result<RouteTarget, String> {
+        let Some((address, port)) = text.split_once('%') else {
+            return text.parse().map(RouteTarget::Via).map_err(|_| format!("{text:?}: expected an IP address"));
+        };
+        let address = address.parse().ok().filter(|address| is_link_local(*address));
+        let address =
+            address.ok_or(format!("{text:?}: expected a link-local address in front of %, as in fe80::1%p0"))?;
+        let port = Zone::from(port).ok().filter(|port| is_name(port));
+        let port = port.ok_or(format!("{text:?}: expected the name of a port behind %, as in fe80::1%p0"))?;
+        Ok(RouteTarget::OnLink(address, port))
+    }
+
+    /// The gateway as it is read; None where it leads nowhere.
+    pub fn gateway(&self) -> Option<String> {
+        match self {
+            RouteTarget::Via(gateway) => Some(gateway.to_string()),
+            RouteTarget::OnLink(gateway, port) => Some(format!("{gateway}%{port}")),
+            RouteTarget::Blackhole | RouteTarget::Unreachable => None,
+        }
+    }
+}
+
+impl<P> RouteTarget<P> {
+    /// The same with another name for the port.
+    ///
+    /// # Errors
+    /// Whatever `port` says.
+    pub fn on<Q, E>(self, port: impl FnOnce(Ipv6Addr, P) -> Result<Q, E>) -> Result<RouteTarget<Q>, E> {
+        Ok(match self {
+            RouteTarget::Via(gateway) => RouteTarget::Via(gateway),
+            RouteTarget::OnLink(gateway, name) => RouteTarget::OnLink(gateway, port(gateway, name)?),
+            RouteTarget::Blackhole => RouteTarget::Blackhole,
+            RouteTarget::Unreachable => RouteTarget::Unreachable,
+        })
+    }
 }
 
 /// A route as an operator gives it: `{"prefix": P, "via": A}`, `{"prefix": P, "blackhole": true}` or
@@ -54,7 +103,7 @@ pub fn wrong_with_gateway(prefix: IpNet, gateway: IpAddr) -> Option<&'static str
     match (prefix, gateway) {
         (IpNet::V6(_), IpAddr::V4(_)) => Some("expected an IPv6 address, as the prefix is one of IPv6"),
         (_, IpAddr::V6(gateway)) if is_link_local(gateway) => {
-            Some("expected another address of that router: a link-local one does not say on which link it is")
+            Some("expected a port behind the link-local address, as in fe80::1%p0: it does not say on which link it is")
         }
         _ => None,
     }
@@ -67,7 +116,7 @@ struct RouteKeys {
     #[serde(deserialize_with = "deserialize_prefix")]
     prefix: IpNet,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    via: Option<IpAddr>,
+    via: Option<String>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     blackhole: bool,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -79,7 +128,7 @@ impl TryFrom<RouteKeys> for Route {
 
     fn try_from(keys: RouteKeys) -> Result<Route, String> {
         let target = match (keys.via, keys.blackhole, keys.unreachable) {
-            (Some(gateway), false, false) => RouteTarget::Via(gateway),
+            (Some(gateway), false, false) => RouteTarget::parse_gateway(&gateway)?,
             (None, true, false) => RouteTarget::Blackhole,
             (None, false, true) => RouteTarget::Unreachable,
             _ => return Err(format!("route {}: expected exactly one of via, blackhole, unreachable", keys.prefix)),
@@ -92,10 +141,7 @@ impl From<Route> for RouteKeys {
     fn from(route: Route) -> RouteKeys {
         RouteKeys {
             prefix: route.prefix,
-            via: match route.target {
-                RouteTarget::Via(gateway) => Some(gateway),
-                _ => None,
-            },
+            via: route.target.gateway(),
             blackhole: route.target == RouteTarget::Blackhole,
             unreachable: route.target == RouteTarget::Unreachable,
         }
@@ -227,4 +273,38 @@ pub struct RouteLoaded {
     pub changed: u64,
     /// How long it took the router, in seconds.
     pub seconds: f64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gateway_is_read_as_it_is_written() {
+        for text in ["192.0.2.2", "2001:db8::2", "fe80::2%p0", "fe80::2%up-1.100"] {
+            let json = format!("{{\"prefix\":\"2001:db8:9::/48\",\"via\":\"{text}\"}}");
+            let route = serde_json::from_str::<Route>(&json);
+            if text.contains(':') {
+                assert_eq!(serde_json::to_string(&route.expect("sound")).expect("JSON"), json);
+            } else {
+                assert!(route.is_err_and(|wrong| wrong.to_string().contains("expected an IPv6 address")));
+            }
+        }
+    }
+
+    #[test]
+    fn a_gateway_that_is_not_one_says_what_was_expected() {
+        let wrong = |text: &str| RouteTarget::parse_gateway(text).expect_err("a broken gateway was accepted");
+        assert_eq!(wrong("nowhere"), "\"nowhere\": expected an IP address");
+        let address = "expected a link-local address in front of %, as in fe80::1%p0";
+        for text in ["2001:db8::1%p0", "192.0.2.1%p0", "%p0", "x%p0"] {
+            assert_eq!(wrong(text), format!("{text:?}: {address}"));
+        }
+        for text in ["fe80::1%", "fe80::1%p 0", "fe80::1%p0%p1", "fe80::1%a-name-that-has-more-than-32-letters"] {
+            assert_eq!(wrong(text), format!("{text:?}: expected the name of a port behind %, as in fe80::1%p0"));
+        }
+        let prefix = "2001:db8::/32".parse().expect("a prefix");
+        let unscoped = Route::new(prefix, RouteTarget::Via("fe80::1".parse().expect("an address")));
+        assert!(unscoped.is_err_and(|wrong| wrong.contains("expected a port behind the link-local address")));
+    }
 }

@@ -3,7 +3,6 @@
 //! The routes gather in the connection that sends them and go with it when it ends; the control thread sees them at the
 //! commit, all at once. All connections together hold no more than a budget, so that no client fills the memory.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -73,6 +72,7 @@ impl Serialize for LoadedRoute {
         let prefix = self.0.prefix;
         match self.0.target {
             RouteTarget::Via(gateway) => (prefix, gateway).serialize(serializer),
+            target @ RouteTarget::OnLink(..) => (prefix, target.gateway()).serialize(serializer),
             RouteTarget::Blackhole => (prefix, "blackhole").serialize(serializer),
             RouteTarget::Unreachable => (prefix, "unreachable").serialize(serializer),
         }
@@ -86,11 +86,8 @@ impl<'de> Deserialize<'de> for LoadedRoute {
         let target = match target.as_str() {
             "blackhole" => RouteTarget::Blackhole,
             "unreachable" => RouteTarget::Unreachable,
-            gateway => RouteTarget::Via(gateway.parse::<IpAddr>().map_err(|_| {
-                D::Error::custom(format!(
-                    "route {prefix}: {gateway:?}: expected an IP address, blackhole or unreachable"
-                ))
-            })?),
+            gateway => RouteTarget::parse_gateway(gateway)
+                .map_err(|wrong| D::Error::custom(format!("route {prefix}: {wrong}, blackhole or unreachable")))?,
         };
         Route::new(prefix, target).map(LoadedRoute).map_err(D::Error::custom)
     }

@@ -9,7 +9,7 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use carpool_dataplane::pool::path::{MAX_HOPS, SharedHops};
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Reads a prefix of either family: `203.0.113.0/24`, `2001:db8::/32`, an address alone for all of its bits, `default` for
@@ -31,23 +31,6 @@ pub fn parse_prefix(text: &str) -> Result<IpNet, String> {
         return Err(format!("{net} has bits set beyond its length; {} was meant?", net.trunc()));
     }
     Ok(net)
-}
-
-/// Reads a prefix of IPv4; see [`parse_prefix`].
-///
-/// # Errors
-/// Says what was expected.
-pub fn parse_ipv4_prefix(text: &str) -> Result<Ipv4Net, String> {
-    match parse_prefix(text)? {
-        IpNet::V4(prefix) => Ok(prefix),
-        IpNet::V6(prefix) => Err(format!("{prefix}: expected an IPv4 prefix such as 203.0.113.0/24")),
-    }
-}
-
-/// `#[serde(deserialize_with)]` for a prefix of IPv4; see [`parse_ipv4_prefix`].
-pub fn deserialize_ipv4_prefix<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Ipv4Net, D::Error> {
-    let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-    parse_ipv4_prefix(&text).map_err(serde::de::Error::custom)
 }
 
 /// `#[serde(deserialize_with)]` for a prefix; see [`parse_prefix`].

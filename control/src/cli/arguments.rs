@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
 
-use crate::api::text::{parse_ipv4_prefix, parse_prefix};
+use crate::api::text::parse_prefix;
 use crate::api::{DEFAULT_SOCKET, SOCKET_VARIABLE};
 
 const EXAMPLES: &str = "\
@@ -164,7 +164,8 @@ pub(super) enum Route {
         carpool route add blackhole PREFIX\n       \
         carpool route add unreachable PREFIX")]
     Add {
-        /// PREFIX via ADDRESS, blackhole PREFIX or unreachable PREFIX; PREFIX may be `default`
+        /// PREFIX via ADDRESS, blackhole PREFIX or unreachable PREFIX; PREFIX may be `default`, a link-local ADDRESS has its port
+        /// behind it: fe80::1%p0
         #[arg(required = true, value_name = "ROUTE")]
         words: Vec<String>,
     },
@@ -276,8 +277,8 @@ pub(super) enum Overlay {
     /// Delete an overlay route
     #[command(alias = "delete")]
     Del {
-        #[arg(value_name = "PREFIX", value_parser = parse_ipv4_prefix)]
-        prefix: Ipv4Net,
+        #[arg(value_name = "PREFIX", value_parser = parse_prefix)]
+        prefix: IpNet,
     },
     /// List overlay routes
     #[command(alias = "list", alias = "ls")]

@@ -13,7 +13,7 @@ use crate::api::quantity::{parse_bytes, parse_microseconds};
 use crate::api::route::{Route, RouteTarget};
 use crate::api::rule::{IndexPlace, LonePacket, PacketRepresentation, RuleAdd};
 use crate::api::stream::{Stream, StreamDel};
-use crate::api::text::{Protocol, parse_ipv4_prefix, parse_prefix};
+use crate::api::text::{Protocol, parse_prefix};
 
 /// Words yet to be read.
 struct Words<'a, W> {
@@ -46,7 +46,7 @@ impl<'a, W: AsRef<str>> Words<'a, W> {
     }
 }
 
-/// Reads `PREFIX via ADDRESS`, `blackhole PREFIX` or `unreachable PREFIX`.
+/// Reads `PREFIX via ADDRESS`, a link-local one with its port behind it as in `fe80::1%p0`, `blackhole PREFIX` or `unreachable PREFIX`.
 pub(super) fn route<W: AsRef<str>>(words: &[W]) -> Result<Route, String> {
     let mut words = Words { rest: words };
     let nowhere = |words: &mut Words<'_, W>, target| {
@@ -62,7 +62,7 @@ pub(super) fn route<W: AsRef<str>>(words: &[W]) -> Result<Route, String> {
                 "via" => {}
                 word => return Err(format!("{word:?}: expected via ADDRESS")),
             }
-            Route::new(prefix, RouteTarget::Via(address(words.expect("an address")?)?))
+            Route::new(prefix, RouteTarget::parse_gateway(words.expect("an address")?)?)
         }
     };
     words.end()?;
@@ -315,11 +315,11 @@ const LEG_WORDS: [&str; 4] = ["source", "from", "to", "hops"];
 /// Reads `GROUP [source ADDRESS] from NAME to NAME...`, what follows the group in any order.
 pub(super) fn multicast_add<W: AsRef<str>>(words: &[W]) -> Result<MulticastRoute, String> {
     let mut words = Words { rest: words };
-    let group = ipv4_address(words.expect("a group")?)?;
+    let group = address(words.expect("a group")?)?;
     let (mut source, mut from, mut to) = (None, None, None);
     while let Some(word) = words.next() {
         match word {
-            "source" => once(&mut source, word, ipv4_address(words.expect("an address")?)?)?,
+            "source" => once(&mut source, word, address(words.expect("an address")?)?)?,
             "from" => once(&mut from, word, words.expect("the name of a port or peer")?.to_owned())?,
             "to" => once(&mut to, word, names(&mut words)?)?,
             _ => return Err(format!("{word:?}: expected source, from or to")),
@@ -332,11 +332,11 @@ pub(super) fn multicast_add<W: AsRef<str>>(words: &[W]) -> Result<MulticastRoute
 /// Reads `GROUP [source ADDRESS]`.
 pub(super) fn multicast_del<W: AsRef<str>>(words: &[W]) -> Result<MulticastDel, String> {
     let mut words = Words { rest: words };
-    let group = ipv4_address(words.expect("a group")?)?;
+    let group = address(words.expect("a group")?)?;
     let mut source = None;
     while let Some(word) = words.next() {
         match word {
-            "source" => once(&mut source, word, ipv4_address(words.expect("an address")?)?)?,
+            "source" => once(&mut source, word, address(words.expect("an address")?)?)?,
             _ => return Err(format!("{word:?}: expected source ADDRESS")),
         }
     }
@@ -346,14 +346,14 @@ pub(super) fn multicast_del<W: AsRef<str>>(words: &[W]) -> Result<MulticastDel, 
 /// Reads `PREFIX [from NAME] to PEER... [hops ADDRESS...]`, what follows the prefix in any order.
 pub(super) fn overlay_add<W: AsRef<str>>(words: &[W]) -> Result<OverlayRoute, String> {
     let mut words = Words { rest: words };
-    let prefix = parse_ipv4_prefix(words.expect("a prefix")?)?;
+    let prefix = parse_prefix(words.expect("a prefix")?)?;
     let (mut from, mut to, mut hops) = (None, None, None);
     while let Some(word) = words.next() {
         match word {
             "from" => once(&mut from, word, words.expect("the name of a port or peer")?.to_owned())?,
             "to" => once(&mut to, word, names(&mut words)?)?,
             "hops" => {
-                let addresses = words.until(&LEG_WORDS).into_iter().map(ipv4_address).collect::<Result<Vec<_>, _>>()?;
+                let addresses = words.until(&LEG_WORDS).into_iter().map(address).collect::<Result<Vec<_>, _>>()?;
                 once(&mut hops, word, addresses)?;
             }
             _ => return Err(format!("{word:?}: expected from, to or hops")),
@@ -369,10 +369,6 @@ fn names<W: AsRef<str>>(words: &mut Words<'_, W>) -> Result<Vec<String>, String>
         names if names.is_empty() => Err("expected a name after to".into()),
         names => Ok(names.into_iter().map(str::to_owned).collect()),
     }
-}
-
-fn ipv4_address(text: &str) -> Result<Ipv4Addr, String> {
-    text.parse().map_err(|_| format!("{text:?}: expected an IPv4 address"))
 }
 
 fn address(text: &str) -> Result<IpAddr, String> {
@@ -531,7 +527,7 @@ mod tests {
         assert_eq!(wrong("239.1.2.3 via p0"), "\"via\": expected source, from or to");
         assert_eq!(
             overlay_add(&split("10.0.0.0/8 to B hops here")).expect_err("wrong"),
-            "\"here\": expected an IPv4 address"
+            "\"here\": expected an IP address"
         );
     }
 

@@ -195,7 +195,16 @@ impl Check<'_, '_> {
             if self.links().any(|(_, net)| net.trunc() == route.prefix) {
                 self.error(&path("prefix"), "this is the subnet of a port: there is a route to it already");
             }
-            let RouteTarget::Via(gateway) = route.target else { continue };
+            let gateway = match route.target {
+                RouteTarget::Via(gateway) => gateway,
+                RouteTarget::OnLink(_, port) => {
+                    if let Some(wrong) = self.wrong_with_zone(&port) {
+                        self.error(&path("via"), wrong);
+                    }
+                    continue;
+                }
+                RouteTarget::Blackhole | RouteTarget::Unreachable => continue,
+            };
             if let Some(wrong) = wrong_with_gateway(route.prefix, gateway) {
                 self.error(&path("via"), wrong);
             } else if let Some(wrong) =
@@ -204,6 +213,16 @@ impl Check<'_, '_> {
                 self.error(&path("via"), wrong.as_str());
             }
         }
+    }
+
+    /// Why there are no link-local addresses on the link of a port.
+    fn wrong_with_zone(&self, name: &str) -> Option<String> {
+        let Some(port) = self.config.ports.iter().find(|port| port.name == name) else {
+            return Some(format!("expected the name of a port behind %: there is none called {name:?}"));
+        };
+        let has_ipv6 = port.addresses.iter().any(|net| net.addr().is_ipv6());
+        (!has_ipv6)
+            .then(|| format!("expected a port with an IPv6 address behind %: {name:?} has none, and speaks no IPv6"))
     }
 
     /// Why packets cannot be handed to a gateway.
@@ -220,6 +239,7 @@ impl Check<'_, '_> {
             }
             match routes.get_lpm(&IpNet::from(address)) {
                 Some((_, RouteTarget::Via(next))) => address = *next,
+                Some((_, RouteTarget::OnLink(..))) => return None,
                 Some((prefix, _)) => return Some(format!("the route to it, {prefix}, leads nowhere")),
                 None => {
                     return Some(

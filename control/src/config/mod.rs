@@ -14,6 +14,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use carpool_dataplane::fib::PortIndex;
 use carpool_dataplane::pool::wire::{Template, TemplateId};
 use ipnet::IpNet;
 
@@ -25,7 +26,7 @@ pub use sections::{HELLO_INTERVAL, PEER_MTU, is_name};
 use crate::api::multicast::MulticastRoute;
 use crate::api::overlay::OverlayRoute;
 use crate::api::peer::PeerFormat;
-use crate::api::route::Route;
+use crate::api::route::{Route, RouteTarget, Zone};
 use crate::api::stream::Stream;
 use crate::paths::HopList;
 
@@ -71,6 +72,19 @@ pub struct Config {
     pub streams: Vec<Stream>,
     /// Pooling rules; the first that matches decides.
     pub rules: Vec<Rule>,
+}
+
+impl Config {
+    /// The port of this name.
+    pub fn port_named(&self, name: &str) -> Option<PortIndex> {
+        (0u16..).zip(&self.ports).find(|(_, port)| port.name == name).map(|(index, _)| PortIndex(index))
+    }
+
+    /// The routes and where they lead, ports known by their index. None is left out: the file was checked.
+    pub fn route_targets(&self) -> impl Iterator<Item = (IpNet, RouteTarget<PortIndex>)> {
+        let port = |_, name: Zone| self.port_named(&name).ok_or(());
+        self.routes.iter().filter_map(move |route| Some((route.prefix, route.target.on(port).ok()?)))
+    }
 }
 
 /// `[dataplane]`

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use carpool_dataplane::pool::wire::{Template, TemplateId};
 use carpool_dataplane::pool::{Dscp, Lone, Match, Representation};
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
 use toml::de::{DeTable, DeValue};
 
 use super::document::{Document, Table, integer};
@@ -22,9 +22,7 @@ use crate::api::quantity::{parse_bytes, parse_microseconds};
 use crate::api::route::RouteTarget;
 use crate::api::rule::IndexPlace;
 use crate::api::stream::Stream;
-use crate::api::text::{
-    CodePoint, Endpoint, HopsToShare, MacAddress, PortRange, Protocol, parse_ipv4_prefix, parse_prefix,
-};
+use crate::api::text::{CodePoint, Endpoint, HopsToShare, MacAddress, PortRange, Protocol, parse_prefix};
 use crate::paths::{HopList, MAX_HOPS};
 use crate::streams::STREAM_TTL;
 
@@ -54,7 +52,7 @@ pub const HELLO_INTERVAL: RangeInclusive<Duration> = Duration::from_millis(10)..
 const HIGHEST_CORE: u32 = 1023;
 
 const IPV4_ADDRESS: &str = "an IPv4 address such as \"192.0.2.1\"";
-const IPV4_PREFIX: &str = "an IPv4 prefix without host bits, such as \"203.0.113.0/24\"";
+const GATEWAY: &str = "an IP address such as \"192.0.2.1\", a link-local one with its port as in \"fe80::1%p0\"";
 const ADDRESS: &str = "an IP address such as \"192.0.2.1\" or \"2001:db8::1\"";
 const PREFIX: &str = "a prefix without host bits, such as \"203.0.113.0/24\" or \"2001:db8::/32\"";
 const NAME: &str = "a name of 1 to 32 letters, digits, '-', '_' or '.'";
@@ -139,10 +137,6 @@ fn prefix(text: &str) -> Option<IpNet> {
 
 fn ipv4_address(text: &str) -> Option<Ipv4Addr> {
     text.parse().ok()
-}
-
-fn ipv4_prefix(text: &str) -> Option<Ipv4Net> {
-    parse_ipv4_prefix(text).ok()
 }
 
 fn duration(text: &str) -> Option<Duration> {
@@ -257,7 +251,7 @@ fn neighbor(table: &Table<'_, '_>, ports: &[Port]) -> Option<Neighbor> {
 
 fn route(table: &Table<'_, '_>) -> Option<Route> {
     let prefix = table.required_text("prefix", PREFIX, prefix);
-    let via = table.text("via", ADDRESS, address);
+    let via = table.text("via", GATEWAY, |text| RouteTarget::parse_gateway(text).ok());
     let yes = |key| table.optional(key, "true", |value| value.as_bool().filter(|yes| *yes));
     let (blackhole, unreachable) = (yes("blackhole"), yes("unreachable"));
     let said = ["via", "blackhole", "unreachable"].into_iter().filter(|key| table.value(key).is_some());
@@ -266,7 +260,7 @@ fn route(table: &Table<'_, '_>) -> Option<Route> {
         return None;
     }
     let target = match (via, blackhole, unreachable) {
-        (Some(gateway), None, None) => RouteTarget::Via(gateway),
+        (Some(gateway), None, None) => gateway,
         (None, Some(_), None) => RouteTarget::Blackhole,
         (None, None, Some(_)) => RouteTarget::Unreachable,
         _ => return None,
@@ -316,16 +310,16 @@ fn path(table: &Table<'_, '_>) -> Option<Path> {
 }
 
 fn multicast(table: &Table<'_, '_>) -> Option<MulticastRoute> {
-    let group = table.required_text("group", "a group from 224.0.1.0 to 239.255.255.255", ipv4_address);
-    let source = table.text("source", IPV4_ADDRESS, ipv4_address);
+    let group = table.required_text("group", "a group such as \"239.1.2.3\" or \"ff3e::8000:1\"", address);
+    let source = table.text("source", ADDRESS, address);
     let from = table.required_text("from", "the name of a port or peer", |text| Some(text.to_owned()));
     Some(MulticastRoute { group: group?, source, from: from?, to: legs(table)? })
 }
 
 fn overlay(table: &Table<'_, '_>) -> Option<OverlayRoute> {
-    let prefix = table.required_text("prefix", IPV4_PREFIX, ipv4_prefix);
+    let prefix = table.required_text("prefix", PREFIX, prefix);
     let from = table.text("from", "the name of a port or peer", |text| Some(text.to_owned()));
-    let hops = table.texts("hops", IPV4_ADDRESS, ipv4_address);
+    let hops = table.texts("hops", ADDRESS, address);
     Some(OverlayRoute { prefix: prefix?, from, to: legs(table)?, hops })
 }
 

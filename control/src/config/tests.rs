@@ -328,8 +328,8 @@ fn families_that_do_not_go_together_are_refused() {
         ),
         (
             "[[route]]\nprefix = \"2001:db8:1::/48\"\nvia = \"fe80::2\"\n",
-            "c.toml:8:7: route.via = \"fe80::2\": expected another address of that router: a link-local one does not \
-             say on which link it is",
+            "c.toml:8:7: route.via = \"fe80::2\": expected a port behind the link-local address, as in fe80::1%p0: \
+             it does not say on which link it is",
         ),
         (
             "[[peer]]\nname = \"east\"\naddress = \"198.51.100.7\"\nsource = \"2001:db8::1\"\n",
@@ -799,6 +799,32 @@ fn there_are_at_most_so_many_different_windows() {
 }
 
 #[test]
+fn a_link_local_gateway_has_a_port_that_speaks_ipv6() {
+    let six = LEAST.replacen("address = [", "address = [\"2001:db8:1::1/64\", ", 1);
+    let route = |gateway: &str| format!("[[route]]\nprefix = \"2001:db8:9::/48\"\nvia = \"{gateway}\"\n");
+    let config = parse(&format!("{six}{}", route("fe80::2%p0")), "c.toml").expect("a sound configuration");
+    assert_eq!(config.routes[0].target.gateway().as_deref(), Some("fe80::2%p0"));
+    for (text, expected) in [
+        (
+            format!("{six}{}", route("fe80::2%p9")),
+            "route.via = \"fe80::2%p9\": expected the name of a port behind %: there is none called \"p9\"",
+        ),
+        (
+            format!("{LEAST}{}", route("fe80::2%p0")),
+            "route.via = \"fe80::2%p0\": expected a port with an IPv6 address behind %: \"p0\" has none, and speaks no IPv6",
+        ),
+        (
+            format!("{six}{}", route("fe80::2")),
+            "route.via = \"fe80::2\": expected a port behind the link-local address, as in fe80::1%p0: it does not say on which \
+             link it is",
+        ),
+    ] {
+        let told = parse(&text, "c.toml").expect_err("a broken configuration was accepted").to_string();
+        assert!(told.ends_with(expected), "{told}");
+    }
+}
+
+#[test]
 fn routes_with_legs_name_ports_and_peers_that_there_are() {
     const EAST: &str = "[[peer]]\nname = \"east\"\naddress = \"198.51.100.7\"\n";
     let multicast = |keys: &str| format!("[[multicast]]\n{keys}\n");
@@ -808,11 +834,33 @@ fn routes_with_legs_name_ports_and_peers_that_there_are() {
     );
     let config = config.expect("a sound configuration");
     assert_eq!((config.multicast[0].from.as_str(), config.multicast[0].source), ("p0", None));
+    let six = multicast("group = \"ff3e::8000:1\"\nsource = \"2001:db8::9\"\nfrom = \"p0\"\nto = [\"east\"]");
+    let overlay6 =
+        "[[overlay]]\nprefix = \"2001:db8:f::/48\"\nto = [\"east\"]\nhops = [\"2001:db8::7\", \"10.9.9.9\"]\n";
+    let config = parse(&format!("{LEAST}{six}{overlay6}{EAST}"), "c.toml").expect("a sound configuration");
+    assert_eq!(config.multicast[0].source, Some("2001:db8::9".parse().expect("an address")));
+    assert_eq!((config.overlays[0].prefix.to_string().as_str(), config.overlays[0].hops.len()), ("2001:db8:f::/48", 2));
     let overlay = |keys: &str| format!("[[overlay]]\n{keys}\n") + EAST;
     for (text, expected) in [
         (
             multicast("group = \"224.0.0.5\"\nfrom = \"p0\"\nto = [\"p0\"]"),
-            "multicast.group = \"224.0.0.5\": expected a group from 224.0.1.0 to 239.255.255.255",
+            "multicast.group = \"224.0.0.5\": expected a group from 224.0.1.0 to 239.255.255.255, or one of IPv6 with a scope of 3 to f",
+        ),
+        (
+            multicast("group = \"ff12::1\"\nfrom = \"p0\"\nto = [\"p0\"]"),
+            "multicast.group = \"ff12::1\": expected a group from 224.0.1.0 to 239.255.255.255, or one of IPv6 with a scope of 3 to f",
+        ),
+        (
+            multicast("group = \"ff3e::1\"\nsource = \"10.0.0.9\"\nfrom = \"p0\"\nto = [\"p0\"]"),
+            "multicast.source = \"10.0.0.9\": expected an address of the family of the group",
+        ),
+        (
+            overlay("prefix = \"fe80::/64\"\nto = [\"east\"]"),
+            "overlay.prefix = \"fe80::/64\": expected a prefix of hosts beyond the link",
+        ),
+        (
+            overlay("prefix = \"ff3e::/32\"\nto = [\"east\"]"),
+            "overlay.prefix = \"ff3e::/32\": expected a prefix of hosts, not of groups",
         ),
         (
             multicast("group = \"239.1.2.3\"\nfrom = \"p0\"\nto = [\"p0\"]"),

@@ -400,6 +400,7 @@ impl Forwarding {
             Target::Own(OwnRoute::Connected(port)) => Some(Hop::Connected(port)),
             Target::Told(RouteTarget::Blackhole) => Some(Hop::Blackhole),
             Target::Told(RouteTarget::Unreachable) => Some(Hop::Unreachable),
+            Target::Told(RouteTarget::OnLink(gateway, port)) => Some(Hop::Via(port, gateway.into())),
             Target::Told(RouteTarget::Via(gateway)) => {
                 let (port, next_hop) = self.gateways.get(&gateway)?.next_hop?;
                 Some(Hop::Via(port, next_hop))

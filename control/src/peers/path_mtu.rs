@@ -7,7 +7,9 @@
 
 use std::time::{Duration, Instant};
 
-/// What is taken to get through before anything is known (RFC 8899, 5.1.2, BASE_PLPMTU), in bytes of IP length.
+use carpool_dataplane::packet::ipv6::MIN_MTU;
+
+/// What is taken to get through before anything is known (RFC 8899, 5.1.2, BASE_PLPMTU), in bytes of IP length: over IPv4.
 const BASE: u16 = 1200;
 /// What is taken to get through where not even that does: IPv4 hosts take as much (RFC 1122, 3.3.2).
 const LEAST: u16 = 576;
@@ -29,6 +31,10 @@ struct Probe {
 /// What is known of the path MTU to one peer.
 #[derive(Clone, Debug)]
 pub struct PathMtu {
+    /// What is taken to get through before anything is known.
+    base: u16,
+    /// What is taken to get through where not even that does.
+    least: u16,
     /// The longest packet that makes sense.
     ceiling: u16,
     /// The longest packet that gets there, as far as is known.
@@ -50,9 +56,20 @@ pub struct PathMtu {
 impl PathMtu {
     /// Nothing is known but that no packet may be longer than `ceiling` bytes.
     pub fn new(ceiling: u16, now: Instant) -> PathMtu {
+        PathMtu::above((BASE, LEAST), ceiling, now)
+    }
+
+    /// The same of a path over IPv6, all links of which take 1280 bytes (RFC 8200, 5): no less is ever believed (RFC 8201, 4).
+    pub fn new6(ceiling: u16, now: Instant) -> PathMtu {
+        PathMtu::above((MIN_MTU, MIN_MTU), ceiling, now)
+    }
+
+    fn above((base, least): (u16, u16), ceiling: u16, now: Instant) -> PathMtu {
         PathMtu {
+            base,
+            least,
             ceiling,
-            current: BASE.min(ceiling),
+            current: base.min(ceiling),
             is_confirmed: false,
             too_long: ceiling.saturating_add(1),
             hint: ceiling,
@@ -75,7 +92,7 @@ impl PathMtu {
     /// The route, or what the peer takes, has changed: the search begins anew where that allows other lengths.
     pub fn set_ceiling(&mut self, ceiling: u16, now: Instant) {
         if ceiling != self.ceiling {
-            *self = PathMtu::new(ceiling, now);
+            *self = PathMtu::above((self.base, self.least), ceiling, now);
         }
     }
 
@@ -127,8 +144,8 @@ impl PathMtu {
 
     /// A router says of a probe of ours that no more than this gets through.
     pub fn told(&mut self, mtu: u16, now: Instant) {
-        // RFC 1191, 3: less than this is no honest answer.
-        let mtu = mtu.max(LEAST);
+        // RFC 1191, 3, and RFC 8201, 4: less than this is no honest answer.
+        let mtu = mtu.max(self.least);
         if mtu >= self.too_long {
             return;
         }
@@ -156,7 +173,7 @@ impl PathMtu {
             self.too_long = self.too_long.min(length);
         } else {
             // What used to get through does not any more, or even the least that was hoped for is too much.
-            self.fall_back(if length > BASE { BASE } else { LEAST }, length, now);
+            self.fall_back(if length > self.base { self.base } else { self.least }, length, now);
         }
     }
 
@@ -256,6 +273,20 @@ mod tests {
         assert_eq!(mtu.current(), 576, "no less than this, whatever is said");
         mtu.told(5000, now);
         assert_eq!(mtu.current(), 576, "nobody raises it");
+    }
+
+    #[test]
+    fn no_path_over_ipv6_is_taken_to_have_less_than_every_link_takes() {
+        let now = Instant::now();
+        let mut mtu = PathMtu::new6(1500, now);
+        assert_eq!((mtu.current(), mtu.due(INTERVAL, now)), (1280, Some(1500)));
+        mtu.told(1279, now);
+        assert_eq!(mtu.current(), 1280);
+        let now = pass(&mut mtu, 1279, 40, now);
+        assert_eq!(mtu.current(), 1280, "a path that loses everything is not one with a smaller MTU");
+        mtu.set_ceiling(1400, now);
+        pass(&mut mtu, 1400, 20, now);
+        assert_eq!((mtu.current(), mtu.is_found()), (1400, true));
     }
 
     #[test]

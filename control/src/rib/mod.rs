@@ -17,7 +17,10 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use table::Table;
 
-pub use crate::api::route::{RouteTarget, Source};
+pub use crate::api::route::Source;
+
+/// What an operator says of a route.
+pub type RouteTarget = crate::api::route::RouteTarget<PortIndex>;
 
 /// A gateway that is not on a link is looked up again, at most this often.
 pub const MAX_RECURSION: usize = 8;
@@ -77,7 +80,7 @@ impl Routes {
         self.best().is_some()
     }
 
-    /// The gateways that are named by routes that hold.
+    /// The gateways that are named by routes that hold, and have to be looked up.
     pub fn gateways(&self) -> impl Iterator<Item = IpAddr> {
         self.by_preference().filter_map(|(target, _)| match target {
             Target::Told(RouteTarget::Via(gateway)) => Some(gateway),
@@ -169,6 +172,7 @@ impl Rib {
             match routes.best()?.0 {
                 Target::Own(OwnRoute::Connected(port)) => return Some((port, address)),
                 Target::Told(RouteTarget::Via(next)) => address = next,
+                Target::Told(RouteTarget::OnLink(next, port)) => return Some((port, next.into())),
                 Target::Own(OwnRoute::Local | OwnRoute::Broadcast)
                 | Target::Told(RouteTarget::Blackhole | RouteTarget::Unreachable) => return None,
             }
@@ -311,6 +315,10 @@ mod tests {
         assert_eq!(rib.resolve(address("2001:db8:2::9")), next_hop);
         assert_eq!(rib.resolve(address("203.0.113.1")), next_hop, "RFC 8950");
         assert_eq!(rib.resolve(address("2001:db8:3::1")), None);
+        let on_link = Some(RouteTarget::OnLink("fe80::2".parse().expect("an address"), PortIndex(0)));
+        rib.put(net("2001:db8:3::/48"), Routes { config: on_link, ..Routes::default() });
+        let next_hop = Some((PortIndex(0), address("fe80::2")));
+        assert_eq!(rib.resolve(address("2001:db8:3::1")), next_hop, "behind a link-local gateway");
     }
 
     #[test]

@@ -20,8 +20,8 @@ use crate::api::peer::{PeerAdd, PeerDel, PeerList, PeerShow};
 use crate::api::pool::{PoolReport, PoolShow};
 use crate::api::port::{PortList, PortShow};
 use crate::api::route::{
-    AdjacencyKind, RouteAdd, RouteChanged, RouteDel, RouteEntry, RouteList, RouteLoad, RouteLoaded, RouteShow,
-    RouteTarget, Source,
+    AdjacencyKind, Route, RouteAdd, RouteChanged, RouteDel, RouteEntry, RouteList, RouteLoad, RouteLoaded, RouteShow,
+    Source,
 };
 use crate::api::rule::{RuleAdd, RuleDel, RuleList, RuleShow};
 use crate::api::stats::{Stats, StatsShow};
@@ -29,11 +29,11 @@ use crate::api::status::{Fib, Status, StatusShow, Version, VersionShow};
 use crate::api::stream::{Stream, StreamDel, StreamList, StreamShow};
 use crate::api::text::MacAddress;
 use crate::api::{Answer, Call, Handler, Refusal};
-use crate::config::{self, Idle};
+use crate::config::{self, Config, Idle};
 use crate::forwarding::{Change, ForwardingError, Hop, PULSE};
-use crate::neighbors::{NeighborError, Phase};
+use crate::neighbors::{Link, NeighborError, Phase};
 use crate::paths::ToldPaths;
-use crate::rib::{Routes, Target};
+use crate::rib::{RouteTarget, Routes, Target};
 use crate::rules::{Rules, RulesError};
 use crate::streams::Streams;
 
@@ -107,9 +107,7 @@ impl Client<'_> {
             let what = self.router.forwarding.why_no_other_host(address).unwrap_or("is on the link of no port");
             return port.ok_or_else(|| Refusal::conflict(format!("{address} {what}")));
         };
-        let index = self.router.config.ports.iter().position(|port| port.name == name);
-        let index = index.and_then(|index| u16::try_from(index).ok()).map(PortIndex);
-        index.ok_or_else(|| Refusal::not_found(format!("there is no port {name:?}")))
+        self.router.config.port_named(name).ok_or_else(|| Refusal::not_found(format!("there is no port {name:?}")))
     }
 }
 
@@ -119,6 +117,19 @@ fn not_own(prefix: IpNet, routes: Routes) -> Result<Routes, Refusal> {
         Some(_) => Err(Refusal::conflict(format!("route {prefix}: it is made by one of the router's own addresses"))),
         None => Ok(routes),
     }
+}
+
+/// Where a route leads, the port of a link-local gateway known by its index.
+fn target(route: &Route, config: &Config, links: &[Link]) -> Result<RouteTarget, Refusal> {
+    route.target.on(|gateway, name| {
+        let wrong = |what: &str| Err(Refusal::conflict(format!("route {} via {gateway}%{name}: {what}", route.prefix)));
+        let Some(port) = config.port_named(&name) else { return wrong(&format!("there is no port {name:?}")) };
+        match links.get(port.index()).and_then(|link| link.link_local) {
+            None => wrong(&format!("port {name:?} has no IPv6 address, and speaks no IPv6")),
+            Some(own) if own == gateway => wrong("that is one of the router's own addresses"),
+            Some(_) => Ok(port),
+        }
+    })
 }
 
 /// Where a hop leads, in the words of clients.
@@ -155,7 +166,8 @@ pub(super) fn milliseconds(time: std::time::Duration) -> u64 {
 impl Handler for Client<'_> {
     fn route_add(&mut self, route: RouteAdd) -> Result<RouteChanged, Refusal> {
         let before = not_own(route.prefix, self.router.forwarding.rib().get(route.prefix))?;
-        self.change_routes(vec![(route.prefix, Routes { socket: Some(route.target), ..before })])?;
+        let target = target(&route, &self.router.config, self.router.neighbors.links())?;
+        self.change_routes(vec![(route.prefix, Routes { socket: Some(target), ..before })])?;
         Ok(RouteChanged { replaced: before.hold() })
     }
 
@@ -172,7 +184,7 @@ impl Handler for Client<'_> {
     fn route_load(&mut self, load: RouteLoad) -> Result<RouteLoaded, Refusal> {
         let begin = Instant::now();
         let heartbeat = self.router.heartbeat(self.now);
-        let Router { forwarding, peers, workers, .. } = &mut *self.router;
+        let Router { forwarding, peers, workers, config, neighbors, .. } = &mut *self.router;
         let mut beat = |count: usize| {
             if count.is_multiple_of(PULSE) {
                 heartbeat.beat(peers, workers, Instant::now());
@@ -189,8 +201,9 @@ impl Handler for Client<'_> {
         for (count, route) in loaded.iter().enumerate() {
             beat(count);
             let before = not_own(route.prefix, rib.get(route.prefix))?;
-            if before.socket != Some(route.target) {
-                changes.push((route.prefix, Routes { socket: Some(route.target), ..before }));
+            let target = target(route, config, neighbors.links())?;
+            if before.socket != Some(target) {
+                changes.push((route.prefix, Routes { socket: Some(target), ..before }));
             }
         }
         if load.replace {
@@ -231,9 +244,13 @@ impl Handler for Client<'_> {
             mac: None,
             peer: None,
             path: None,
+            overlay: self.overlay_of(address),
+            multicast: self.multicast_of(address),
         };
         let Some((prefix, meaning)) = router.forwarding.lookup(address) else { return Ok(nothing) };
         let (adjacency, via, port) = adjacency(meaning.hop);
+        // Our own addresses come before every overlay.
+        let is_ours = matches!(adjacency, AdjacencyKind::Local | AdjacencyKind::Broadcast);
         let next_hop = port.map(|port| (port, via.unwrap_or(address)));
         Ok(LookupResult {
             adjacency,
@@ -244,6 +261,7 @@ impl Handler for Client<'_> {
             mac: next_hop.and_then(|key| router.neighbors.mac(key)).map(MacAddress),
             peer: router.pooled_to(Some(meaning)),
             path: router.hops_of(meaning, self.now),
+            overlay: nothing.overlay.filter(|_| !is_ours),
             ..nothing
         })
     }

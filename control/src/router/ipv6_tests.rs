@@ -3,11 +3,11 @@
 use super::tests::*;
 use super::*;
 use carpool_dataplane::fib::Adjacency;
-use carpool_dataplane::packet::ethernet;
 use carpool_dataplane::packet::ipv6::Ipv6Header;
 use carpool_dataplane::packet::nd::Message;
+use carpool_dataplane::packet::{ethernet, icmpv6, too_big};
 
-use crate::api::lookup::Lookup;
+use crate::api::lookup::{Lookup, LookupResult};
 use crate::api::neighbor::{NeighborAdd, NeighborDel, NeighborShow};
 use crate::api::path::PathShow;
 use crate::api::route::{AdjacencyKind, Route, RouteDel, RouteLoad, RouteShow, RouteTarget};
@@ -172,4 +172,138 @@ fn clients_change_routes_and_neighbours_of_ipv6_and_are_shown_both_families() {
     bench.client().neighbor_add(add(address("fe80::3"), Some("west"))).expect("on the link");
     bench.client().neighbor_add(add(address("fe80::3"), Some("east"))).expect_err("no IPv6 there");
     bench.client().neighbor_del(NeighborDel { address: address("2001:db8:1::3"), port: None }).expect("it is there");
+}
+
+/// What a router says of a packet that was too long for it.
+fn too_big_for(packet: &[u8], mtu: u16) -> TooBig {
+    let us = "2001:db8:1::1".parse().expect("an address");
+    let mut out = [0; icmpv6::MAX_ERROR_LEN];
+    let kind = icmpv6::ErrorKind::PacketTooBig { mtu };
+    let length = icmpv6::write_error(kind, packet, us, us, &mut out).expect("room");
+    let header = Ipv6Header::parse(&out[..length]).expect("sound");
+    too_big::packet_too_big(&header, &out[40..length]).expect("a datagram")
+}
+
+#[test]
+fn a_router_on_the_way_that_quotes_a_probe_over_ipv6_lowers_the_path_mtu() {
+    let mut bench = Bench::new(BOTH);
+    let peer = address("2001:db8:2::6");
+    bench.injected();
+    bench.hello_from(peer, Hello { longest_hello: 56, ..HELLO });
+    let mtu = |bench: &mut Bench| bench.state().peers.get(PeerIndex(0)).map(|peer| peer.path.mtu);
+    assert_eq!(mtu(&mut bench), Some(1280), "every link takes that much");
+    let probe = bench.injected().into_iter().rfind(|inject| inject.padding > 0).expect("a probe");
+    bench.hello_from(peer, Hello { longest_hello: 1500, ..HELLO });
+    assert_eq!(mtu(&mut bench), Some(1500));
+    // Another source, another destination, another port, another kind: not what we sent.
+    for position in [23, 39, 41, 43, 48] {
+        let mut other = probe.bytes.clone();
+        other[position] ^= 1;
+        bench.tell(Event::PacketTooBig(too_big_for(&other, 1300)));
+        assert_eq!(mtu(&mut bench), Some(1500), "byte {position}");
+    }
+    bench.tell(Event::PacketTooBig(too_big_for(&probe.bytes, 1300)));
+    assert_eq!(mtu(&mut bench), Some(1300));
+}
+
+#[test]
+fn a_link_local_gateway_is_named_with_its_port_in_the_file_and_over_the_socket() {
+    let mut bench = Bench::new(&BOTH.replace("via = \"2001:db8:1::2\"", "via = \"fe80::2%west\""));
+    let neighbour = |bench: &mut Bench, text: &str| {
+        let Adjacency::Via { port, gateway } = bench.entry_of(address(text)).adjacency else { panic!("{text}") };
+        (port, bench.state().neighbours.get(gateway).expect("a gateway").address)
+    };
+    let west = PortIndex(0);
+    assert_eq!(neighbour(&mut bench, "2001:db8:2::1"), (west, address("fe80::2")));
+    let add = |bench: &mut Bench, prefix: &str, gateway: &str| {
+        let target = RouteTarget::parse_gateway(gateway).expect("a gateway");
+        bench.client().route_add(Route::new(net(prefix), target).expect("sound"))
+    };
+    add(&mut bench, "2001:db8:5::/48", "fe80::3%west").expect("on the link");
+    add(&mut bench, "100.64.0.0/10", "fe80::3%west").expect("RFC 8950");
+    add(&mut bench, "2001:db8:6::/48", "2001:db8:5::9").expect("behind the first");
+    for behind in ["2001:db8:5::1", "100.64.0.1", "2001:db8:6::1"] {
+        assert_eq!(neighbour(&mut bench, behind), (west, address("fe80::3")), "{behind}");
+    }
+    let found = bench.client().lookup(Lookup { address: address("2001:db8:6::1") }).expect("answered");
+    assert_eq!((found.via, found.port.as_deref()), (Some(address("fe80::3")), Some("west")));
+    bench.tell(Event::NeighbourWanted { port: west, address: address("fe80::3") });
+    let asked = bench.injected().into_iter().any(|inject| inject.target == InjectTarget::Frame(west));
+    assert!(asked, "it is asked for on that link");
+
+    let routes = ["fe80::4%west", "fe80::4%west"].map(|gateway| {
+        let target = RouteTarget::parse_gateway(gateway).expect("a gateway");
+        Route::new(net("2001:db8:7::/48"), target).expect("sound")
+    });
+    assert_eq!(
+        bench.client().route_load(RouteLoad { routes: routes.into(), replace: false }).expect("room").changed,
+        1
+    );
+    for (gateway, why) in [
+        ("fe80::3%nowhere", "there is no port \"nowhere\""),
+        ("fe80::3%east", "port \"east\" has no IPv6 address, and speaks no IPv6"),
+        ("fe80::ff:fe00:1%west", "that is one of the router's own addresses"),
+    ] {
+        let refusal = add(&mut bench, "2001:db8:8::/48", gateway).expect_err("it leads nowhere");
+        assert_eq!(refusal.message, format!("route 2001:db8:8::/48 via {gateway}: {why}"));
+    }
+}
+
+#[test]
+fn multicast_and_overlay_routes_of_ipv6_come_over_the_socket_and_with_the_file() {
+    use carpool_dataplane::worker::{Ingress, Leg};
+    use std::net::Ipv6Addr;
+
+    use crate::api::multicast::{MulticastDel, MulticastRoute};
+    use crate::api::overlay::{OverlayDel, OverlayRoute};
+    let text = format!(
+        "{BOTH}
+[[multicast]]
+group = \"ff3e::8000:1\"
+source = \"2001:db8:1::9\"
+from = \"west\"
+to = [\"east\", \"six\"]
+
+[[overlay]]
+prefix = \"2001:db8:7::/48\"
+to = [\"six\"]
+hops = [\"2001:db8:2::7\"]
+"
+    );
+    let mut bench = Bench::new(&text);
+    let parsed = |text: &str| text.parse::<Ipv6Addr>().expect("an address");
+    let (group, source, behind) = (parsed("ff3e::8000:1"), parsed("2001:db8:1::9"), parsed("2001:db8:7::9"));
+    bench.hello_from(address("2001:db8:2::6"), HELLO);
+    let state = bench.state();
+    let route = state.legs.multicast(source, group).expect("the route");
+    assert!(route.admits(Ingress::Port(PortIndex(0))) && !route.admits(Ingress::Port(PortIndex(1))));
+    assert!(matches!(route.legs(), [Leg::Port(PortIndex(1)), Leg::Peer(leg)] if leg.path.addressee.is_some()));
+    let [Leg::Peer(leg)] = state.legs.overlay(behind).expect("the route").legs() else { panic!("one leg") };
+    assert_eq!(leg.path.trunk.distance(), 2);
+
+    let any = MulticastRoute { group: group.into(), source: None, from: "east".into(), to: vec!["west".into()] };
+    assert!(!bench.client().multicast_add(any).expect("possible").replaced, "another source");
+    let shown = bench.client().multicast_show(Default::default()).expect("answered").multicast;
+    assert_eq!(shown.iter().map(|route| route.source).collect::<Vec<_>>(), [None, Some(source.into())]);
+    bench.client().multicast_del(MulticastDel { group: group.into(), source: Some(source.into()) }).expect("there");
+    let admits = |bench: &mut Bench, port| {
+        bench.state().legs.multicast(source, group).is_some_and(|route| route.admits(Ingress::Port(PortIndex(port))))
+    };
+    assert!(admits(&mut bench, 1) && !admits(&mut bench, 0), "the one for all sources is left");
+    let looked_up = |bench: &mut Bench, address: IpAddr| bench.client().lookup(Lookup { address }).expect("answered");
+    assert_eq!(looked_up(&mut bench, group.into()).multicast.len(), 1);
+    let found = looked_up(&mut bench, behind.into()).overlay.expect("an overlay route");
+    assert_eq!((found.prefix, found.to[0].name.as_str()), (net("2001:db8:7::/48"), "six"));
+    assert!(looked_up(&mut bench, address("2001:db8:dead::1")).overlay.is_none());
+    let overlay = OverlayRoute { prefix: net("::/0"), from: None, to: vec!["four".into()], hops: vec![] };
+    bench.client().overlay_add(overlay).expect("possible");
+    assert!(bench.state().legs.overlay(parsed("2001:db8:dead::1")).is_some());
+    let names = |found: LookupResult| found.overlay.map(|route| route.prefix);
+    assert_eq!(names(looked_up(&mut bench, behind.into())), Some(net("2001:db8:7::/48")), "the longest prefix");
+    for ours in ["2001:db8:1::1", "ff3e::8000:1"] {
+        assert_eq!(names(looked_up(&mut bench, address(ours))), None, "{ours} is never behind an overlay");
+    }
+    bench.client().overlay_del(OverlayDel { prefix: net("2001:db8:7::/48") }).expect("it is there");
+    let refused = bench.client().overlay_del(OverlayDel { prefix: net("2001:db8:7::/48") });
+    assert_eq!(refused.expect_err("gone").kind, RefusalKind::NotFound);
 }

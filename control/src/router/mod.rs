@@ -26,7 +26,7 @@ use arrayvec::ArrayVec;
 use carpool_dataplane::arch::TickRate;
 use carpool_dataplane::fib::{Domain, Lpm4Writer, Lpm6Writer, PathIndex, PeerIndex, PortIndex, Published};
 use carpool_dataplane::packet::ethernet::MacAddr;
-use carpool_dataplane::packet::too_big::{QUOTE_LEN, QuotedDatagram};
+use carpool_dataplane::packet::too_big::TooBig;
 use carpool_dataplane::pool::hello::{Capabilities, Hello};
 use carpool_dataplane::pool::pooled_packet_detector::ZeroChecksum;
 use carpool_dataplane::pool::provisioned::StreamSet;
@@ -246,7 +246,7 @@ impl Router {
             Event::NeighbourWanted { port, address } => {
                 self.neighbors.wanted((port, address), now);
             }
-            Event::PacketTooBig { mtu, quote } => self.packet_too_big(mtu, &quote, now),
+            Event::PacketTooBig(too_big) => self.packet_too_big(&too_big, now),
             Event::UnknownThere { worker: announcer, what } => {
                 if let Some(announcer) = self.workers.get(usize::from(announcer)) {
                     // A full ring: the addressee reports it again.
@@ -260,20 +260,20 @@ impl Router {
     }
 
     /// A router says that a packet was too long. Whether it was one of ours is seen from its addresses, ports and contents.
-    fn packet_too_big(&mut self, mtu: u16, quote: &[u8; QUOTE_LEN], now: Instant) {
-        let Some(quoted) = QuotedDatagram::read(quote) else { return };
-        let Some(peer) = self.peers.index_of(quoted.dst.into()).and_then(|index| self.peers.get(index)) else { return };
+    fn packet_too_big(&mut self, too_big: &TooBig, now: Instant) {
+        let TooBig { mtu, quoted } = *too_big;
+        let Some(peer) = self.peers.index_of(quoted.dst).and_then(|index| self.peers.get(index)) else { return };
         let pool_port = self.config.pool_port;
-        let is_ours = IpAddr::V4(quoted.src) == self.limits_towards(peer).0 && quoted.dst_port == pool_port;
+        let is_ours = quoted.src == self.limits_towards(peer).0 && quoted.dst_port == pool_port;
         if !is_ours || quoted.total_len <= mtu {
             return;
         }
         match PoolHeader::parse(&quoted.payload) {
             Ok(header) if quoted.src_port == hello_port(pool_port) && header.kind == Kind::Hello => {
-                self.peers.packet_too_big(quoted.dst.into(), mtu, Some(header.sequence), now);
+                self.peers.packet_too_big(quoted.dst, mtu, Some(header.sequence), now);
             }
             Ok(header) if quoted.src_port >= pool_port && header.kind != Kind::Hello => {
-                self.peers.packet_too_big(quoted.dst.into(), mtu, None, now);
+                self.peers.packet_too_big(quoted.dst, mtu, None, now);
             }
             _ => {}
         }
@@ -602,8 +602,8 @@ fn configured_routes(config: &Config) -> Vec<(IpNet, Routes)> {
     for address in ports.chain(config.addresses.iter().copied()) {
         own(address.into(), OwnRoute::Local);
     }
-    for route in &config.routes {
-        routes.entry(route.prefix).or_default().config = Some(route.target);
+    for (prefix, target) in config.route_targets() {
+        routes.entry(prefix).or_default().config = Some(target);
     }
     routes.into_iter().collect()
 }

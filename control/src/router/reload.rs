@@ -95,7 +95,7 @@ impl Router {
     /// The prefixes of which the file says something else than before.
     fn route_differences(&self, config: &Config) -> Vec<(IpNet, Routes)> {
         let mut targets: HashMap<_, _> = self.config.routes.iter().map(|route| (route.prefix, None)).collect();
-        targets.extend(config.routes.iter().map(|route| (route.prefix, Some(route.target))));
+        targets.extend(config.route_targets().map(|(prefix, target)| (prefix, Some(target))));
         let told = targets.into_iter().map(|(prefix, config)| (prefix, config, self.forwarding.rib().get(prefix)));
         let changed = told.filter(|(_, config, before)| before.config != *config);
         changed.map(|(prefix, config, before)| (prefix, Routes { config, ..before })).collect()

@@ -5,8 +5,8 @@ use carpool_dataplane::fib::{
     Adjacency, Entry, EntryId, FibOptions, Lpm4, Lpm6, PathIndex, Reader, lpm4_with, lpm6_with,
 };
 use carpool_dataplane::packet::arp::Arp;
-use carpool_dataplane::packet::ethernet;
 use carpool_dataplane::packet::ipv4::Ipv4Header;
+use carpool_dataplane::packet::{ethernet, icmp, too_big};
 use carpool_dataplane::pool::Index;
 use carpool_dataplane::pool::hello::{Capabilities, HELLO_LEN};
 use carpool_dataplane::pool::simplemux::Flavour;
@@ -292,6 +292,15 @@ fn the_path_mtu_is_searched_for_up_to_the_mtu_of_the_port() {
     assert_eq!(mtu(&mut bench), Some(1500), "it was away, and does not say what arrives");
 }
 
+/// What a router says of a packet that was too long for it.
+fn too_big(packet: &[u8], next_hop_mtu: u16) -> TooBig {
+    let (router, us) = ([10, 9, 9, 9].into(), [192, 0, 2, 1].into());
+    let mut out = [0; icmp::MAX_ERROR_LEN];
+    let kind = icmp::ErrorKind::FragmentationNeeded { next_hop_mtu };
+    let length = icmp::write_error(kind, packet, router, us, &mut out).expect("room");
+    too_big::fragmentation_needed(&out[20..length]).expect("a datagram")
+}
+
 #[test]
 fn a_router_on_the_way_that_quotes_a_probe_lowers_the_path_mtu() {
     let mut bench = Bench::new(CONFIG);
@@ -300,15 +309,14 @@ fn a_router_on_the_way_that_quotes_a_probe_lowers_the_path_mtu() {
     bench.hello_from(PEER, Hello { longest_hello: 1500, ..HELLO });
     let mtu = |bench: &mut Bench| bench.state().peers.get(PeerIndex(0)).map(|peer| peer.path.mtu);
     assert_eq!(mtu(&mut bench), Some(1500));
-    let quote: [u8; QUOTE_LEN] = *probe.bytes.first_chunk().expect("long enough");
     // Another source, another destination, another port, another kind: not what we sent.
     for position in [12, 16, 23, 28] {
-        let mut other = quote;
+        let mut other = probe.bytes.clone();
         other[position] ^= 1;
-        bench.tell(Event::PacketTooBig { mtu: 1300, quote: other });
+        bench.tell(Event::PacketTooBig(too_big(&other, 1300)));
         assert_eq!(mtu(&mut bench), Some(1500), "byte {position}");
     }
-    bench.tell(Event::PacketTooBig { mtu: 1300, quote });
+    bench.tell(Event::PacketTooBig(too_big(&probe.bytes, 1300)));
     assert_eq!(mtu(&mut bench), Some(1300));
 }
 
@@ -631,6 +639,7 @@ hops = [\"198.51.100.9\"]
 
 const GROUP: Ipv4Addr = Ipv4Addr::new(239, 1, 2, 3);
 const SENDER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 9);
+const BEHIND: Ipv4Addr = Ipv4Addr::new(203, 0, 115, 1);
 
 /// The legs that a worker sees for the group: for a port its index, for a peer whether it is alive.
 fn group_legs(bench: &mut Bench) -> Option<Vec<Result<u16, bool>>> {
@@ -657,7 +666,7 @@ fn legs_to_a_peer_are_used_while_it_lives() {
     assert!(state.pools > before, "open pools go by the legs before");
     let route = state.legs.multicast(SENDER, GROUP).expect("the route");
     assert!(route.admits(Ingress::Port(PortIndex(1))) && !route.admits(Ingress::Port(PortIndex(0))));
-    let overlay = state.legs.overlay([203, 0, 114, 9].into()).expect("the route");
+    let overlay = state.legs.overlay(Ipv4Addr::new(203, 0, 114, 9)).expect("the route");
     let [Leg::Peer(leg)] = overlay.legs() else { panic!("{overlay:?}") };
     assert!(leg.path.trunk.is_overlay());
     assert_eq!((leg.path.trunk.distance(), leg.peer), (2, PeerIndex(0)));
@@ -671,21 +680,21 @@ fn multicast_and_overlay_routes_come_and_go_over_the_socket_and_with_the_file() 
     use crate::api::overlay::{OverlayDel, OverlayRoute};
     let mut bench = Bench::new(CONFIG);
     assert_eq!(group_legs(&mut bench), None);
-    let route = MulticastRoute { group: GROUP, source: None, from: "west".into(), to: vec!["east".into()] };
+    let route = MulticastRoute { group: GROUP.into(), source: None, from: "west".into(), to: vec!["east".into()] };
     assert!(!bench.client().multicast_add(route.clone()).expect("possible").replaced);
     assert!(bench.client().multicast_add(route.clone()).expect("possible").replaced);
     assert_eq!(group_legs(&mut bench), Some(vec![Ok(1)]));
     bench.reload(&with_legs()).expect("possible");
     assert_eq!(group_legs(&mut bench), Some(vec![Ok(1)]), "what the socket says comes first");
-    bench.client().multicast_del(MulticastDel { group: GROUP, source: None }).expect("it is there");
+    bench.client().multicast_del(MulticastDel { group: GROUP.into(), source: None }).expect("it is there");
     assert_eq!(group_legs(&mut bench), None, "the file's is hidden");
     bench.reload(CONFIG).expect("possible");
-    let missing = bench.client().multicast_del(MulticastDel { group: GROUP, source: None });
+    let missing = bench.client().multicast_del(MulticastDel { group: GROUP.into(), source: None });
     assert_eq!(missing.expect_err("gone").kind, RefusalKind::NotFound);
 
     let wrong = [
         MulticastRoute { group: [224, 0, 0, 9].into(), ..route.clone() },
-        MulticastRoute { source: Some(GROUP), ..route.clone() },
+        MulticastRoute { source: Some(GROUP.into()), ..route.clone() },
         MulticastRoute { from: "nowhere".into(), ..route.clone() },
         MulticastRoute { to: vec!["west".into()], ..route.clone() },
         MulticastRoute { to: vec!["east".into(), "east".into()], ..route.clone() },
@@ -702,14 +711,14 @@ fn multicast_and_overlay_routes_come_and_go_over_the_socket_and_with_the_file() 
         hops: vec![],
     };
     bench.client().overlay_add(overlay.clone()).expect("possible");
-    assert!(bench.state().legs.overlay([203, 0, 115, 1].into()).is_some());
+    assert!(bench.state().legs.overlay(BEHIND).is_some());
     bench.client().overlay_del(OverlayDel { prefix: overlay.prefix }).expect("it is there");
-    assert!(bench.state().legs.overlay([203, 0, 115, 1].into()).is_none());
+    assert!(bench.state().legs.overlay(BEHIND).is_none());
     for overlay in [
         OverlayRoute { to: vec!["west".into()], ..overlay.clone() },
         OverlayRoute { prefix: "239.0.0.0/8".parse().expect("a prefix"), ..overlay.clone() },
-        OverlayRoute { hops: vec![GROUP], ..overlay.clone() },
-        OverlayRoute { hops: vec![SENDER; 16], ..overlay.clone() },
+        OverlayRoute { hops: vec![GROUP.into()], ..overlay.clone() },
+        OverlayRoute { hops: vec![SENDER.into(); 16], ..overlay.clone() },
     ] {
         assert!(bench.client().overlay_add(overlay.clone()).is_err(), "{overlay:?}");
     }
@@ -722,7 +731,7 @@ fn a_route_whose_peer_left_the_file_says_so_and_sends_nothing_there() {
     let to = vec!["east".into(), "far".into()];
     bench
         .client()
-        .multicast_add(MulticastRoute { group: GROUP, source: None, from: "west".into(), to })
+        .multicast_add(MulticastRoute { group: GROUP.into(), source: None, from: "west".into(), to })
         .expect("possible");
     let without_peer =
         CONFIG.replace("[[path]]\nprefix = \"203.0.113.0/24\"\nhops = [\"192.0.2.2\", \"198.51.100.7\"]", "");

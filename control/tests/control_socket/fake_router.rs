@@ -138,12 +138,13 @@ impl Handler for State {
         let entry = |route: &Route| RouteEntry {
             prefix: route.prefix,
             adjacency: match route.target {
-                RouteTarget::Via(_) => AdjacencyKind::Via,
+                RouteTarget::Via(_) | RouteTarget::OnLink(..) => AdjacencyKind::Via,
                 RouteTarget::Blackhole => AdjacencyKind::Blackhole,
                 RouteTarget::Unreachable => AdjacencyKind::Unreachable,
             },
             via: match route.target {
                 RouteTarget::Via(gateway) => Some(gateway),
+                RouteTarget::OnLink(gateway, _) => Some(gateway.into()),
                 _ => None,
             },
             port: None,
@@ -166,6 +167,8 @@ impl Handler for State {
             mac: None,
             peer: None,
             path: None,
+            overlay: None,
+            multicast: vec![],
         })
     }
 

@@ -156,6 +156,13 @@ pub const fn source_is_martian(src: Ipv6Addr) -> bool {
     matches!(src.octets(), [0xff, ..]) || is_loopback_or_mapped(src)
 }
 
+/// Whether an address is of a group whose packets routers forward: its scope is wider than a link (RFC 4291 section 2.7; scope 0
+/// is reserved and never forwarded, 1 is an interface, 2 a link).
+#[inline]
+pub const fn is_forwarded_group(address: Ipv6Addr) -> bool {
+    matches!(address.octets(), [0xff, second, ..] if second & 0xf > 2)
+}
+
 /// What a destination address is, as far as the address alone tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DestinationClass {
@@ -192,6 +199,17 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::packet::mutation::mutated;
+
+    #[test]
+    fn groups_of_a_link_are_told_from_wider_ones_by_their_scope() {
+        let forwarded = |text: &str| is_forwarded_group(text.parse().unwrap());
+        for confined in ["ff00::1", "ff01::1", "ff02::1", "ff12::1", "ff32::8000:1", "fe80::1", "2001:db8::1"] {
+            assert!(!forwarded(confined), "{confined}");
+        }
+        for wide in ["ff03::1", "ff05::1:3", "ff15::1", "ff0e::1", "ff3e::8000:1", "ff0f::1"] {
+            assert!(forwarded(wide), "{wide}");
+        }
+    }
 
     /// A packet of 48 bytes, header and eight of payload.
     pub(crate) fn packet() -> Vec<u8> {

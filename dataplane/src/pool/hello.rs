@@ -161,6 +161,7 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::packet::mutation::mutated;
+    use crate::pool::vectors::Vector;
 
     pub(crate) const HELLO: Hello = Hello {
         sequence: 9,
@@ -194,6 +195,40 @@ pub(crate) mod tests {
         ];
         assert_eq!(hello(), expected);
         assert_eq!(Hello::parse(&expected), Ok(HELLO));
+    }
+
+    /// What a hello says, in the words of the golden vectors.
+    fn words(hello: &Hello) -> String {
+        let Hello { sequence, outer_ttl, instance, heard_instance, interval_ms, .. } = hello;
+        let (router_id, capabilities) = (std::net::Ipv4Addr::from_bits(hello.router_id), hello.capabilities.0);
+        let (largest, longest) = (hello.largest_pooled_packet, hello.longest_hello);
+        format!(
+            "hear sequence {sequence} outer_ttl {outer_ttl} router_id {router_id} instance {instance:08x} heard_instance \
+             {heard_instance:08x} interval {interval_ms} capabilities {capabilities:04x} largest {largest} longest {longest}"
+        )
+    }
+
+    #[test]
+    fn golden_vectors_are_read_as_they_say_and_written_alike() {
+        let vectors = Vector::all("kind4");
+        assert!(vectors.iter().any(|vector| vector.name.starts_with("hear_")), "there are some");
+        for vector in vectors {
+            let payload = &vector.section("payload").bytes;
+            let parsed = Hello::parse(payload);
+            let meaning = match &parsed {
+                Ok(hello) => words(hello),
+                Err(error) => format!("drop {}", error.name()),
+            };
+            let expected: Vec<_> = vector.expected().into_iter().map(|(words, _)| words.join(" ")).collect();
+            assert_eq!(expected, [meaning], "{}", vector.name);
+            if let Ok(hello) = parsed {
+                let mut written = [0; HELLO_LEN];
+                hello.write(&mut written);
+                let mut plain: [u8; HELLO_LEN] = *payload.first_chunk().expect("a whole hello");
+                plain[3] = 0;
+                assert_eq!(written, plain, "{}", vector.name);
+            }
+        }
     }
 
     #[test]

@@ -61,7 +61,7 @@ impl<N: Nic> Stages<N> {
                 self.finish(packet, ours);
             }
             Ok(Detection::Short { peer, src_port, packet: pooled }) => {
-                let (from, now) = ((packet.header.src(), src_port), moment.now);
+                let (from, now) = ((packet.header.src().into(), src_port), moment.now);
                 let ours = self.take_apart(pooled.header(), &packet, peer, src_port, moment, |mempool, known, exit| {
                     depool_short(&pooled, from, (known, now), mempool, HEADROOM, |inner| exit.re_enter(inner))
                 });
@@ -128,7 +128,7 @@ impl<N: Nic> Stages<N> {
         let udp = packet.header.upper_layer(packet.mbuf.bytes());
         payload.extend(udp.iter().copied().skip(crate::packet::udp::HEADER_LEN).take(HELLO_BYTES));
         let length = u16::try_from(packet.mbuf.bytes().len()).unwrap_or(u16::MAX);
-        let hello = HeardHello { from: packet.header.src(), ttl: packet.header.hop_limit(), length, payload };
+        let hello = HeardHello { from: packet.header.src().into(), ttl: packet.header.hop_limit(), length, payload };
         if self.out.tell_hello(hello) {
             self.out.counters.add(Counter::AbsorbedControl, 1);
             self.mempool.free(packet.mbuf);

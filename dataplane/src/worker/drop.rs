@@ -66,13 +66,14 @@ reasons! {
     LinkScope = "link_scope",
     /// A multicast destination: there is no multicast route.
     NoMulticastRoute = "no_multicast_route",
-    /// A multicast destination in 224.0.0.0/24: for the link alone, never forwarded (RFC 5771, 4).
+    /// A multicast destination for the link alone, never forwarded: in 224.0.0.0/24 (RFC 5771, 4), or of IPv6 and of no wider
+    /// scope (RFC 4291, 2.7), where it is none of our groups.
     MulticastLinkLocal = "multicast_link_local",
     /// To a multicast group, by another port or peer than its route says: the reverse-path check.
     MulticastRpf = "multicast_rpf",
     /// To a prefix behind an overlay, by another way than its route says, or with no way on but back.
     OverlayRpf = "overlay_rpf",
-    /// For a leg of a multicast or overlay route whose peer is not alive.
+    /// For a leg of a multicast or overlay route whose peer is not alive, or does not take packets of this family.
     LegDown = "leg_down",
     /// A unicast IP packet in a broadcast frame (RFC 1812, 5.3.4).
     LinkBroadcast = "link_broadcast",

@@ -9,7 +9,7 @@ use arrayvec::ArrayVec;
 
 use super::peer_traffic::PeerReceived;
 use crate::fib::{PeerIndex, PortIndex};
-use crate::packet::too_big::QUOTE_LEN;
+use crate::packet::too_big::TooBig;
 use crate::pool::learned::IdSpace;
 use crate::pool::wire::report::MAX_CONTEXTS;
 use crate::pool::{PoolKey, PoolLayout};
@@ -43,9 +43,9 @@ pub enum Event {
     },
     /// A packet waits for this neighbour.
     NeighbourWanted { port: PortIndex, address: IpAddr },
-    /// A router says that a packet from one of our addresses was too long for its next link, which takes `mtu` bytes, and
-    /// quotes the beginning of that packet. Anybody can say so: it has to be asked whether we sent it.
-    PacketTooBig { mtu: u16, quote: [u8; QUOTE_LEN] },
+    /// A router says that a packet to a peer was too long for its next link. Anybody can say so: it has to be asked whether
+    /// we sent that packet.
+    PacketTooBig(TooBig),
     /// An addressee reported to this worker what another one announced, by its number.
     UnknownThere { worker: u16, what: UnknownThere },
     /// A pool that was open when the control thread asked ([`super::WorkerShared::sample_pools`]).

@@ -14,7 +14,7 @@ use super::origin::Packet;
 use super::stages::Stages;
 
 /// A packet of 64 KiB in fragments for a link of 576 bytes and more has fewer than these.
-const MAX_FRAGMENTS: usize = 128;
+pub(super) const MAX_FRAGMENTS: usize = 128;
 const MAX_HEADER: usize = 60;
 const MORE_FRAGMENTS: u16 = 0x2000;
 

@@ -100,7 +100,7 @@ impl<N: Nic> Stages<N> {
         sequence: u32,
         moment: &Moment<'_>,
     ) {
-        let key = StreamKey { peer: packet.header.src(), to: packet.header.dst().into(), src_port };
+        let key = StreamKey { peer: packet.header.src().into(), to: packet.header.dst().into(), src_port };
         if packet.origin.depth() == 0 && self.indexes.follows(key) {
             let is_believed = self.indexes.reach(key, sequence, sequence, moment.now).is_ok();
             self.settle_indexes(moment.now, moment);
@@ -147,7 +147,7 @@ impl<N: Nic> Stages<N> {
         }
         // How many packets it holds is only known when it is taken apart.
         self.peers.received(peer, moment.state, src_port, sequence, 0);
-        let key = StreamKey { peer: packet.header.src(), to: packet.header.dst().into(), src_port };
+        let key = StreamKey { peer: packet.header.src().into(), to: packet.header.dst().into(), src_port };
         let reached = self.indexes.reach(key, sequence, begin, moment.now);
         self.settle_indexes(moment.now, moment);
         match reached {

@@ -6,7 +6,7 @@ use crate::dpdk::{BURST, Mbuf, Nic};
 use crate::fib::{Adjacency, EntryId};
 use crate::packet::icmpv6::ErrorKind;
 use crate::packet::ipv6::{
-    DestinationClass, Ipv6Error, Ipv6Header, destination_class, is_link_local, source_is_martian,
+    DestinationClass, Ipv6Error, Ipv6Header, destination_class, is_forwarded_group, is_link_local, source_is_martian,
 };
 use crate::packet::nd::{ALL_NODES, solicited_node};
 
@@ -79,18 +79,29 @@ impl<N: Nic> Stages<N> {
         }
     }
 
-    /// Sends a packet where its leaf leads. Groups and link-local addresses, which no route is for, are ours where they
-    /// were found valid.
+    /// Sends a packet where its leaf leads. Groups of the link and link-local addresses, which no route is for, are ours where
+    /// they were found valid.
     #[inline(never)]
     pub(super) fn send_on6(&mut self, packet: Packet6, leaf: EntryId, depth: u8, moment: &Moment<'_>) {
         let entry = moment.state.entry(leaf);
-        let is_routed = destination_class(packet.header.dst) == DestinationClass::Unicast;
+        let to_group = is_forwarded_group(packet.header.dst);
+        let is_routed = to_group || destination_class(packet.header.dst) == DestinationClass::Unicast;
         let is_ours = entry.adjacency == Adjacency::Local || !is_routed;
         if !is_ours || self.reentry.has_burst(depth) {
             self.take_up_reentry(depth, moment);
         }
         if is_ours {
             return self.local6_input(packet, moment);
+        }
+        if to_group {
+            return self.multicast_input(packet, moment);
+        }
+        if let Some(route) = self.overlay_route(&packet, entry, moment) {
+            // RFC 4291, 2.5.6, and RFC 4443, 3.1: its source could not be answered from where it is going.
+            if is_link_local(packet.header.src) {
+                return self.refuse6(packet, ErrorKind::BeyondScope, Drop::LinkScope, moment);
+            }
+            return self.overlay_input(packet, route, moment);
         }
         match entry.adjacency {
             Adjacency::Connected { .. } | Adjacency::Via { .. } => self.forward6(packet, entry, moment),
@@ -140,8 +151,22 @@ fn validate(mbuf: &mut Mbuf, origin: Origin, moment: &Moment<'_>) -> Result<Ipv6
         }
         DestinationClass::Multicast => {
             let ours = origin.depth() == 0 && port().is_some_and(|port| is_our_group(port, &header));
-            if ours { Ok(header) } else { Err(Drop::NoMulticastRoute) }
+            if ours { Ok(header) } else { validate_group(header) }
         }
+    }
+}
+
+/// Whether a packet to a group that we are not in may leave its link (RFC 4291, 2.5.2, 2.5.6 and 2.7).
+#[inline]
+fn validate_group(header: Ipv6Header) -> Result<Ipv6Header, Drop> {
+    if !is_forwarded_group(header.dst) {
+        Err(Drop::MulticastLinkLocal)
+    } else if header.src.is_unspecified() {
+        Err(Drop::MartianSource)
+    } else if is_link_local(header.src) {
+        Err(Drop::LinkScope)
+    } else {
+        Ok(header)
     }
 }
 

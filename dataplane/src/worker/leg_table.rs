@@ -7,10 +7,11 @@
     deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable)
 )]
 
-use std::net::Ipv4Addr;
+use std::hash::Hash;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use hashbrown::HashMap;
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 use crate::fib::{PeerIndex, PortIndex};
 use crate::pool::path::PoolPath;
@@ -88,61 +89,138 @@ impl LegRoute {
     pub fn legs(&self) -> &[Leg] {
         &self.legs
     }
+
+    /// The legs of packets that came in by this way.
+    #[inline(always)]
+    pub(super) fn onward(&self, way: Ingress) -> impl Iterator<Item = &Leg> {
+        self.legs.iter().filter(move |leg| leg.way() != way)
+    }
 }
 
 /// All routes with legs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LegTable {
-    /// By group and source; the source is 0.0.0.0 where any may send.
-    groups: HashMap<(Ipv4Addr, Ipv4Addr), LegRoute>,
+    v4: FamilyLegs<Ipv4Addr>,
+    v6: FamilyLegs<Ipv6Addr>,
+}
+
+/// Those of one family.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FamilyLegs<A: LegAddress> {
+    /// By group and source; the source is unspecified where any may send.
+    groups: HashMap<(A, A), LegRoute>,
     /// Overlay routes by network, for each length of a prefix; the longest first.
-    prefixes: Vec<(u8, HashMap<u32, LegRoute>)>,
+    prefixes: Vec<(u8, HashMap<A, LegRoute>)>,
+}
+
+/// What the routes of one family are found by.
+pub trait LegAddress: Copy + Eq + Hash + 'static {
+    /// In the place of a source: any.
+    const UNSPECIFIED: Self;
+
+    /// Its first `length` bits, zeros behind.
+    fn network(self, length: u8) -> Self;
+
+    /// The routes of its family.
+    fn legs(table: &LegTable) -> &FamilyLegs<Self>;
+}
+
+impl LegAddress for Ipv4Addr {
+    const UNSPECIFIED: Self = Ipv4Addr::UNSPECIFIED;
+
+    #[inline(always)]
+    fn network(self, length: u8) -> Self {
+        Ipv4Addr::from_bits(self.to_bits() & u32::MAX.checked_shl(32 - u32::from(length)).unwrap_or(0))
+    }
+
+    #[inline(always)]
+    fn legs(table: &LegTable) -> &FamilyLegs<Self> {
+        &table.v4
+    }
+}
+
+impl LegAddress for Ipv6Addr {
+    const UNSPECIFIED: Self = Ipv6Addr::UNSPECIFIED;
+
+    #[inline(always)]
+    fn network(self, length: u8) -> Self {
+        Ipv6Addr::from_bits(self.to_bits() & u128::MAX.checked_shl(128 - u32::from(length)).unwrap_or(0))
+    }
+
+    #[inline(always)]
+    fn legs(table: &LegTable) -> &FamilyLegs<Self> {
+        &table.v6
+    }
 }
 
 impl LegTable {
     /// A table of routes to groups, each for one source or, where there is None, for any, and of overlay routes. Of two
-    /// of the same the later one stays.
+    /// of the same the later one stays; one from a source of another family than its group is left out.
     pub fn new(
-        groups: impl IntoIterator<Item = (Option<Ipv4Addr>, Ipv4Addr, LegRoute)>,
-        overlays: impl IntoIterator<Item = (Ipv4Net, LegRoute)>,
+        groups: impl IntoIterator<Item = (Option<IpAddr>, IpAddr, LegRoute)>,
+        overlays: impl IntoIterator<Item = (IpNet, LegRoute)>,
     ) -> LegTable {
-        let key = |source: Option<Ipv4Addr>| source.unwrap_or(Ipv4Addr::UNSPECIFIED);
-        let groups = groups.into_iter().map(|(source, group, route)| ((group, key(source)), route)).collect();
-        let mut prefixes: Vec<(u8, HashMap<u32, LegRoute>)> = Vec::new();
-        for (prefix, route) in overlays {
-            let (length, network) = (prefix.prefix_len(), prefix.network().to_bits());
-            match prefixes.iter_mut().find(|(other, _)| *other == length) {
-                Some((_, routes)) => {
-                    routes.insert(network, route);
-                }
-                None => prefixes.push((length, [(network, route)].into_iter().collect())),
+        let mut table = LegTable::default();
+        for (source, group, route) in groups {
+            match (group, source) {
+                (IpAddr::V4(group), None) => table.v4.insert_group(Ipv4Addr::UNSPECIFIED, group, route),
+                (IpAddr::V4(group), Some(IpAddr::V4(source))) => table.v4.insert_group(source, group, route),
+                (IpAddr::V6(group), None) => table.v6.insert_group(Ipv6Addr::UNSPECIFIED, group, route),
+                (IpAddr::V6(group), Some(IpAddr::V6(source))) => table.v6.insert_group(source, group, route),
+                _ => {}
             }
         }
-        prefixes.sort_by_key(|(length, _)| std::cmp::Reverse(*length));
-        LegTable { groups, prefixes }
+        for (prefix, route) in overlays {
+            match prefix {
+                IpNet::V4(prefix) => table.v4.insert_prefix(prefix.network(), prefix.prefix_len(), route),
+                IpNet::V6(prefix) => table.v6.insert_prefix(prefix.network(), prefix.prefix_len(), route),
+            }
+        }
+        table
     }
 
     /// The route of packets from a source to a group: that of the source, or else that of all sources.
     #[inline]
-    pub fn multicast(&self, source: Ipv4Addr, group: Ipv4Addr) -> Option<&LegRoute> {
-        if self.groups.is_empty() {
+    pub fn multicast<A: LegAddress>(&self, source: A, group: A) -> Option<&LegRoute> {
+        let groups = &A::legs(self).groups;
+        if groups.is_empty() {
             return None;
         }
-        self.groups.get(&(group, source)).or_else(|| self.groups.get(&(group, Ipv4Addr::UNSPECIFIED)))
+        groups.get(&(group, source)).or_else(|| groups.get(&(group, A::UNSPECIFIED)))
     }
 
     /// The overlay route with the longest prefix that covers a destination. Costs one look for each length of a prefix
     /// that there is: on routers without overlay routes nothing.
     #[inline(always)]
-    pub fn overlay(&self, destination: Ipv4Addr) -> Option<&LegRoute> {
-        if self.prefixes.is_empty() { None } else { self.longest(destination) }
+    pub fn overlay<A: LegAddress>(&self, destination: A) -> Option<&LegRoute> {
+        let legs = A::legs(self);
+        if legs.prefixes.is_empty() { None } else { legs.longest(destination) }
+    }
+}
+
+impl<A: LegAddress> Default for FamilyLegs<A> {
+    fn default() -> Self {
+        FamilyLegs { groups: HashMap::new(), prefixes: Vec::new() }
+    }
+}
+
+impl<A: LegAddress> FamilyLegs<A> {
+    fn insert_group(&mut self, source: A, group: A, route: LegRoute) {
+        self.groups.insert((group, source), route);
     }
 
-    fn longest(&self, destination: Ipv4Addr) -> Option<&LegRoute> {
-        self.prefixes.iter().find_map(|(length, routes)| {
-            let mask = u32::MAX.checked_shl(32 - u32::from(*length)).unwrap_or(0);
-            routes.get(&(destination.to_bits() & mask))
-        })
+    fn insert_prefix(&mut self, network: A, length: u8, route: LegRoute) {
+        let at = self.prefixes.partition_point(|(other, _)| *other > length);
+        match self.prefixes.get_mut(at) {
+            Some((other, routes)) if *other == length => {
+                routes.insert(network, route);
+            }
+            _ => self.prefixes.insert(at, (length, [(network, route)].into_iter().collect())),
+        }
+    }
+
+    fn longest(&self, destination: A) -> Option<&LegRoute> {
+        self.prefixes.iter().find_map(|(length, routes)| routes.get(&destination.network(*length)))
     }
 }
 
@@ -161,10 +239,13 @@ mod tests {
     #[test]
     fn the_route_of_a_source_comes_before_that_of_all() {
         let (known, other) = (Ipv4Addr::new(10, 0, 0, 1), Ipv4Addr::new(10, 0, 0, 2));
-        let table = LegTable::new([(None, GROUP, to(1)), (Some(known), GROUP, to(2))], []);
+        let six = "ff0e::1".parse().expect("an address");
+        let groups = [(None, GROUP.into(), to(1)), (Some(known.into()), GROUP.into(), to(2)), (None, six, to(3))];
+        let table = LegTable::new(groups.into_iter().chain([(Some(six), GROUP.into(), to(4))]), []);
         assert_eq!(table.multicast(known, GROUP), Some(&to(2)));
         assert_eq!(table.multicast(other, GROUP), Some(&to(1)));
         assert_eq!(table.multicast(known, Ipv4Addr::new(239, 1, 2, 4)), None);
+        assert_eq!(table.multicast(Ipv6Addr::LOCALHOST, "ff0e::1".parse().expect("an address")), Some(&to(3)));
         assert_eq!(LegTable::default().multicast(known, GROUP), None);
     }
 
@@ -179,25 +260,41 @@ mod tests {
         assert_eq!(many.legs().len(), MAX_LEGS);
     }
 
+    /// Addresses of one family that differ in their first and in their last bits.
+    fn address(n: u8, is_v4: bool) -> IpAddr {
+        if is_v4 {
+            Ipv4Addr::from_bits(u32::from(n) << 29 | u32::from(n)).into()
+        } else {
+            Ipv6Addr::from_bits(u128::from(n) << 125 | u128::from(n)).into()
+        }
+    }
+
     proptest! {
         #[test]
-        fn the_longest_overlay_prefix_holds(
-            prefixes in prop::collection::vec((0u32..8, 0u8..=32), 0..12), destination in 0u32..8,
+        fn the_longest_overlay_prefix_of_the_family_holds(
+            prefixes in prop::collection::vec((0u8..8, 0u8..=128, any::<bool>()), 0..24),
+            destination in 0u8..8,
+            is_v4: bool,
         ) {
-            // Addresses that differ in their first and in their last bits.
-            let address = |n: u32| Ipv4Addr::from_bits(n << 29 | n);
             let routes: Vec<_> = (0u16..)
                 .zip(&prefixes)
-                .map(|(number, (n, length))| (Ipv4Net::new(address(*n), *length).expect("length").trunc(), to(number)))
+                .map(|(number, (n, length, is_v4))| {
+                    let length = if *is_v4 { length % 33 } else { *length };
+                    (IpNet::new(address(*n, *is_v4), length).expect("length").trunc(), to(number))
+                })
                 .collect();
             let table = LegTable::new([], routes.clone());
-            let destination = address(destination);
+            let destination = address(destination, is_v4);
             let longest = routes
                 .iter()
                 .filter(|(prefix, _)| prefix.contains(&destination))
                 .max_by_key(|(prefix, _)| prefix.prefix_len());
             let last = longest.and_then(|(longest, _)| routes.iter().rev().find(|(prefix, _)| prefix == longest));
-            prop_assert_eq!(table.overlay(destination), last.map(|(_, route)| route));
+            let found = match destination {
+                IpAddr::V4(destination) => table.overlay(destination),
+                IpAddr::V6(destination) => table.overlay(destination),
+            };
+            prop_assert_eq!(found, last.map(|(_, route)| route));
         }
     }
 }

@@ -4,8 +4,6 @@
 //! any stream packet; where no rule pools it, it travels in a pooled packet of its own, because the network between
 //! may know nothing of its destination.
 
-use std::net::Ipv4Addr;
-
 use arrayvec::ArrayVec;
 
 use crate::dpdk::{Mbuf, Nic};
@@ -14,9 +12,10 @@ use crate::pool::{Detected, Format, LoneRide, PeerPath, PoolKey, Ride, RuleIndex
 
 use super::counters::Counter;
 use super::drop::Drop;
+use super::leg_header::{LegDestination, LegError, LegHeader};
 use super::leg_table::{Ingress, Leg, LegRoute, MAX_LEGS, PeerLeg};
 use super::moment::Moment;
-use super::origin::{Family, Origin, Packet};
+use super::origin::{Destination, Origin, Packet};
 use super::pooling::PoolExit;
 use super::router_state::Peer;
 use super::stages::Stages;
@@ -42,23 +41,28 @@ pub(super) fn on_leg(fields: &StreamFields, peer: PeerIndex) -> StreamFields {
 impl<N: Nic> Stages<N> {
     /// Sends a packet, whose TTL is decremented, by all legs of a route but the one that it came in by. The last leg takes
     /// the packet, the others copies. Dropped for `reason` where there is no leg.
-    pub(super) fn send_by_legs(&mut self, packet: Packet, route: &LegRoute, reason: Drop, moment: &Moment<'_>) {
-        let way = packet.origin.way();
-        let legs: ArrayVec<&Leg, MAX_LEGS> = route.legs().iter().filter(|leg| leg.way() != way).collect();
+    pub(super) fn send_by_legs<H: LegHeader>(
+        &mut self,
+        packet: Packet<H>,
+        route: &LegRoute,
+        reason: Drop,
+        moment: &Moment<'_>,
+    ) {
+        let legs: ArrayVec<&Leg, MAX_LEGS> = route.onward(packet.origin.way()).collect();
         let Some((last, others)) = legs.split_last() else { return self.out.drop(packet.mbuf, reason) };
         self.out.counters.add(Counter::Forwarded, 1);
         for leg in others {
             self.out.counters.add(Counter::CreatedReplicas, 1);
             match self.replica(&packet) {
-                Some(replica) => self.send_by_leg(replica, leg, moment),
+                Some(replica) => self.send_by_leg(replica, leg, false, moment),
                 None => self.out.counters.dropped(Drop::NoBuffer, 1),
             }
         }
-        self.send_by_leg(packet, last, moment);
+        self.send_by_leg(packet, last, others.is_empty(), moment);
     }
 
     /// A copy. None, and nothing is held, where there is no memory for it.
-    fn replica(&mut self, packet: &Packet) -> Option<Packet> {
+    fn replica<H: LegHeader>(&mut self, packet: &Packet<H>) -> Option<Packet<H>> {
         let mut mbuf = self.mempool.alloc()?;
         match mbuf.append(packet.mbuf.len()) {
             Some(room) => {
@@ -72,51 +76,46 @@ impl<N: Nic> Stages<N> {
         }
     }
 
-    fn send_by_leg(&mut self, packet: Packet, leg: &Leg, moment: &Moment<'_>) {
+    /// `is_only`: there is no other leg.
+    fn send_by_leg<H: LegHeader>(&mut self, packet: Packet<H>, leg: &Leg, is_only: bool, moment: &Moment<'_>) {
         match leg {
             Leg::Port(port) => self.send_by_port(packet, *port, moment),
-            Leg::Peer(leg) => self.send_by_peer(packet, leg, moment),
+            Leg::Peer(leg) => self.send_by_peer(packet, leg, is_only, moment),
         }
     }
 
     /// Sends a packet to its group on a link.
-    fn send_by_port(&mut self, packet: Packet, port: PortIndex, moment: &Moment<'_>) {
+    fn send_by_port<H: LegHeader>(&mut self, packet: Packet<H>, port: PortIndex, moment: &Moment<'_>) {
         let Some(state) = moment.state.port(port) else { return self.out.drop(packet.mbuf, Drop::NoRoute) };
-        let (mtu, mac) = (state.mtu, group_mac(packet.header.dst));
-        if packet.header.total_len <= mtu {
-            return self.out.transmit(packet.mbuf, port, mac, Family::V4, moment);
+        let (mtu, mac, family) = (state.mtu, packet.header.dst().group_mac(), H::Address::FAMILY);
+        if packet.header.total_len() <= usize::from(mtu) {
+            return self.out.transmit(packet.mbuf, port, mac, family, moment);
         }
-        for fragment in self.fragments_of(packet, mtu).into_iter().flatten() {
-            self.out.transmit(fragment, port, mac, Family::V4, moment);
+        for fragment in H::fragments(self, packet, mtu).into_iter().flatten() {
+            self.out.transmit(fragment, port, mac, family, moment);
         }
     }
 
     /// Sends a packet to a peer, in company or by itself, but inside a pooled packet always.
-    fn send_by_peer(&mut self, packet: Packet, leg: &PeerLeg, moment: &Moment<'_>) {
-        let peers = &moment.state.peers;
-        let alive = leg.path.addressee.and_then(|index| Some((index, overlay_path(peers.get(index)?)?)));
-        let Some(addressee) = alive else { return self.out.drop(packet.mbuf, Drop::LegDown) };
+    fn send_by_peer<H: LegHeader>(&mut self, packet: Packet<H>, leg: &PeerLeg, is_only: bool, moment: &Moment<'_>) {
+        let Some(addressee) = addressee::<H::Address>(leg, moment) else {
+            if is_only {
+                // Not of groups: no family's errors are about those.
+                H::tell(self, LegError::Unreachable, &packet, moment);
+            }
+            return self.out.drop(packet.mbuf, Drop::LegDown);
+        };
         let longest = addressee.1.longest_alone();
-        if packet.header.total_len <= longest {
-            return self.pool_on_leg(packet.mbuf, leg, addressee, moment);
+        if packet.header.total_len() <= usize::from(longest) {
+            return self.pool_on_leg::<H>(packet.mbuf, leg, addressee, moment);
         }
-        for fragment in self.fragments_of(packet, longest).into_iter().flatten() {
-            self.pool_on_leg(fragment, leg, addressee, moment);
+        for fragment in H::fragments(self, packet, longest).into_iter().flatten() {
+            self.pool_on_leg::<H>(fragment, leg, addressee, moment);
         }
-    }
-
-    /// The fragments of a packet that is too large for a leg; None where it must not be cut. Nobody is told: there are no
-    /// ICMP errors about multicast (RFC 1122, 3.2.2).
-    fn fragments_of(&mut self, packet: Packet, mtu: u16) -> Option<impl Iterator<Item = Mbuf> + use<N>> {
-        if packet.header.dont_fragment {
-            self.out.drop(packet.mbuf, Drop::FragmentationNeeded);
-            return None;
-        }
-        self.fragments(packet, mtu).map(IntoIterator::into_iter)
     }
 
     /// Stages a packet that a rule selects; sends any other at once, after those of its flow that wait.
-    fn pool_on_leg(
+    fn pool_on_leg<H: LegHeader>(
         &mut self,
         mbuf: Mbuf,
         leg: &PeerLeg,
@@ -124,7 +123,7 @@ impl<N: Nic> Stages<N> {
         moment: &Moment<'_>,
     ) {
         let Some(fields) = StreamFields::read(mbuf.bytes(), self.seed) else {
-            return self.out.drop(mbuf, Drop::Ipv4Length);
+            return self.out.drop(mbuf, H::UNREADABLE);
         };
         let fields = on_leg(&fields, leg.peer);
         let rules = &moment.state.rules;
@@ -147,14 +146,35 @@ impl<N: Nic> Stages<N> {
     }
 }
 
+/// The peer that packets of this family go to by a leg; None where it is not alive or does not take them.
+#[inline(always)]
+pub(super) fn addressee<'m, A: LegDestination>(
+    leg: &PeerLeg,
+    moment: &Moment<'m>,
+) -> Option<(PeerIndex, &'m PeerPath)> {
+    let index = leg.path.addressee?;
+    let peer = overlay_path(moment.state.peers.get(index)?)?;
+    peer.capabilities.contains(A::CAPABILITY).then_some((index, peer))
+}
+
 /// The way to a peer as an overlay node; None where its format knows nothing of overlays.
 #[inline(always)]
-pub(super) fn overlay_path(peer: &Peer) -> Option<&PeerPath> {
+fn overlay_path(peer: &Peer) -> Option<&PeerPath> {
     Some(&peer.path).filter(|path| path.format == Format::Native)
 }
 
-/// The Ethernet address of a group: 01:00:5e, and the low 23 bits of the group's (RFC 1112, 6.4).
-pub(super) fn group_mac(group: Ipv4Addr) -> [u8; 6] {
-    let [_, a, b, c] = group.octets();
-    [0x01, 0x00, 0x5e, a & 0x7f, b, c]
+/// The longest packet of this family that a leg takes whole; None where it takes none.
+fn longest<A: LegDestination>(leg: &Leg, moment: &Moment<'_>) -> Option<u16> {
+    match leg {
+        Leg::Port(port) => Some(moment.state.port(*port)?.mtu),
+        Leg::Peer(leg) => Some(addressee::<A>(leg, moment)?.1.longest_alone()),
+    }
+}
+
+/// How long packets may be at most, where this one is too long for a leg that it goes by.
+#[inline]
+pub(super) fn too_long_for<H: LegHeader>(packet: &Packet<H>, route: &LegRoute, moment: &Moment<'_>) -> Option<u16> {
+    let legs = route.onward(packet.origin.way());
+    let shortest = legs.filter_map(|leg| longest::<H::Address>(leg, moment)).min()?;
+    (packet.header.total_len() > usize::from(shortest)).then_some(shortest)
 }

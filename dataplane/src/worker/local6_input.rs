@@ -6,6 +6,7 @@ use crate::packet::ipv4::PROTOCOL_UDP;
 use crate::packet::ipv6::HEADER_LEN;
 use crate::packet::ipv6_extension::{Unprocessable, UpperLayer, check_at_destination};
 use crate::packet::nd;
+use crate::packet::too_big::packet_too_big;
 
 use super::counters::Counter;
 use super::drop::Drop;
@@ -59,13 +60,17 @@ impl<N: Nic> Stages<N> {
         self.refuse6(packet, kind, Drop::Ipv6Extensions, moment);
     }
 
-    /// Neighbour discovery, and echo requests to one address, answered in place (RFC 4443, 4.2; those to groups need no
-    /// answer).
+    /// Neighbour discovery; what routers say of packets to peers that were too long, without extension headers in front;
+    /// and echo requests to one address, answered in place (RFC 4443, 4.2; those to groups need no answer).
     #[cold]
     fn icmp6_input(&mut self, mut packet: Packet6, upper: UpperLayer, moment: &Moment<'_>) {
-        let icmp_type = upper.bytes(&packet.header, packet.mbuf.bytes()).first().copied().unwrap_or(0);
-        if nd::TYPES.contains(&icmp_type) {
+        let message = upper.bytes(&packet.header, packet.mbuf.bytes());
+        if message.first().is_some_and(|icmp_type| nd::TYPES.contains(icmp_type)) {
             return self.nd_input(packet, moment);
+        }
+        let is_to_us_alone = !packet.header.dst.is_multicast();
+        if let Some(too_big) = packet_too_big(&packet.header, message).filter(|_| is_to_us_alone) {
+            return self.hear_too_big(packet.mbuf, too_big, moment);
         }
         if packet.header.dst.is_multicast() || echo_reply(packet.mbuf.bytes_mut(), &packet.header).is_err() {
             return self.out.drop(packet.mbuf, Drop::LocalIcmp);

@@ -1,9 +1,9 @@
 //! Third stage, for what is addressed to this router: pooled packets of either format, hellos, echo requests.
 
-use crate::dpdk::Nic;
+use crate::dpdk::{Mbuf, Nic};
 use crate::packet::icmp::{EchoError, ErrorKind, echo_reply};
 use crate::packet::ipv4::{PROTOCOL_ICMP, PROTOCOL_UDP};
-use crate::packet::too_big::{self, QuotedDatagram};
+use crate::packet::too_big::{TooBig, fragmentation_needed};
 use crate::pool::simplemux::Flavour;
 
 use super::counters::Counter;
@@ -37,26 +37,30 @@ impl<N: Nic> Stages<N> {
     }
 
     /// Takes an ICMP message: the control thread hears of packets to peers that were too long, echo requests are answered.
-    /// Anybody can send such messages: there are no more of them than errors of ours.
     #[cold]
     fn icmp(&mut self, packet: Packet, moment: &Moment<'_>) {
         let message = packet.header.payload(packet.mbuf.bytes()).unwrap_or_default();
         let is_whole = packet.header.fragment_offset == 0 && !packet.header.more_fragments;
-        let Some((mtu, quote)) = too_big::fragmentation_needed(message).filter(|_| is_whole) else {
-            return self.echo(packet, moment);
-        };
-        let is_to_peer = QuotedDatagram::read(quote).is_some_and(|quoted| {
-            quoted.dst_port == moment.state.pool_port && moment.state.peers.find(quoted.dst.into()).is_some()
-        });
-        if !is_to_peer || !self.too_big_limit.admits(moment.now) {
-            return self.out.drop(packet.mbuf, Drop::LocalIcmp);
+        match fragmentation_needed(message).filter(|_| is_whole) {
+            Some(too_big) => self.hear_too_big(packet.mbuf, too_big, moment),
+            None => self.echo(packet, moment),
         }
-        let event = Event::PacketTooBig { mtu, quote: *quote };
-        if self.out.tell(event) {
+    }
+
+    /// Tells the control thread of a packet to a peer that was too long, as the message in `mbuf` says. Anybody can send such
+    /// messages, and hellos go through the same ring: there are no more of them than errors of ours.
+    #[cold]
+    pub(super) fn hear_too_big(&mut self, mbuf: Mbuf, too_big: TooBig, moment: &Moment<'_>) {
+        let quoted = &too_big.quoted;
+        let is_to_peer = quoted.dst_port == moment.state.pool_port && moment.state.peers.find(quoted.dst).is_some();
+        if !is_to_peer || !self.too_big_limit.admits(moment.now) {
+            return self.out.drop(mbuf, Drop::LocalIcmp);
+        }
+        if self.out.tell(Event::PacketTooBig(too_big)) {
             self.out.counters.add(Counter::AbsorbedControl, 1);
-            self.mempool.free(packet.mbuf);
+            self.mempool.free(mbuf);
         } else {
-            self.out.drop(packet.mbuf, Drop::ControlRingFull);
+            self.out.drop(mbuf, Drop::ControlRingFull);
         }
     }
 

@@ -24,6 +24,7 @@ mod index_input;
 mod ip6_input;
 mod ip_input;
 mod iteration;
+mod leg_header;
 mod leg_table;
 mod legs;
 mod local6_input;

@@ -140,7 +140,7 @@ pub(super) trait Header {
     fn dst(&self) -> Self::Address;
 
     /// Who sent it.
-    fn src(&self) -> IpAddr;
+    fn src(&self) -> Self::Address;
 
     /// Its TTL or hop limit, as it was received.
     fn hop_limit(&self) -> u8;
@@ -179,8 +179,8 @@ impl Header for Ipv4Header {
     }
 
     #[inline(always)]
-    fn src(&self) -> IpAddr {
-        self.src.into()
+    fn src(&self) -> Ipv4Addr {
+        self.src
     }
 
     #[inline(always)]
@@ -234,8 +234,8 @@ impl Header for Ipv6Header {
     }
 
     #[inline(always)]
-    fn src(&self) -> IpAddr {
-        self.src.into()
+    fn src(&self) -> Ipv6Addr {
+        self.src
     }
 
     #[inline(always)]

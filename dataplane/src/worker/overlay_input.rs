@@ -4,54 +4,60 @@
 //! that are not due at this node and whose next node is the same leave at once in a pooled packet of their own: that
 //! costs no window. Others are taken out and pooled anew.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use crate::dpdk::{HEADROOM, Nic};
 use crate::fib::{Adjacency, Entry, PeerIndex};
-use crate::packet::icmp::ErrorKind;
-use crate::packet::ipv4::{DestinationClass, decrement_ttl, destination_class};
 use crate::pool::readdress::{Onward, RowSet, readdress};
 use crate::pool::wire::{PooledPacket, RowType};
 use crate::pool::{PeerPath, StreamFields};
 
 use super::counters::Counter;
 use super::drop::Drop;
-use super::leg_table::{Ingress, Leg, LegRoute, PeerLeg};
-use super::legs::{on_leg, overlay_path};
+use super::leg_header::{LegDestination, LegError, LegHeader};
+use super::leg_table::{Ingress, Leg, LegRoute};
+use super::legs::{addressee, on_leg, too_long_for};
 use super::moment::Moment;
 use super::origin::{Family, Packet};
 use super::pooling::PoolExit;
 use super::stages::Stages;
 
-/// Where in the headers of an inner packet its destination is.
+/// Where in the header of an inner IPv4 packet its destination is.
 const DESTINATION: usize = 16;
+/// The same of an inner IPv6 packet.
+const DESTINATION6: usize = 24;
 
 impl<N: Nic> Stages<N> {
     /// The overlay route of a packet, if there is one: it comes before ordinary routes, but not before our own addresses.
     /// A pooled packet in transit is not pooled once more.
     #[inline(always)]
-    pub(super) fn overlay_route<'m>(&self, packet: &Packet, entry: Entry, moment: &Moment<'m>) -> Option<&'m LegRoute> {
-        let route = moment.state.legs.overlay(packet.header.dst)?;
+    pub(super) fn overlay_route<'m, H: LegHeader>(
+        &self,
+        packet: &Packet<H>,
+        entry: Entry,
+        moment: &Moment<'m>,
+    ) -> Option<&'m LegRoute> {
+        let route = moment.state.legs.overlay(packet.header.dst())?;
         let is_ours = matches!(entry.adjacency, Adjacency::Local | Adjacency::Broadcast);
         (!is_ours && !packet.is_to_pool_port(moment)).then_some(route)
     }
 
     /// Sends a packet to a prefix behind an overlay on its way.
-    pub(super) fn overlay_input(&mut self, mut packet: Packet, route: &LegRoute, moment: &Moment<'_>) {
+    pub(super) fn overlay_input<H: LegHeader>(&mut self, mut packet: Packet<H>, route: &LegRoute, moment: &Moment<'_>) {
         if !route.admits(packet.origin.way()) {
             return self.out.drop(packet.mbuf, Drop::OverlayRpf);
         }
-        if packet.header.ttl <= 1 {
-            return self.refuse(packet, ErrorKind::TimeExceeded, Drop::TtlExpired, moment);
+        if packet.header.hop_limit() <= 1 {
+            H::tell(self, LegError::TimeExceeded, &packet, moment);
+            return self.out.drop(packet.mbuf, Drop::TtlExpired);
         }
-        if packet.header.dont_fragment
-            && let Some(longest) = route.legs().iter().filter_map(|leg| longest(leg, moment)).min()
-            && packet.header.total_len > longest
+        if packet.header.must_stay_whole()
+            && let Some(mtu) = too_long_for(&packet, route, moment)
         {
-            let kind = ErrorKind::FragmentationNeeded { next_hop_mtu: longest };
-            return self.refuse(packet, kind, Drop::FragmentationNeeded, moment);
+            H::tell(self, LegError::TooBig { mtu }, &packet, moment);
+            return self.out.drop(packet.mbuf, Drop::FragmentationNeeded);
         }
-        decrement_ttl(packet.mbuf.bytes_mut());
+        H::decrement(packet.mbuf.bytes_mut());
         self.send_by_legs(packet, route, Drop::OverlayRpf, moment);
     }
 
@@ -72,10 +78,19 @@ impl<N: Nic> Stages<N> {
         }
         let mut next: Option<(PeerIndex, &PeerPath)> = None;
         for (at, (row, bytes)) in (0..=u8::MAX).zip(pooled.rows()) {
-            if row.ttl <= 1 || row.row_type != RowType::WholeIpv4 {
+            if row.ttl <= 1 {
                 continue;
             }
-            let Some(onward) = next_node(bytes, from, moment) else { continue };
+            let onward = match row.row_type {
+                RowType::WholeIpv4 => {
+                    destination(bytes, DESTINATION).and_then(|to: Ipv4Addr| next_node(to, from, moment))
+                }
+                RowType::WholeIpv6 => {
+                    destination(bytes, DESTINATION6).and_then(|to: Ipv6Addr| next_node(to, from, moment))
+                }
+                _ => None,
+            };
+            let Some(onward) = onward else { continue };
             if next.get_or_insert(onward).0 == onward.0 {
                 rows.insert(at);
             }
@@ -121,21 +136,27 @@ impl<N: Nic> Stages<N> {
     }
 }
 
-/// The overlay node that an inner packet goes to next, and the way there: where it has a route with a single leg, which
-/// is alive, does not lead back, and may be taken from there. None for what is for this node itself or for no single host:
-/// that is taken out and judged like any other packet.
-fn next_node<'m>(inner: &[u8], from: PeerIndex, moment: &Moment<'m>) -> Option<(PeerIndex, &'m PeerPath)> {
-    let destination = Ipv4Addr::from(*inner.get(DESTINATION..)?.first_chunk::<4>()?);
+/// The address at this place of an inner packet.
+#[inline(always)]
+fn destination<A: From<[u8; LENGTH]>, const LENGTH: usize>(inner: &[u8], at: usize) -> Option<A> {
+    Some(A::from(*inner.get(at..)?.first_chunk::<LENGTH>()?))
+}
+
+/// The overlay node that an inner packet to this address goes to next, and the way there: where it has a route with a single
+/// leg, which is alive, does not lead back, and may be taken from there. None for what is for this node itself or for no
+/// single host: that is taken out and judged like any other packet.
+fn next_node<'m, A: LegDestination>(
+    destination: A,
+    from: PeerIndex,
+    moment: &Moment<'m>,
+) -> Option<(PeerIndex, &'m PeerPath)> {
     let route = moment.state.legs.overlay(destination)?;
     let is_ours = matches!(moment.entry_for(destination).adjacency, Adjacency::Local | Adjacency::Broadcast);
-    if is_ours || destination_class(destination) != DestinationClass::Unicast {
+    if is_ours || !destination.is_one_host() {
         return None;
     }
     match route.legs() {
-        [Leg::Peer(PeerLeg { peer, path })] if *peer != from && route.admits(Ingress::Peer(from)) => {
-            let index = path.addressee?;
-            Some((index, overlay_path(moment.state.peers.get(index)?)?))
-        }
+        [Leg::Peer(leg)] if leg.peer != from && route.admits(Ingress::Peer(from)) => addressee::<A>(leg, moment),
         _ => None,
     }
 }
@@ -146,13 +167,5 @@ fn tos_of(packet: &[u8]) -> u8 {
         (Family::V4, [_, tos, ..]) => *tos,
         (Family::V6, [first, second, ..]) => first << 4 | second >> 4,
         _ => 0,
-    }
-}
-
-/// The longest packet that a leg takes whole; None where it takes none.
-fn longest(leg: &Leg, moment: &Moment<'_>) -> Option<u16> {
-    match leg {
-        Leg::Port(port) => Some(moment.state.port(*port)?.mtu),
-        Leg::Peer(leg) => Some(moment.state.peers.get(leg.path.addressee?)?.path.longest_alone()),
     }
 }

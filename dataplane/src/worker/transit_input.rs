@@ -33,7 +33,7 @@ impl<N: Nic> Stages<N> {
     #[inline(never)]
     pub(super) fn transit_input<H: Header>(&mut self, mut packet: Packet<H>, moment: &Moment<'_>) -> Option<Packet<H>> {
         let peers = &moment.state.peers;
-        let peer = peers.find(packet.header.src()).and_then(|index| Some((index, peers.get(index)?)));
+        let peer = peers.find(packet.header.src().into()).and_then(|index| Some((index, peers.get(index)?)));
         let Some((index, peer)) = peer.filter(|(_, peer)| peer.path.format == Format::Native) else {
             return Some(packet);
         };

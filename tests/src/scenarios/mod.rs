@@ -5,6 +5,7 @@
 
 pub mod multicast;
 pub mod overlay;
+pub mod packet6;
 pub mod traffic;
 
 use std::time::Duration;

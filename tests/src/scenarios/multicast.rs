@@ -6,14 +6,15 @@
 //!          (branch)   └── east ──── C ─── r3
 //! ```
 //!
-//! Receivers join the group on real sockets. Each link must carry each packet once, and `west` and `east` see none but
-//! in pooled packets.
+//! Half of the streams go to a group of IPv4, half to one of IPv6. Receivers join both on real sockets. Each link must carry
+//! each packet once, and `west` and `east` see none but in pooled packets, which are of IPv4.
 
 use std::{
-    net::{Ipv4Addr, UdpSocket},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
     time::Duration,
 };
 
+use nix::net::if_::if_nametoindex;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -22,19 +23,23 @@ use crate::{
     error::{Doing, Error, Result},
     lab::{End, Kind, Lab},
     scenarios::{
-        Plan,
+        Plan, packet6,
         traffic::{self, Carried, Received},
     },
 };
 
-/// The group that all streams go to.
+/// The groups that the streams go to.
 pub const GROUP: Ipv4Addr = Ipv4Addr::new(239, 1, 2, 3);
+pub const GROUP6: Ipv6Addr = Ipv6Addr::new(0xff3e, 0, 0, 0, 0, 0, 0x8001, 0x203);
 const SOURCE: Ipv4Addr = Ipv4Addr::new(198, 18, 1, 10);
+const SOURCE6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 10);
 const RECEIVERS: [(&str, Ipv4Addr, &str); 3] = [
     ("r1", Ipv4Addr::new(203, 0, 113, 10), "B"),
     ("r2", Ipv4Addr::new(203, 0, 113, 74), "B"),
     ("r3", Ipv4Addr::new(203, 0, 113, 138), "C"),
 ];
+/// What is written behind the name of a receiver where it is about IPv6.
+const OVER_IPV6: &str = " IPv6";
 const LINKS: [(&str, &str, &str, &str); 8] = [
     ("source", "198.18.1.10/24", "A", "198.18.1.1/24"),
     ("A", "192.0.2.1/26", "west", "192.0.2.2/26"),
@@ -86,7 +91,7 @@ impl Report {
         let delivered: Vec<_> =
             self.receivers.iter().map(|one| format!("{} {}", one.receiver, one.delivered)).collect();
         format!(
-            "{} packets to {GROUP} in {} streams; received by {}. Each link carried each packet {:.2} times, {:.2} to a \
+            "{} packets to {GROUP} and {GROUP6} in {} streams; received by {}. Each link carried each packet {:.2} times, {:.2} to a \
              pooled packet.",
             self.sent,
             self.streams,
@@ -104,7 +109,9 @@ pub fn run(mut lab: Lab, plan: Plan) -> Result<Report> {
     for router in &mut routers {
         router.wait_for_peers(READY)?;
     }
-    let targets = traffic::targets(GROUP, plan.streams);
+    let streams6 = plan.streams / 2;
+    let mut targets = traffic::targets(GROUP, plan.streams - streams6);
+    targets.extend(traffic::targets(GROUP6, streams6));
     let sockets = join(&lab, &targets)?;
     let source = traffic::record(&lab, "source", "A")?;
     let between: Vec<_> = ["west", "east"]
@@ -116,10 +123,16 @@ pub fn run(mut lab: Lab, plan: Plan) -> Result<Report> {
     let receivers: Vec<_> =
         RECEIVERS.iter().map(|(name, _, router)| traffic::record(&lab, name, router)).collect::<Result<_>>()?;
 
-    let sent = traffic::send(&lab, "source", SOURCE, &targets, plan.duration)?;
-    receivers.iter().for_each(|capture| traffic::wait_for(capture, sent));
+    let sent = traffic::send(&lab, "source", &[SOURCE.into(), SOURCE6.into()], &targets, plan.duration)?;
+    let sent6 = sent * usize::from(streams6) / targets.len();
+    for capture in &receivers {
+        traffic::wait_for(capture, sent - sent6);
+        capture.wait_until(traffic::LATE, |frames| packet6::packets_to(frames, Direction::In, GROUP6).len() >= sent6);
+    }
 
-    let source = traffic::streams(&traffic::whole(source)?, Direction::Out);
+    let source = traffic::whole(source)?;
+    let source6 = packet6::packets_to(&source.frames, Direction::Out, GROUP6);
+    let source = traffic::streams(&source, Direction::Out);
     let mut report = Report {
         scenario: "multicast".to_owned(),
         streams: plan.streams,
@@ -133,10 +146,12 @@ pub fn run(mut lab: Lab, plan: Plan) -> Result<Report> {
         joined: sockets.iter().map(|sockets| taken(sockets)).collect(),
     };
     for (capture, (name, ..)) in receivers.into_iter().zip(RECEIVERS) {
-        let came = traffic::streams(&traffic::whole(capture)?, Direction::In);
-        let (received, _) = Received::of(name, &source, &came, NODES);
-        report.identical &= received.identical;
-        report.receivers.push(received);
+        let recorded = traffic::whole(capture)?;
+        let (received, _) = Received::of(name, &source, &traffic::streams(&recorded, Direction::In), NODES);
+        let came6 = packet6::packets_to(&recorded.frames, Direction::In, GROUP6);
+        let received6 = packet6::compare(&format!("{name}{OVER_IPV6}"), &source6, &came6, NODES);
+        report.identical &= received.identical && received6.identical;
+        report.receivers.extend([received, received6]);
     }
     for ((node, capture, peer), capture_behind) in between.into_iter().zip(behind) {
         report.links.push(Carried::of(&format!("A-{node}"), &traffic::whole(capture)?, Direction::In));
@@ -177,6 +192,7 @@ fn build(lab: &mut Lab) -> Result<()> {
         for (host, router) in [(left, right), (right, left)] {
             if hosts.clone().any(|name| name == host.node) {
                 lab.route(host.node, "default", router.address.addr())?;
+                lab.ipv6(host.node, router.node, address6(host.node)?)?;
             }
         }
     }
@@ -201,7 +217,12 @@ fn start(lab: &Lab, plan: Plan) -> Result<Vec<Carpoold>> {
         })
     };
     let route = |from: &str, to: &str| {
-        format!("\n[[multicast]]\ngroup  = \"{GROUP}\"\nsource = \"{SOURCE}\"\nfrom   = \"{from}\"\nto     = [{to}]\n")
+        let one = |group: &str, source: &str| {
+            format!(
+                "\n[[multicast]]\ngroup  = \"{group}\"\nsource = \"{source}\"\nfrom   = \"{from}\"\nto     = [{to}]\n"
+            )
+        };
+        one(&GROUP.to_string(), &SOURCE.to_string()) + &one(&GROUP6.to_string(), &SOURCE6.to_string())
     };
     let a = config(
         "A",
@@ -245,13 +266,18 @@ fn ports(node: &str) -> Result<Vec<Port>> {
 fn join(lab: &Lab, targets: &[traffic::Target]) -> Result<Vec<Vec<UdpSocket>>> {
     RECEIVERS
         .iter()
-        .map(|(name, address, _)| {
+        .map(|(name, address, router)| {
             lab.namespace(name)?.enter(|| -> Result<Vec<UdpSocket>> {
+                let interface = if_nametoindex(*router).doing(format!("looking for {router} in {name}"))?;
                 targets
                     .iter()
                     .map(|target| {
                         let socket = UdpSocket::bind(target).doing(format!("binding to {target} in {name}"))?;
-                        socket.join_multicast_v4(target.ip(), address).doing(format!("joining {GROUP} in {name}"))?;
+                        match target {
+                            SocketAddr::V4(target) => socket.join_multicast_v4(target.ip(), address),
+                            SocketAddr::V6(target) => socket.join_multicast_v6(target.ip(), interface),
+                        }
+                        .doing(format!("joining {target} in {name}"))?;
                         socket.set_nonblocking(true).doing("having a socket not wait")?;
                         Ok(socket)
                     })
@@ -259,6 +285,13 @@ fn join(lab: &Lab, targets: &[traffic::Target]) -> Result<Vec<Vec<UdpSocket>>> {
             })?
         })
         .collect()
+}
+
+/// What a host is called in IPv6: the source as it is, receivers by their place among them.
+fn address6(host: &str) -> Result<ipnet::Ipv6Net> {
+    let nth = RECEIVERS.iter().position(|(name, ..)| *name == host);
+    let address = nth.map_or(format!("{SOURCE6}/64"), |nth| format!("2001:db8:2:{nth}::10/64"));
+    address.parse().map_err(|_| Error::Malformed { what: address, why: "it is no prefix".to_owned() })
 }
 
 /// How many packets the sockets of a receiver have taken.

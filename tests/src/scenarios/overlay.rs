@@ -125,7 +125,7 @@ pub fn run(mut lab: Lab, plan: Plan) -> Result<Report> {
     let receivers =
         [("far", "D"), ("near", "core")].map(|(name, neighbour)| (name, traffic::record(&lab, name, neighbour)));
 
-    let sent = traffic::send(&lab, "source", SOURCE, &targets, plan.duration)?;
+    let sent = traffic::send(&lab, "source", &[SOURCE.into()], &targets, plan.duration)?;
     let per_target = sent / targets.len().max(1);
     let to_far = per_target * usize::from(plan.streams / 2);
     for ((_, capture), count) in receivers.iter().zip([to_far, sent - to_far]) {

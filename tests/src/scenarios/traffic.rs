@@ -1,7 +1,7 @@
 //! Streams of small packets from one host, and what a link carried of them.
 
 use std::{
-    net::{Ipv4Addr, SocketAddrV4, UdpSocket},
+    net::{IpAddr, SocketAddr, UdpSocket},
     thread,
     time::{Duration, Instant},
 };
@@ -23,14 +23,14 @@ use crate::{
 const FIRST_PORT: u16 = 17000;
 /// Expedited forwarding (RFC 3246), as the whole former TOS byte.
 const TOS_EF: i32 = 46 << 2;
-/// What each packet carries: 200 bytes as IP.
+/// What each packet carries: 200 bytes as IPv4, 220 as IPv6.
 const PAYLOAD: usize = 172;
-/// Multicast packets leave with a TTL of 1 unless told otherwise (RFC 1112, 6.1).
-const TTL: u32 = 16;
+/// Multicast packets leave with a TTL, or hop limit, of 1 unless told otherwise (RFC 1112, 6.1; RFC 3493, 5.2).
+const TTL: u8 = 16;
 /// Each stream sends a packet this often.
 const INTERVAL: Duration = Duration::from_millis(20);
 /// How long packets are waited for after the last one was sent.
-const LATE: Duration = Duration::from_secs(3);
+pub const LATE: Duration = Duration::from_secs(3);
 
 /// The rule for the streams.
 pub fn rule(window: Duration) -> Rule {
@@ -44,11 +44,11 @@ pub fn rule(window: Duration) -> Rule {
 }
 
 /// Where a stream goes.
-pub type Target = SocketAddrV4;
+pub type Target = SocketAddr;
 
 /// The targets of `count` streams to an address.
-pub fn targets(address: Ipv4Addr, count: u16) -> Vec<Target> {
-    (0..count).map(|stream| SocketAddrV4::new(address, FIRST_PORT + stream)).collect()
+pub fn targets(address: impl Into<IpAddr> + Copy, count: u16) -> Vec<Target> {
+    (0..count).map(|stream| SocketAddr::new(address.into(), FIRST_PORT + stream)).collect()
 }
 
 /// Whether a packet is one of a stream.
@@ -56,17 +56,19 @@ pub fn is_stream(flow: &Flow) -> bool {
     flow.destination.port() != POOL_PORT && flow.source.port() >= FIRST_PORT && flow.destination.port() >= FIRST_PORT
 }
 
-/// Sends to all targets, each from the port of the same number, for `duration`; returns how many packets that were. No
-/// two are alike.
-pub fn send(lab: &Lab, node: &str, source: Ipv4Addr, targets: &[Target], duration: Duration) -> Result<usize> {
+/// Sends to all targets, each from the port of the same number and the address of its family among `sources`, for `duration`;
+/// returns how many packets that were. No two are alike.
+pub fn send(lab: &Lab, node: &str, sources: &[IpAddr], targets: &[Target], duration: Duration) -> Result<usize> {
     let sockets = lab.namespace(node)?.enter(|| -> Result<Vec<UdpSocket>> {
         targets
             .iter()
             .map(|target| {
-                let own = SocketAddrV4::new(source, target.port());
+                let source = sources.iter().find(|source| source.is_ipv4() == target.is_ipv4());
+                let own = source.map(|source| SocketAddr::new(*source, target.port())).ok_or_else(|| {
+                    Error::Malformed { what: "a stream".to_owned(), why: format!("no source for {target}") }
+                })?;
                 let socket = UdpSocket::bind(own).doing(format!("binding to {own} in {node}"))?;
-                setsockopt(&socket, sockopt::Ipv4Tos, &TOS_EF).doing("marking a stream's packets")?;
-                socket.set_multicast_ttl_v4(TTL).doing("setting the TTL of packets to a group")?;
+                mark(&socket, target)?;
                 socket.connect(target).doing(format!("directing a stream to {target}"))?;
                 Ok(socket)
             })
@@ -91,6 +93,21 @@ pub fn send(lab: &Lab, node: &str, source: Ipv4Addr, targets: &[Target], duratio
         }
     }
     Ok(sent)
+}
+
+/// Gives the packets of a socket their class, and those to a group the way to go.
+fn mark(socket: &UdpSocket, target: &Target) -> Result<()> {
+    match target {
+        SocketAddr::V4(_) => {
+            setsockopt(socket, sockopt::Ipv4Tos, &TOS_EF).doing("marking a stream's packets")?;
+            setsockopt(socket, sockopt::IpMulticastTtl, &TTL).doing("setting the TTL of packets to a group")
+        }
+        SocketAddr::V6(_) => {
+            setsockopt(socket, sockopt::Ipv6TClass, &TOS_EF).doing("marking a stream's packets")?;
+            setsockopt(socket, sockopt::Ipv6MulticastHops, &TTL.into())
+                .doing("setting the hop limit of packets to a group")
+        }
+    }
 }
 
 /// Records at an interface of a node; `name` is that of the neighbour there.
@@ -178,6 +195,8 @@ impl Carried {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{Ipv4Addr, SocketAddrV4};
+
     use super::*;
 
     #[test]

@@ -41,12 +41,12 @@ fn overlays(list: &OverlayList) -> String {
     table.text()
 }
 
-fn names(legs: &[LegEntry]) -> String {
+pub(super) fn names(legs: &[LegEntry]) -> String {
     legs.iter().map(|leg| leg.name.as_str()).collect::<Vec<_>>().join(" ")
 }
 
 /// Why some legs are not used; None where all are.
-fn reasons<'a>(legs: impl Iterator<Item = &'a LegEntry>) -> Option<String> {
+pub(super) fn reasons<'a>(legs: impl Iterator<Item = &'a LegEntry>) -> Option<String> {
     let reasons: Vec<_> =
         legs.filter_map(|leg| leg.reason.as_ref().map(|reason| format!("{}: {reason}", leg.name))).collect();
     (!reasons.is_empty()).then(|| reasons.join("; "))

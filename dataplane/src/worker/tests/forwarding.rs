@@ -10,7 +10,7 @@ use crate::packet::checksum::Sum;
 use crate::packet::ethernet::MacAddr;
 use crate::packet::icmp::{ErrorKind, write_error};
 use crate::packet::ipv4::Ipv4Header;
-use crate::packet::too_big::QUOTE_LEN;
+use crate::packet::too_big::TooBig;
 use crate::worker::{Counter, Drop, Event, Inject, InjectTarget};
 
 /// A destination that is routed to the gateway and has no path.
@@ -310,8 +310,8 @@ fn a_router_that_says_that_a_packet_of_ours_was_too_long_is_heard_by_the_control
     bench.east_sends(&message);
     bench.run();
     let events = bench.events();
-    let [Event::PacketTooBig { mtu: 1100, quote }] = &events[..] else { panic!("{events:?}") };
-    assert_eq!(quote, &ours[..QUOTE_LEN]);
+    let [Event::PacketTooBig(TooBig { mtu: 1100, quoted })] = &events[..] else { panic!("{events:?}") };
+    assert_eq!((quoted.src, quoted.dst, quoted.total_len), (OWN_EAST.into(), PEER.into(), 1200));
     message[40] ^= 1;
     bench.east_sends(&message);
     bench.run();

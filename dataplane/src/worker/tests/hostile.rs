@@ -12,6 +12,7 @@ use crate::packet::ethernet::MacAddr;
 use crate::packet::icmp::{ErrorKind, write_error};
 use crate::packet::ipv4::Ipv4Header;
 use crate::packet::nd::{PACKET_LEN, Solicitation};
+use crate::packet::too_big::TooBig;
 use crate::pool::wire::{Row, RowType, write_header_and_rows};
 use crate::worker::{Counter, Drop, Event};
 
@@ -240,7 +241,10 @@ fn a_flood_of_icmp_messages_leaves_the_control_thread_to_the_hellos_of_peers() {
     let mut bench = Bench::new();
     bench.east_sends(&too_long(PEER));
     bench.run();
-    assert!(matches!(bench.events()[..], [Event::PacketTooBig { mtu: 1300, .. }]), "it is told of what we sent");
+    assert!(
+        matches!(bench.events()[..], [Event::PacketTooBig(TooBig { mtu: 1300, .. })]),
+        "it is told of what we sent"
+    );
 
     bench.east_sends(&too_long(Ipv4Addr::new(10, 8, 8, 8)));
     bench.run();

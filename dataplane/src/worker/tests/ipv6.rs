@@ -1,12 +1,15 @@
 //! IPv6 through a whole worker: forwarded, answered, refused by name.
 
 use std::net::Ipv6Addr;
+use std::sync::Arc;
 
 use super::lab::*;
 use super::lab6::*;
+use crate::fib::PeerIndex;
 use crate::packet::icmpv6;
 use crate::packet::ipv6::Ipv6Header;
-use crate::worker::{Counter, Drop};
+use crate::packet::too_big::TooBig;
+use crate::worker::{Counter, Drop, Event, PeerTable};
 
 #[test]
 fn a_packet_is_forwarded_with_its_hop_limit_one_lower_and_nothing_else_changed() {
@@ -211,7 +214,10 @@ fn hostile_packets_are_dropped_by_name_and_without_a_word() {
         (udp6(WEST_HOST6, address("::ffff:10.0.0.1"), (1, 2), 100, 1), Drop::MartianDestination),
         (udp6(WEST_HOST6, address("fe80::99"), (1, 2), 100, 1), Drop::LinkScope),
         (udp6(WEST_HOST6, address("ff0e::1"), (1, 2), 100, 1), Drop::NoMulticastRoute),
-        (udp6(WEST_HOST6, address("ff02::1:ff00:2"), (1, 2), 100, 1), Drop::NoMulticastRoute),
+        (udp6(WEST_HOST6, address("ff02::1:ff00:2"), (1, 2), 100, 1), Drop::MulticastLinkLocal),
+        (udp6(WEST_HOST6, address("ff15::1"), (1, 2), 100, 1), Drop::NoMulticastRoute),
+        (udp6(address("::"), address("ff0e::1"), (1, 2), 100, 1), Drop::MartianSource),
+        (udp6(WEST_HOST_LOCAL, address("ff0e::1"), (1, 2), 100, 1), Drop::LinkScope),
         (udp6(WEST_HOST6, address("ff02::1"), (1, 2), 100, 1), Drop::LocalUnhandled),
         (icmp6(WEST_HOST6, address("ff02::1"), 255, &[128, 0, 0, 0, 0, 0, 0, 0]), Drop::LocalIcmp),
         (icmp6(WEST_HOST6, OWN_WEST6, 64, &[129, 0, 0, 0, 0, 0, 0, 0]), Drop::LocalIcmp),
@@ -242,4 +248,41 @@ fn a_packet_for_one_node_in_a_frame_for_many_is_dropped() {
 /// A frame of type IPv6 without padding.
 fn frame6(dst: [u8; 6], ip: &[u8]) -> Vec<u8> {
     [&dst[..], &WEST_HOST_MAC, &[0x86, 0xdd], ip].concat()
+}
+
+/// What a router says of a packet of ours that was too long for its next link.
+fn too_long(ours: &[u8], mtu: u16) -> Vec<u8> {
+    let mut out = [0; icmpv6::MAX_ERROR_LEN];
+    let kind = icmpv6::ErrorKind::PacketTooBig { mtu };
+    let length = icmpv6::write_error(kind, ours, PEER6, OWN_EAST6, &mut out).expect("room");
+    out[..length].to_vec()
+}
+
+#[test]
+fn a_router_that_says_that_a_packet_of_ours_was_too_long_is_heard_by_the_control_thread() {
+    let mut bench = Bench::new();
+    bench.change(|state| {
+        let mut peer = *state.peers.get(PeerIndex(0)).expect("a peer");
+        (peer.path.addressee, peer.path.source) = (PEER6.into(), OWN_EAST6.into());
+        state.peers = Arc::new(PeerTable::new(vec![peer]));
+    });
+    let to = |peer, port| udp6(OWN_EAST6, peer, (port, port), 1400, 9);
+    bench.east_sends(&too_long(&to(PEER6, POOL_PORT), 1300));
+    bench.run();
+    let events = bench.events();
+    let [Event::PacketTooBig(TooBig { mtu: 1300, quoted })] = &events[..] else { panic!("{events:?}") };
+    assert_eq!((quoted.src, quoted.dst, quoted.total_len), (OWN_EAST6.into(), PEER6.into(), 1400));
+    let mut damaged = too_long(&to(PEER6, POOL_PORT), 1300);
+    damaged[100] ^= 1;
+    let none = [
+        damaged,
+        too_long(&to(PEER6, POOL_PORT), 1279),
+        too_long(&to(PEER6, POOL_PORT + 1), 1300),
+        too_long(&to(FAR_HOST6, POOL_PORT), 1300),
+    ];
+    none.iter().for_each(|message| bench.east_sends(message));
+    bench.run();
+    assert!(bench.events().is_empty(), "damaged, less than any link takes, to another port, to a stranger");
+    let counters = bench.end();
+    assert_eq!((counters.get(Counter::AbsorbedControl), counters.drops(Drop::LocalIcmp)), (1, 4));
 }

@@ -11,6 +11,7 @@ mod ipv6;
 mod lab;
 mod lab6;
 mod learned;
+mod legs6;
 mod multicast;
 mod neighbours6;
 mod nodes;

@@ -4,13 +4,12 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use super::lab::{FAR_HOST, POOL_PORT, after_hops, header, packet, udp, udp_with};
-use super::nodes::{Node, to_peer, to_port};
+use super::nodes::{Node, silent, to_peer, to_port};
 use crate::arch::{Tick, TickRate};
 use crate::fib::{PeerIndex, PortIndex};
 use crate::packet::ipv4::Ipv4Header;
-use crate::pool::path::PoolPath;
 use crate::pool::wire::{PooledPacket, Row, RowType, write_header_and_rows};
-use crate::worker::{Counter, Counters, Drop, Ingress, Leg, LegRoute, LegTable, PeerLeg};
+use crate::worker::{Counter, Counters, Drop, Ingress, Leg, LegRoute, LegTable};
 
 const SOURCE: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
 const GROUP: Ipv4Addr = Ipv4Addr::new(239, 129, 2, 3);
@@ -30,19 +29,14 @@ fn peer(peer: u16) -> Ingress {
 }
 
 fn route(from: Ingress, legs: impl IntoIterator<Item = Leg>) -> LegTable {
-    LegTable::new([(Some(SOURCE), GROUP, LegRoute::new(Some(from), legs))], [])
+    LegTable::new([(Some(SOURCE.into()), GROUP.into(), LegRoute::new(Some(from), legs))], [])
 }
 
 /// The branch node: the source at port 0, its peer B at port 1 and its peer C at port 2.
 fn branch() -> Node {
     let links = [(Ipv4Addr::new(10, 0, 0, 1), SOURCE), (A_TO_B, B), (A_TO_C, C)];
     let mut node = Node::new(&links, &[], &[B, C]);
-    node.change(|state| {
-        let mut peers: Vec<_> = state.peers.iter().copied().collect();
-        peers[0].path.source = A_TO_B.into();
-        peers[1].path.source = A_TO_C.into();
-        state.peers = std::sync::Arc::new(crate::worker::PeerTable::new(peers));
-    });
+    node.change_peers(|index, peer| peer.path.source = [A_TO_B, A_TO_C][index].into());
     node.legs(route(port(0), [to_peer(0, &[1]), to_peer(1, &[2])]));
     node
 }
@@ -134,7 +128,7 @@ fn what_is_for_the_link_or_has_no_time_left_stays_and_nobody_is_told() {
     let mut now = Tick(1_000_000);
     let mut a = branch();
     let link_local = Ipv4Addr::new(224, 0, 0, 5);
-    a.legs(LegTable::new([(None, link_local, LegRoute::new(Some(port(0)), [to_port(1)]))], []));
+    a.legs(LegTable::new([(None, link_local.into(), LegRoute::new(Some(port(0)), [to_port(1)]))], []));
     a.hears(0, [0x01, 0, 0x5e, 0, 0, 5], &udp(SOURCE, link_local, (1, 2), 100, 1));
     a.run(&mut now);
     a.legs(route(port(0), [to_port(1)]));
@@ -221,9 +215,7 @@ fn packets_too_large_for_a_leg_are_cut_or_dropped_and_put_together_again_they_ar
 fn a_leg_whose_peer_is_silent_costs_its_copy_and_no_other() {
     let mut now = Tick(1_000_000);
     let mut a = branch();
-    let Leg::Peer(alive) = to_peer(0, &[1]) else { panic!("a peer") };
-    let silent = Leg::Peer(PeerLeg { path: PoolPath { addressee: None, ..alive.path }, ..alive });
-    a.legs(route(port(0), [silent, to_port(2)]));
+    a.legs(route(port(0), [silent(to_peer(0, &[1])), to_port(2)]));
     a.hears(0, GROUP_MAC, &stream(1)[0]);
     a.run(&mut now);
     assert!(a.sends(1).is_empty());

@@ -1,6 +1,6 @@
 //! Several routers with as many ports as they like, and links that count what crosses them.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -9,16 +9,16 @@ use super::lab::{POOL_PORT, rule};
 use crate::arch::{Tick, TickRate};
 use crate::dpdk::{HEADROOM, Mempool, MempoolCache, WireEnd, test_eal, wire_pair};
 use crate::fib::{
-    Adjacency, Domain, Entry, EntryId, Neighbour, NeighbourIndex, NeighbourTable, PeerIndex, PortIndex, Publisher,
-    lpm4, lpm6, publish,
+    Adjacency, Domain, Entry, EntryId, Lpm6Writer, Neighbour, NeighbourIndex, NeighbourTable, PeerIndex, PortIndex,
+    Publisher, lpm4, lpm6, publish,
 };
 use crate::pool::hello::Capabilities;
 use crate::pool::path::{MAX_HOPS, PoolPath, SharedHops, Trunk};
 use crate::pool::pooled_packet_detector::ZeroChecksum;
 use crate::pool::{Format, PeerPath, Rule, RuleSet};
 use crate::worker::{
-    Bell, Counters, Idle, Leg, LegTable, Peer, PeerLeg, PeerTable, PortAddress, PortState, RouterState, Worker,
-    WorkerOptions, WorkerShared,
+    Bell, Counters, Idle, Leg, LegTable, Peer, PeerLeg, PeerTable, PortAddress, PortAddress6, PortState, RouterState,
+    Worker, WorkerOptions, WorkerShared,
 };
 
 /// A node with a port for each of `links`: its own address there, and that of the one neighbour on it.
@@ -30,6 +30,7 @@ pub(super) struct Node {
     mempool: Mempool,
     publisher: Publisher<RouterState>,
     state: RouterState,
+    fib6: Lpm6Writer,
 }
 
 /// The Ethernet address of whoever has an IPv4 address here.
@@ -46,7 +47,7 @@ impl Node {
         let mempool = Mempool::create(test_eal(), &name, 2047, 2048 + HEADROOM).expect("memory for a node");
         let domain = Domain::new(1);
         let (mut fib, table) = lpm4(&domain).expect("address space");
-        let (_, table6) = lpm6(&domain).expect("address space");
+        let (fib6, table6) = lpm6(&domain).expect("address space");
         // Entry 1 is the node itself, entry 2 + n leaves by port n.
         for (own, _) in links {
             fib.insert(format!("{own}/32").parse().expect("prefix"), EntryId(1)).expect("room");
@@ -77,7 +78,7 @@ impl Node {
                 destination_port: POOL_PORT,
                 checksum: true,
                 format: Format::Native,
-                capabilities: Capabilities::WHOLE_IPV4,
+                capabilities: Capabilities(Capabilities::WHOLE_IPV4.0 | Capabilities::WHOLE_IPV6.0),
             },
             zero_checksum: ZeroChecksum::Refused,
         };
@@ -125,13 +126,35 @@ impl Node {
         let (reader, cache) = (domain.reader().expect("one reader"), mempool.cache());
         let shared = WorkerShared::new(Bell::new().expect("a descriptor"));
         let worker = Worker::new(options, queues, mempool.cache(), reader, published, table, table6, shared);
-        Node { worker, wires, links: links.to_vec(), cache, mempool, publisher, state }
+        Node { worker, wires, links: links.to_vec(), cache, mempool, publisher, state, fib6 }
     }
 
     /// Publishes a changed state.
     pub fn change(&mut self, change: impl FnOnce(&mut RouterState)) {
         change(&mut self.state);
         self.publisher.publish(self.state.clone());
+    }
+
+    /// Gives a port an IPv6 address, and routes of IPv6 that lead out of it, by its neighbour.
+    pub fn ipv6(&mut self, port: u16, own: Ipv6Addr, routes: &[&str]) {
+        self.fib6.insert(format!("{own}/128").parse().expect("prefix"), EntryId(1)).expect("room");
+        for prefix in routes {
+            self.fib6.insert(prefix.parse().expect("prefix"), EntryId(2 + port)).expect("room");
+        }
+        self.change(|state| {
+            let mut ports = state.ports.to_vec();
+            ports[usize::from(port)].addresses6 = vec![PortAddress6 { address: own, prefix_len: 64 }];
+            state.ports = ports.into();
+        });
+    }
+
+    /// Changes each peer, by its index.
+    pub fn change_peers(&mut self, change: impl Fn(usize, &mut Peer)) {
+        self.change(|state| {
+            let mut peers: Vec<_> = state.peers.iter().copied().collect();
+            peers.iter_mut().enumerate().for_each(|(index, peer)| change(index, peer));
+            state.peers = Arc::new(PeerTable::new(peers));
+        });
     }
 
     /// Publishes these legs.
@@ -142,7 +165,8 @@ impl Node {
     /// Has an IP packet come in at a port, to this destination address of the link.
     pub fn hears(&mut self, port: u16, destination: [u8; 6], ip: &[u8]) {
         let source = mac(self.links[usize::from(port)].1);
-        let frame = super::lab::frame(destination, source, 0x0800, ip);
+        let ether_type = if ip[0] >> 4 == 6 { 0x86dd } else { 0x0800 };
+        let frame = super::lab::frame(destination, source, ether_type, ip);
         assert!(self.wires[usize::from(port)].send_bytes(&mut self.cache, &frame), "wire is full");
     }
 
@@ -191,6 +215,12 @@ pub(super) fn to_peer(index: u16, nodes: &[u16]) -> Leg {
         peer: PeerIndex(index),
         path: PoolPath { trunk, addressee, groups: [60_000 + index; MAX_HOPS + 1] },
     })
+}
+
+/// A leg to a peer while that is silent.
+pub(super) fn silent(leg: Leg) -> Leg {
+    let Leg::Peer(leg) = leg else { panic!("a peer") };
+    Leg::Peer(PeerLeg { path: PoolPath { addressee: None, ..leg.path }, ..leg })
 }
 
 /// A leg to the link of a port.

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use super::lab::{POOL_PORT, after_hops, udp};
-use super::nodes::{Node, mac, to_peer};
+use super::nodes::{Node, mac, silent, to_peer};
 use crate::arch::{Tick, TickRate};
 use crate::fib::PeerIndex;
 use crate::packet::ipv4::Ipv4Header;
@@ -277,4 +277,27 @@ fn a_node_that_a_pooled_packet_only_crosses_leaves_its_rows_alone() {
     assert_eq!(sent(&mut crossed), [after_hops(&outer, 1)]);
     assert_eq!(crossed.end(now).get(Counter::CreatedExtracted), 0);
     a.end(now);
+}
+
+#[test]
+fn a_source_is_told_that_the_only_leg_is_down_but_not_that_one_of_two_is() {
+    let mut now = Tick(1_000_000);
+    let prefix = || "203.0.113.0/24".parse().expect("prefix");
+    let mut a = host(A, &[B, C], &[("203.0.113.0/24", silent(to_peer(0, &[1])))]);
+    (0..150).for_each(|_| a.hears(0, mac(A), &udp(SOURCE, BEHIND_D, (1, 2), 100, 1)));
+    a.run(&mut now);
+    let told = sent(&mut a);
+    assert!(told.iter().all(|icmp| icmp[9] == 1 && (icmp[20], icmp[21]) == (3, 1) && icmp[16..20] == SOURCE.octets()));
+    assert!((100..150).contains(&told.len()), "no more than of other errors: {}", told.len());
+    a.legs(LegTable::new([], [(prefix(), LegRoute::new(None, [silent(to_peer(0, &[1])), to_peer(1, &[2])]))]));
+    now = now + TickRate::NANOSECONDS.ticks(Duration::from_millis(500));
+    a.hears(0, mac(A), &udp(SOURCE, BEHIND_D, (1, 2), 100, 1));
+    a.run(&mut now);
+    now = now + TickRate::NANOSECONDS.ticks(Duration::from_millis(5));
+    a.run(&mut now);
+    let out = sent(&mut a);
+    assert_eq!(out.len(), 1);
+    assert_eq!(read(&out[0]).1, C, "the other leg has its copy");
+    let counters = a.end(now);
+    assert_eq!((counters.drops(Drop::LegDown), counters.get(Counter::CreatedIcmp)), (151, told.len() as u64));
 }

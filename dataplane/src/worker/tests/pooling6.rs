@@ -299,7 +299,7 @@ fn what_was_inside_a_pooled_packet_is_not_taken_for_a_neighbour() {
     };
     let cases = [
         (asked(WEST_HOST6, OWN_WEST6, false), Drop::NdMalformed),
-        (asked(WEST_HOST6, OWN_WEST6, true), Drop::NoMulticastRoute),
+        (asked(WEST_HOST6, OWN_WEST6, true), Drop::MulticastLinkLocal),
         (asked(WEST_HOST_LOCAL, OWN_WEST6, false), Drop::LinkScope),
         (asked(WEST_HOST6, OWN_WEST_LOCAL, false), Drop::LinkScope),
     ];
