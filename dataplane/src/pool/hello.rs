@@ -73,6 +73,10 @@ impl Capabilities {
     pub const NAMES: &[(Capabilities, &str)] = &[
         (Capabilities::WHOLE_IPV4, "whole-ipv4"),
         (Capabilities::WHOLE_IPV6, "whole-ipv6"),
+        (Capabilities::INDEX_OUT_OF_BAND, "index-out-of-band"),
+        (Capabilities::PREDETERMINED, "predetermined"),
+        (Capabilities::PROVISIONED, "provisioned"),
+        (Capabilities::LEARNED, "learned"),
         (Capabilities::ON_THE_WAY, "on-the-way"),
     ];
 
@@ -249,6 +253,17 @@ pub(crate) mod tests {
         bytes[3] = 0xee;
         bytes.resize(1472, 0xee);
         assert_eq!(Hello::parse(&bytes), Ok(HELLO));
+    }
+
+    #[test]
+    fn every_capability_of_ours_has_a_name_of_its_own() {
+        let named = Capabilities::NAMES.iter().fold(0, |named, (flag, _)| {
+            assert_eq!((flag.0.count_ones(), named & flag.0), (1, 0), "{flag:?} has one bit, which no other has");
+            named | flag.0
+        });
+        assert_eq!(Capabilities(named), Capabilities::OURS);
+        let names: std::collections::BTreeSet<_> = Capabilities::NAMES.iter().map(|(_, name)| name).collect();
+        assert_eq!(names.len(), Capabilities::NAMES.len());
     }
 
     #[test]

@@ -1,0 +1,219 @@
+use super::*;
+use crate::api::peer::PeerFormat;
+
+const EAST: IpAddr = IpAddr::V4(EAST_ID);
+const EAST_ID: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
+const PLAIN: Arrival = Arrival { ttl: 63, length: 56 };
+const INTERVAL: Duration = Duration::from_millis(200);
+
+fn peer(address: IpAddr, assume: bool) -> config::Peer {
+    config::Peer { assume, ..config::Peer::new(address.to_string(), address) }
+}
+
+fn peers(instance: u32, now: Instant) -> Peers {
+    let mut peers = Peers::new(Identity { router_id: Ipv4Addr::new(192, 0, 2, 1), instance }, 1500);
+    peers.configure([peer(EAST, false)], now);
+    peers
+}
+
+/// What the other side would send.
+fn hello(instance: u32, heard_instance: u32) -> Hello {
+    Hello {
+        sequence: 1,
+        outer_ttl: 64,
+        router_id: EAST_ID.to_bits(),
+        instance,
+        heard_instance,
+        interval_ms: 100,
+        capabilities: Capabilities::OURS,
+        largest_pooled_packet: 0,
+        longest_hello: 0,
+    }
+}
+
+const ROW: PeerIndex = PeerIndex(0);
+
+#[test]
+fn a_peer_is_up_when_it_hears_us_and_down_after_three_of_its_intervals() {
+    let now = Instant::now();
+    let mut peers = peers(7, now);
+    assert_eq!(peers.get(ROW).expect("row").state(now), Err(Down::NeverHeard));
+    peers.hello(EAST, &hello(1, 0), PLAIN, now);
+    assert_eq!(peers.get(ROW).expect("row").state(now), Err(Down::DoesNotHearUs));
+    assert!(!peers.take_changes(now));
+    peers.hello(EAST, &hello(1, 7), PLAIN, now);
+    assert!(peers.take_changes(now) && peers.is_up(ROW, now));
+    let end = now + Duration::from_millis(300);
+    assert!(peers.is_up(ROW, end - Duration::from_millis(1)));
+    assert!(!peers.is_up(ROW, end));
+    peers.due_hellos(end - INTERVAL / 2, end - INTERVAL / 2);
+    assert_eq!(peers.deadline(), Some(end), "the end of its life wakes the control thread");
+    assert!(peers.take_changes(end));
+}
+
+#[test]
+fn hellos_go_out_at_the_interval_and_say_whom_we_hear() {
+    let now = Instant::now();
+    let mut peers = peers(7, now);
+    let first = peers.due_hellos(now, now);
+    assert_eq!(first.len(), 1);
+    assert_eq!((first[0].hello.instance, first[0].hello.heard_instance, first[0].hello.interval_ms), (7, 0, 200));
+    assert_eq!(peers.deadline(), Some(now + INTERVAL));
+    assert!(
+        peers
+            .due_hellos(now + INTERVAL - Duration::from_millis(1), now + INTERVAL - Duration::from_millis(1))
+            .is_empty()
+    );
+    peers.hello(EAST, &hello(1, 0), PLAIN, now);
+    let second = peers.due_hellos(now, now);
+    assert_eq!(second[0].hello.heard_instance, 1, "who begins to be heard is told so at once");
+    peers.hello(EAST, &hello(1, 7), PLAIN, now);
+    assert!(peers.due_hellos(now, now).is_empty(), "once");
+    let late = peers.due_hellos(now + Duration::from_secs(1), now + Duration::from_secs(1));
+    assert_eq!(late[0].hello.heard_instance, 0, "who fell silent is not heard any more");
+}
+
+#[test]
+fn a_hello_that_changes_the_largest_pooled_packet_is_a_change() {
+    let now = Instant::now();
+    let mut peers = peers(7, now);
+    peers.hello(EAST, &hello(1, 7), PLAIN, now);
+    peers.take_changes(now);
+    assert_eq!(peers.get(ROW).expect("row").largest_pooled_packet(), None, "0 says nothing");
+    let smaller = Hello { largest_pooled_packet: 1200, ..hello(1, 7) };
+    peers.hello(EAST, &smaller, PLAIN, now);
+    assert!(peers.take_changes(now));
+    assert_eq!(peers.get(ROW).expect("row").largest_pooled_packet().map(u16::from), Some(1200));
+    peers.hello(EAST, &smaller, PLAIN, now);
+    assert!(!peers.take_changes(now), "it says the same");
+    assert_eq!(peers.due_hellos(now, now)[0].hello.largest_pooled_packet, 1500, "we say what we take");
+}
+
+#[test]
+fn a_hello_tells_what_the_peer_can_do_and_how_far_it_is() {
+    let now = Instant::now();
+    let mut peers = peers(7, now);
+    let plain = Hello { capabilities: Capabilities::WHOLE_IPV4, ..hello(1, 7) };
+    peers.hello(EAST, &plain, Arrival { ttl: 62, ..PLAIN }, now);
+    peers.take_changes(now);
+    let of = |peers: &Peers| peers.get(ROW).map(|peer| (peer.hops(), peer.capabilities()));
+    assert_eq!(of(&peers), Some((Some(3), Capabilities::WHOLE_IPV4)));
+    let both = Capabilities(Capabilities::WHOLE_IPV4.0 | Capabilities::ON_THE_WAY.0);
+    peers.hello(EAST, &Hello { capabilities: both, ..hello(1, 7) }, Arrival { ttl: 65, ..PLAIN }, now);
+    assert_eq!(of(&peers), Some((None, both)), "a TTL that has grown tells nothing");
+    assert!(peers.take_changes(now), "paths over it change");
+}
+
+#[test]
+fn a_restart_of_either_side_needs_a_new_agreement() {
+    let now = Instant::now();
+    let mut peers = peers(7, now);
+    peers.hello(EAST, &hello(1, 7), PLAIN, now);
+    peers.hello(EAST, &hello(2, 0), PLAIN, now);
+    assert!(!peers.is_up(ROW, now), "it has restarted and does not hear us yet");
+    peers.hello(EAST, &hello(2, 6), PLAIN, now);
+    assert!(!peers.is_up(ROW, now), "it hears the run of ours before this one");
+    peers.hello(EAST, &hello(2, 7), PLAIN, now);
+    assert!(peers.is_up(ROW, now));
+}
+
+#[test]
+fn strangers_and_echoes_of_ourselves_say_nothing() {
+    let now = Instant::now();
+    let mut peers = peers(7, now);
+    peers.hello(IpAddr::from([10, 0, 0, 1]), &hello(1, 7), PLAIN, now);
+    let echo = Hello { router_id: Ipv4Addr::new(192, 0, 2, 1).to_bits(), ..hello(7, 7) };
+    peers.hello(EAST, &echo, PLAIN, now);
+    let incapable = Hello { capabilities: Capabilities(0), ..hello(1, 7) };
+    peers.hello(EAST, &incapable, PLAIN, now);
+    assert_eq!(peers.get(ROW).expect("row").state(now), Err(Down::NeverHeard));
+    assert!(peers.get(ROW).expect("row").is_incapable);
+    peers.hello(EAST, &hello(1, 7), PLAIN, now);
+    assert!(!peers.get(ROW).expect("row").is_incapable, "it would be news again");
+}
+
+#[test]
+fn a_probe_is_sent_beside_the_hello_and_what_arrived_of_the_peers_is_told_once() {
+    let now = Instant::now();
+    let mut peers = peers(7, now);
+    let lengths = |due: &[DueHello]| due.iter().map(|due| due.length).collect::<Vec<_>>();
+    let told = |due: &[DueHello]| due.iter().map(|due| due.hello.longest_hello).collect::<Vec<_>>();
+    peers.hello(EAST, &hello(1, 7), PLAIN, now);
+    assert_eq!(lengths(&peers.due_hellos(now, now)), [0], "it does not say which hellos arrive");
+    peers.hello(EAST, &Hello { longest_hello: 56, ..hello(1, 7) }, PLAIN, now);
+    assert_eq!(peers.get(ROW).and_then(Peer::path_mtu).map(PathMtu::current), Some(1200));
+    let later = now + INTERVAL;
+    let due = peers.due_hellos(later, later);
+    assert_eq!((lengths(&due), told(&due)), (vec![0, 1500], vec![56, 0]));
+    assert_eq!(due[1].hello.sequence, due[0].hello.sequence + 1);
+    peers.take_changes(later);
+    peers.hello(EAST, &Hello { longest_hello: 1500, ..hello(1, 7) }, Arrival { length: 1400, ..PLAIN }, later);
+    assert!(peers.take_changes(later), "the path MTU has grown");
+    let due = peers.due_hellos(later, later);
+    assert_eq!((lengths(&due), told(&due)), (vec![0], vec![1400]), "its probe is answered at once");
+    peers.hello(EAST, &Hello { longest_hello: 56, ..hello(2, 0) }, PLAIN, later);
+    assert!(peers.get(ROW).is_some_and(|peer| peer.path_mtu().is_none()), "it has restarted");
+}
+
+#[test]
+fn only_a_quoted_hello_of_ours_lowers_the_path_mtu() {
+    let now = Instant::now();
+    let mut peers = peers(7, now);
+    peers.hello(EAST, &Hello { longest_hello: 56, ..hello(1, 7) }, PLAIN, now);
+    let probe = peers.due_hellos(now, now).pop().expect("a probe").hello;
+    peers.hello(EAST, &Hello { longest_hello: 1500, ..hello(1, 7) }, PLAIN, now);
+    let mtu = |peers: &Peers| peers.get(ROW).and_then(Peer::path_mtu).map(PathMtu::current);
+    for (address, sequence) in [(EAST, probe.sequence + 1), (EAST, probe.sequence.wrapping_sub(16))] {
+        peers.packet_too_big(address, 1400, Some(sequence), now);
+    }
+    peers.packet_too_big(IpAddr::from([10, 0, 0, 1]), 1400, Some(probe.sequence), now);
+    assert_eq!(mtu(&peers), Some(1500), "that was not ours, or long ago");
+    peers.packet_too_big(EAST, 1400, None, now);
+    assert_eq!(mtu(&peers), Some(1500), "a pooled packet is quoted");
+    let lengths: Vec<_> = peers.due_hellos(now, now).iter().map(|due| due.length).collect();
+    assert_eq!(lengths, [0, 1500], "but it is asked for at once");
+    peers.packet_too_big(EAST, 1400, Some(probe.sequence), now);
+    assert_eq!(mtu(&peers), Some(1400));
+}
+
+#[test]
+fn an_assumed_peer_is_up_without_a_word() {
+    let now = Instant::now();
+    let mut peers = Peers::new(Identity { router_id: EAST_ID, instance: 1 }, 1500);
+    peers.configure([peer(IpAddr::from([10, 0, 0, 1]), true)], now);
+    assert!(peers.take_changes(now));
+    assert!(peers.is_up(ROW, now + Duration::from_secs(1000)));
+}
+
+#[test]
+fn a_peer_of_another_format_gets_no_hellos_and_nothing_heard_before_counts_for_it() {
+    let now = Instant::now();
+    let mut peers = peers(7, now);
+    peers.hello(EAST, &hello(1, 7), PLAIN, now);
+    peers.configure([config::Peer { format: PeerFormat::Simplemux, ..peer(EAST, true) }], now);
+    assert!(!peers.hello_is_due(now) && peers.due_hellos(now, now).is_empty());
+    assert_eq!(peers.deadline(), None);
+    let (index, east) = peers.iter().next().expect("it is there");
+    assert_eq!((east.last_hello(now), peers.is_up(index, now)), (None, true));
+    assert_eq!(east.capabilities(), Capabilities::WHOLE_IPV4, "the format has no other");
+}
+
+#[test]
+fn peers_keep_their_index_when_others_come_and_go() {
+    let now = Instant::now();
+    let (a, b, c) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]), IpAddr::from([10, 0, 0, 3]));
+    let mut peers = peers(7, now);
+    peers.configure([peer(a, false), peer(b, false), peer(EAST, false)], now);
+    let index = peers.index_of(b).expect("b");
+    peers.hello(b, &hello(1, 7), PLAIN, now);
+    peers.configure([peer(c, false), peer(b, false)], now);
+    assert_eq!(peers.index_of(b), Some(index));
+    assert!(peers.is_up(index, now), "what is known of it stays");
+    assert_eq!(peers.index_of(a), None);
+    let row = peers.index_of(c).expect("c");
+    assert_eq!(peers.rows().len(), 4, "rows are not used again at once");
+    assert!(!peers.is_up(row, now));
+    peers.configure([peer(a, false), peer(b, false), peer(c, false)], now);
+    assert_eq!(peers.rows().len(), 4, "but later");
+    assert_eq!((peers.index_of(b), peers.index_of(c)), (Some(index), Some(row)));
+}
