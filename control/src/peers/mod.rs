@@ -9,6 +9,7 @@ mod path_mtu;
 mod peer;
 mod told;
 
+use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU16;
 use std::time::{Duration, Instant};
@@ -20,7 +21,7 @@ use log::{debug, info, warn};
 use crate::config;
 pub use liveness::Down;
 use liveness::Heard;
-pub use path_mtu::PathMtu;
+pub use path_mtu::{PathMtu, Quoted};
 pub use peer::Peer;
 pub use told::{ToldPeers, ToldPeersError};
 
@@ -59,13 +60,22 @@ pub struct Peers {
     identity: Identity,
     /// The longest pooled packet that we take, in bytes.
     largest: u16,
+    /// What the first sequence number to a peer is drawn from, and since when.
+    draw: (RandomState, Instant),
     rows: Vec<Option<Peer>>,
 }
 
 impl Peers {
     /// None yet. They are told who we are, and that no pooled packet may have more than `largest` bytes of IP length.
     pub fn new(identity: Identity, largest: u16) -> Peers {
-        Peers { identity, largest, rows: Vec::new() }
+        Peers { identity, largest, draw: (RandomState::new(), Instant::now()), rows: Vec::new() }
+    }
+
+    /// The sequence number before the first one to a peer. Nobody else can tell which a hello has (RFC 5927, 4.1); they go
+    /// on by one a millisecond, faster than hellos do: a peer that was gone for a while has not heard later ones before.
+    fn draw_sequence(&self, address: IpAddr, now: Instant) -> u32 {
+        let (key, since) = &self.draw;
+        (key.hash_one(address) as u32).wrapping_add(now.saturating_duration_since(*since).as_millis() as u32)
     }
 
     /// Takes over a new list of peers. What is known of those that stay is kept; those that
@@ -75,6 +85,7 @@ impl Peers {
         let mut before: Vec<_> = self.rows.iter_mut().map(Option::take).collect();
         let mut new = Vec::new();
         for config in peers {
+            let sequence = self.draw_sequence(config.address, now);
             let addresses = config.addresses().collect();
             // What was heard in one format says nothing in another.
             let same = |row: &Option<Peer>| {
@@ -93,7 +104,7 @@ impl Peers {
                     addresses,
                     heard: None,
                     next_hello: now,
-                    sequence: 0,
+                    sequence,
                     was_up: false,
                     took: (None, Capabilities::OURS, None),
                     is_incapable: false,
@@ -135,21 +146,14 @@ impl Peers {
         (0u16..).map(PeerIndex).zip(&self.rows).filter_map(|(index, row)| Some((index, row.as_ref()?)))
     }
 
-    /// A router says that a packet to the peer with this address was too long for a link that takes `mtu` bytes. `hello`: the
-    /// sequence number of a quoted hello; None: it was a pooled packet, which does not prove that the router has seen one.
-    pub fn packet_too_big(&mut self, address: IpAddr, mtu: u16, hello: Option<u32>, now: Instant) {
+    /// A router says that a packet to the peer with this address, of which it quotes the beginning, was too long for a link
+    /// that takes `mtu` bytes.
+    pub fn packet_too_big(&mut self, address: IpAddr, mtu: u16, quoted: Quoted, now: Instant) {
         let Some(peer) = self.rows.iter_mut().flatten().find(|peer| peer.config.address == address) else { return };
+        let interval = peer.report_interval();
         let Some(path_mtu) = &mut peer.path_mtu else { return };
-        let goes_on = match hello {
-            Some(sequence) if peer.sequence.wrapping_sub(sequence) < RECENT_HELLOS => {
-                debug!("peer {}: a router on the way takes {mtu} bytes", peer.config.name);
-                path_mtu.told(mtu, now);
-                true
-            }
-            Some(_) => false,
-            None => mtu < path_mtu.current() && path_mtu.doubt(peer.config.hello_interval, now),
-        };
-        if goes_on {
+        if path_mtu.told(mtu, quoted, interval, now) {
+            debug!("peer {}: a router on the way takes {mtu} bytes", peer.config.name);
             peer.next_hello = now;
         }
     }
@@ -208,7 +212,7 @@ impl Peers {
         if heard.hears_us && hello.longest_hello > 0 && peer.config.probe_mtu {
             let unknown = if from.is_ipv4() { PathMtu::new } else { PathMtu::new6 };
             let path_mtu = peer.path_mtu.get_or_insert_with(|| unknown(config::DEFAULT_PEER_MTU, now));
-            path_mtu.received(hello.longest_hello, peer.config.hello_interval, now);
+            path_mtu.received(hello.longest_hello, peer.config.hello_interval.max(heard.interval), now);
         }
     }
 
@@ -239,9 +243,14 @@ impl Peers {
                 largest_pooled_packet: largest,
                 longest_hello: std::mem::take(&mut peer.longest),
             };
-            let probe = peer.path_mtu.as_mut().and_then(|path_mtu| path_mtu.due(peer.config.hello_interval, now));
-            let probe = probe.map(|length| {
+            let interval = peer.report_interval();
+            let probe = peer.path_mtu.as_mut().and_then(|path_mtu| {
+                let length = path_mtu.due(interval, now)?;
                 peer.sequence = peer.sequence.wrapping_add(1);
+                path_mtu.sent(peer.sequence, interval, now);
+                Some(length)
+            });
+            let probe = probe.map(|length| {
                 // It may be lost: what is told of received hellos is told by the one that is not padded.
                 let hello = Hello { sequence: peer.sequence, longest_hello: 0, ..hello };
                 DueHello { peer: index, hello, length }
@@ -286,9 +295,6 @@ impl Peers {
         self.rows.iter().flatten().filter_map(of).min()
     }
 }
-
-/// A router that quotes a hello quotes one of the last few.
-const RECENT_HELLOS: u32 = 16;
 
 /// Length of a hello that is not padded, with its IP and UDP headers, in bytes: of an IPv6 one, the longer of the two.
 const PLAIN_HELLO: usize = 40 + 8 + HELLO_LEN;

@@ -72,6 +72,11 @@ impl Peer {
         self.path_mtu.as_ref()
     }
 
+    /// How often either side tells what it received: as often as both send.
+    pub(super) fn report_interval(&self) -> Duration {
+        self.heard.map_or(self.config.hello_interval, |heard| heard.interval.max(self.config.hello_interval))
+    }
+
     /// Hops from it to us, as far as its hellos tell.
     pub fn hops(&self) -> Option<u8> {
         self.heard?.hops

@@ -160,20 +160,61 @@ fn only_a_quoted_hello_of_ours_lowers_the_path_mtu() {
     let now = Instant::now();
     let mut peers = peers(7, now);
     peers.hello(EAST, &Hello { longest_hello: 56, ..hello(1, 7) }, PLAIN, now);
-    let probe = peers.due_hellos(now, now).pop().expect("a probe").hello;
+    let probe = |peers: &mut Peers, now| {
+        let probe = peers.due_hellos(now, now).pop().filter(|due| due.length > 0)?;
+        Some(Quoted::Hello { sequence: probe.hello.sequence, length: probe.length })
+    };
+    probe(&mut peers, now).expect("the longest");
     peers.hello(EAST, &Hello { longest_hello: 1500, ..hello(1, 7) }, PLAIN, now);
     let mtu = |peers: &Peers| peers.get(ROW).and_then(Peer::path_mtu).map(PathMtu::current);
-    for (address, sequence) in [(EAST, probe.sequence + 1), (EAST, probe.sequence.wrapping_sub(16))] {
-        peers.packet_too_big(address, 1400, Some(sequence), now);
-    }
-    peers.packet_too_big(IpAddr::from([10, 0, 0, 1]), 1400, Some(probe.sequence), now);
-    assert_eq!(mtu(&peers), Some(1500), "that was not ours, or long ago");
-    peers.packet_too_big(EAST, 1400, None, now);
+    assert_eq!(mtu(&peers), Some(1500));
+    let quoted = Quoted::PooledPacket { length: 1450 };
+    peers.packet_too_big(IpAddr::from([10, 0, 0, 1]), 1400, quoted, now);
+    assert_eq!(probe(&mut peers, now), None, "that is not a peer");
+    peers.packet_too_big(EAST, 1400, quoted, now);
+    let quoted = probe(&mut peers, now).expect("it is tried at once");
     assert_eq!(mtu(&peers), Some(1500), "a pooled packet is quoted");
-    let lengths: Vec<_> = peers.due_hellos(now, now).iter().map(|due| due.length).collect();
-    assert_eq!(lengths, [0, 1500], "but it is asked for at once");
-    peers.packet_too_big(EAST, 1400, Some(probe.sequence), now);
+    peers.packet_too_big(EAST, 1400, quoted, now);
     assert_eq!(mtu(&peers), Some(1400));
+}
+
+#[test]
+fn nobody_can_tell_which_sequence_number_a_hello_has() {
+    let now = Instant::now();
+    let first = || {
+        let mut peers = peers(7, now);
+        peers.configure([peer(EAST, false), peer(IpAddr::from([10, 0, 0, 2]), false)], now);
+        let due = peers.due_hellos(now + INTERVAL, now);
+        [due[0].hello.sequence, due[1].hello.sequence]
+    };
+    let [all, others] = [first(), first()];
+    let numbers = std::collections::BTreeSet::from([all[0], all[1], others[0], others[1]]);
+    assert!(numbers.len() > 2, "{numbers:?}");
+}
+
+#[test]
+fn a_peer_that_comes_again_gets_later_sequence_numbers_than_before() {
+    let now = Instant::now();
+    let mut peers = peers(7, now);
+    let last = peers.due_hellos(now, now)[0].hello.sequence;
+    peers.configure([], now + INTERVAL);
+    peers.configure([peer(EAST, false)], now + INTERVAL);
+    let next = peers.due_hellos(now + 2 * INTERVAL, now)[0].hello.sequence;
+    assert!((1..10_000).contains(&next.wrapping_sub(last)), "{last}, then {next}");
+}
+
+#[test]
+fn an_assumed_peer_that_was_silent_keeps_its_path_mtu() {
+    let now = Instant::now();
+    let mut peers = Peers::new(Identity { router_id: Ipv4Addr::new(192, 0, 2, 1), instance: 7 }, 1500);
+    peers.configure([peer(EAST, true)], now);
+    peers.hello(EAST, &Hello { longest_hello: 56, ..hello(1, 7) }, PLAIN, now);
+    peers.due_hellos(now, now);
+    peers.hello(EAST, &Hello { longest_hello: 1500, ..hello(1, 7) }, PLAIN, now);
+    for hellos in 1..=50 {
+        peers.due_hellos(now + INTERVAL * hellos, now);
+    }
+    assert_eq!(peers.get(ROW).and_then(Peer::path_mtu).map(PathMtu::current), Some(1500));
 }
 
 #[test]

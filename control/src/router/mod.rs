@@ -46,7 +46,7 @@ use crate::forwarding::{Change, Forwarding};
 use crate::legs as leg_routes;
 use crate::neighbors::{ASKED, Advertised, Key, Link, NEIGHBOR_LIMIT, Neighbors, RETRY};
 use crate::paths::{Arrangement, Node, PathSource, Reached, keeps_pools};
-use crate::peers::{Arrival, DueHello, HELLO_TTL, Identity, Peers, ToldPeers};
+use crate::peers::{Arrival, DueHello, HELLO_TTL, Identity, Peers, Quoted, ToldPeers};
 use crate::rib::{OwnRoute, Routes};
 use crate::rules::Rules;
 pub use change::ChangeError;
@@ -250,15 +250,15 @@ impl Router {
         if !is_ours || quoted.total_len <= mtu {
             return;
         }
-        match PoolHeader::parse(&quoted.payload) {
+        let length = quoted.total_len;
+        let quotes = match PoolHeader::parse(&quoted.payload) {
             Ok(header) if quoted.src_port == hello_port(pool_port) && header.kind == Kind::Hello => {
-                self.peers.packet_too_big(quoted.dst, mtu, Some(header.sequence), now);
+                Quoted::Hello { sequence: header.sequence, length }
             }
-            Ok(header) if quoted.src_port >= pool_port && header.kind != Kind::Hello => {
-                self.peers.packet_too_big(quoted.dst, mtu, None, now);
-            }
-            _ => {}
-        }
+            Ok(header) if quoted.src_port >= pool_port && header.kind != Kind::Hello => Quoted::PooledPacket { length },
+            _ => return,
+        };
+        self.peers.packet_too_big(quoted.dst, mtu, quotes, now);
     }
 
     /// Does what is due: asks for neighbours, sends hellos, notes who came up or went down, answers, publishes.

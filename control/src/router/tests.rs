@@ -100,6 +100,8 @@ pub(super) struct Bench {
     pub reader: Reader,
     shared: Arc<WorkerShared>,
     pub now: Instant,
+    /// Of the last hello that came.
+    sequence: u32,
     _wake: WakeHandle,
 }
 
@@ -131,7 +133,7 @@ impl Bench {
         let shared = WorkerShared::new(Bell::new().expect("a descriptor"));
         let (_, wake) = Waiter::new(&[]).expect("a descriptor");
         router.attach(vec![WorkerLink { shared: Arc::clone(&shared), wake: wake.clone() }]);
-        Bench { router, published, table, table6, reader, shared, now, _wake: wake }
+        Bench { router, published, table, table6, reader, shared, now, sequence: 0, _wake: wake }
     }
 
     pub fn pass(&mut self, time: Duration) {
@@ -160,7 +162,8 @@ impl Bench {
 
     pub fn hello_from(&mut self, from: impl Into<IpAddr>, hello: Hello) {
         let mut bytes = [0; HELLO_LEN];
-        hello.write(&mut bytes);
+        self.sequence += 1;
+        Hello { sequence: self.sequence, ..hello }.write(&mut bytes);
         let mut payload = ArrayVec::new();
         payload.try_extend_from_slice(&bytes).expect("room");
         self.tell(Event::Hello { from: from.into(), ttl: 62, length: 56, payload });
@@ -191,6 +194,41 @@ impl Bench {
 
     pub fn injected(&mut self) -> Vec<Inject> {
         std::iter::from_fn(|| self.shared.injects.pop()).collect()
+    }
+
+    /// The beginnings of the padded hellos that were sent.
+    pub fn probes(&mut self) -> Vec<Vec<u8>> {
+        let probes = self.injected().into_iter().filter(|inject| inject.padding > 0);
+        probes.map(|inject| inject.bytes.to_vec()).collect()
+    }
+
+    /// Finds a path MTU of 1500 to a peer, and passes the time until that is confirmed.
+    pub fn unanswered_probe(&mut self, peer: impl Into<IpAddr>) -> Vec<u8> {
+        let peer = peer.into();
+        self.hello_from(peer, Hello { longest_hello: 56, ..HELLO });
+        self.hello_from(peer, Hello { longest_hello: 1500, ..HELLO });
+        assert_eq!(self.path_mtu(), Some(1500));
+        self.injected();
+        for _ in 0..5 {
+            self.pass(Duration::from_millis(200));
+            self.hello_from(peer, Hello { longest_hello: 56, ..HELLO });
+        }
+        let probe = self.probes().pop().expect("what was found is confirmed");
+        assert_eq!(self.path_mtu(), Some(1500));
+        probe
+    }
+
+    /// Whether a router that says so is believed enough for another probe.
+    pub fn is_told_of_less(&mut self, too_big: TooBig) -> bool {
+        let before = self.path_mtu();
+        self.tell(Event::PacketTooBig(too_big));
+        assert_eq!(self.path_mtu(), before);
+        self.shared.injects.len() > 0
+    }
+
+    /// The largest pooled packet to the first peer.
+    pub fn path_mtu(&mut self) -> Option<u16> {
+        self.state().peers.get(PeerIndex(0)).map(|peer| peer.path.mtu)
     }
 
     /// The hellos that were sent to the peer.
@@ -302,20 +340,35 @@ fn too_big(packet: &[u8], next_hop_mtu: u16) -> TooBig {
 #[test]
 fn a_router_on_the_way_that_quotes_a_probe_lowers_the_path_mtu() {
     let mut bench = Bench::new(CONFIG);
-    bench.hello_from(PEER, Hello { longest_hello: 56, ..HELLO });
-    let probe = bench.injected().into_iter().rfind(|inject| inject.padding > 0).expect("a probe");
-    bench.hello_from(PEER, Hello { longest_hello: 1500, ..HELLO });
-    let mtu = |bench: &mut Bench| bench.state().peers.get(PeerIndex(0)).map(|peer| peer.path.mtu);
-    assert_eq!(mtu(&mut bench), Some(1500));
-    // Another source, another destination, another port, another kind: not what we sent.
-    for position in [12, 16, 23, 28] {
-        let mut other = probe.bytes.clone();
+    let probe = bench.unanswered_probe(PEER);
+    // Source, destination, either port, kind, sequence number, length: not what we sent.
+    for position in [12, 16, 20, 21, 22, 23, 28, 35, 3] {
+        let mut other = probe.clone();
         other[position] ^= 1;
-        bench.tell(Event::PacketTooBig(too_big(&other, 1300)));
-        assert_eq!(mtu(&mut bench), Some(1500), "byte {position}");
+        assert!(!bench.is_told_of_less(too_big(&other, 1300)), "byte {position}");
     }
-    bench.tell(Event::PacketTooBig(too_big(&probe.bytes, 1300)));
-    assert_eq!(mtu(&mut bench), Some(1300));
+    assert!(bench.is_told_of_less(too_big(&probe, 1300)));
+    assert_eq!(bench.path_mtu(), Some(1500), "it is asked once more");
+    let probe = bench.probes().pop().expect("another probe");
+    bench.tell(Event::PacketTooBig(too_big(&probe, 1300)));
+    assert_eq!(bench.path_mtu(), Some(1300));
+}
+
+#[test]
+fn a_router_on_the_way_that_quotes_a_pooled_packet_has_the_path_mtu_tried() {
+    let mut bench = Bench::new(CONFIG);
+    let mut quoted = bench.unanswered_probe(PEER);
+    // From the first port of the first worker, kind 0, of another length than any hello.
+    quoted[20..22].copy_from_slice(&7665u16.to_be_bytes());
+    quoted[28] = 0x10;
+    quoted[2..4].copy_from_slice(&1280u16.to_be_bytes());
+    assert!(!bench.is_told_of_less(too_big(&quoted, 1280)), "it fits");
+    assert!(!bench.is_told_of_less(too_big(&quoted, 1500)), "that is no less");
+    let mut early = quoted.clone();
+    early[20..22].copy_from_slice(&7663u16.to_be_bytes());
+    assert!(!bench.is_told_of_less(too_big(&early, 1200)), "no worker sends from that port");
+    assert!(bench.is_told_of_less(too_big(&quoted, 1200)));
+    assert_eq!(bench.path_mtu(), Some(1500));
 }
 
 #[test]
