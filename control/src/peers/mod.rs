@@ -1,8 +1,8 @@
 //! Which peers live: hellos out, hellos in, and what their silence means.
 //!
 //! A peer is up while its hellos arrive and say that it hears ours, of this very run of ours: either direction failing
-//! takes it down, and so does a restart of either router. It is down when it was silent for three of the intervals that
-//! it announced. One that is configured so is assumed to be up. Time is an argument; the control thread calls.
+//! takes it down, and so does a restart of this router. It is down when it was silent for three of the intervals that
+//! it announced; when it restarts, its new run takes the place of the old one as soon as that hears us. One that is configured so is assumed to be up. Time is an argument; the control thread calls.
 
 mod liveness;
 mod path_mtu;
@@ -11,17 +11,18 @@ mod told;
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, Ipv4Addr};
-use std::num::NonZeroU16;
 use std::time::{Duration, Instant};
 
 use carpool_dataplane::fib::PeerIndex;
 use carpool_dataplane::pool::hello::{Capabilities, HELLO_LEN, Hello};
+use carpool_dataplane::worker::MAX_PEERS;
 use log::{debug, info, warn};
 
 use crate::config;
 pub use liveness::Down;
-use liveness::Heard;
+use liveness::{Heard, Numbers, Order};
 pub use path_mtu::{PathMtu, Quoted};
+use peer::OwnHello;
 pub use peer::Peer;
 pub use told::{ToldPeers, ToldPeersError};
 
@@ -63,12 +64,17 @@ pub struct Peers {
     /// What the first sequence number to a peer is drawn from, and since when.
     draw: (RandomState, Instant),
     rows: Vec<Option<Peer>>,
+    /// The row that finds room first.
+    first_due: usize,
+    /// When it is looked again whether there is room for hellos.
+    retry_at: Option<Instant>,
 }
 
 impl Peers {
     /// None yet. They are told who we are, and that no pooled packet may have more than `largest` bytes of IP length.
     pub fn new(identity: Identity, largest: u16) -> Peers {
-        Peers { identity, largest, draw: (RandomState::new(), Instant::now()), rows: Vec::new() }
+        let draw = (RandomState::new(), Instant::now());
+        Peers { identity, largest, draw, rows: Vec::new(), first_due: 0, retry_at: None }
     }
 
     /// The sequence number before the first one to a peer. Nobody else can tell which a hello has (RFC 5927, 4.1); they go
@@ -78,15 +84,14 @@ impl Peers {
         (key.hash_one(address) as u32).wrapping_add(now.saturating_duration_since(*since).as_millis() as u32)
     }
 
-    /// Takes over a new list of peers. What is known of those that stay is kept; those that
-    /// go leave their row empty, for others that come another time: nothing may take one for the other meanwhile.
+    /// Takes over a new list of peers. What is known of those that stay is kept. Those that go leave their row empty, for
+    /// others that come another time, or at once where there is no other: workers are told of all rows together. The first
+    /// hellos of those that come are spread over their interval, by row.
     pub fn configure(&mut self, peers: impl IntoIterator<Item = config::Peer>, now: Instant) {
         let mut free: Vec<_> = (0..self.rows.len()).filter(|row| matches!(self.rows.get(*row), Some(None))).collect();
         let mut before: Vec<_> = self.rows.iter_mut().map(Option::take).collect();
         let mut new = Vec::new();
         for config in peers {
-            let sequence = self.draw_sequence(config.address, now);
-            let addresses = config.addresses().collect();
             // What was heard in one format says nothing in another.
             let same = |row: &Option<Peer>| {
                 row.as_ref()
@@ -95,28 +100,27 @@ impl Peers {
             let place = before.iter().position(same);
             let known = place.and_then(|place| before.get_mut(place)).and_then(Option::take);
             match (place.and_then(|place| self.rows.get_mut(place)), known) {
-                (Some(row), Some(known)) => {
-                    let path_mtu = known.path_mtu.filter(|_| config.probe_mtu);
-                    *row = Some(Peer { config, addresses, next_hello: now, path_mtu, ..known });
-                }
-                _ => new.push(Peer {
-                    config,
-                    addresses,
-                    heard: None,
-                    next_hello: now,
-                    sequence,
-                    was_up: false,
-                    took: (None, Capabilities::OURS, None),
-                    is_incapable: false,
-                    longest: 0,
-                    path_mtu: None,
-                }),
+                (Some(row), Some(known)) => *row = Some(known.reconfigured(config, now)),
+                _ => new.push(config),
             }
         }
-        for peer in new {
-            match free.pop().and_then(|row| self.rows.get_mut(row)) {
-                Some(row) => *row = Some(peer),
-                None => self.rows.push(Some(peer)),
+        let vacated = (0..before.len()).filter(|row| matches!(before.get(*row), Some(Some(_))));
+        let mut vacated = vacated.collect::<Vec<_>>().into_iter();
+        for config in new {
+            let row = match free.pop() {
+                Some(row) => row,
+                None if self.rows.len() < usize::from(MAX_PEERS) => {
+                    self.rows.push(None);
+                    self.rows.len() - 1
+                }
+                // There are no more peers than rows.
+                None => vacated.next().unwrap_or(usize::MAX),
+            };
+            let sequence = self.draw_sequence(config.address, now);
+            let share = config.hello_interval / u32::from(MAX_PEERS);
+            let first_hello = now + share * u32::try_from(row).unwrap_or(0).min(MAX_PEERS.into());
+            if let Some(place) = self.rows.get_mut(row) {
+                *place = Some(Peer::new(config, sequence, first_hello));
             }
         }
     }
@@ -178,6 +182,10 @@ impl Peers {
             // Our own hello came back to us: a route loops.
             return;
         }
+        let order = peer.heard.map_or(Order::First, |heard| heard.order(hello, identity.instance, now));
+        if order == Order::Stray {
+            return;
+        }
         if !hello.capabilities.contains(Capabilities::WHOLE_IPV4) {
             if !peer.is_incapable {
                 warn!("peer {}: its hellos say that it does not take IPv4 packets: ignored", peer.config.name);
@@ -186,21 +194,17 @@ impl Peers {
             return;
         }
         peer.is_incapable = false;
-        let heard = Heard {
-            at: now,
-            router_id: hello.router_id,
-            instance: hello.instance,
-            interval: Duration::from_millis(u64::from(hello.interval_ms)),
-            hears_us: hello.heard_instance == identity.instance,
-            capabilities: hello.capabilities,
-            largest: NonZeroU16::new(hello.largest_pooled_packet),
-            hops: hello.outer_ttl.checked_sub(arrival.ttl).map(|routers| routers.saturating_add(1)),
-        };
-        let before = peer.heard.replace(heard);
-        if before.is_none_or(|before| (before.instance, before.router_id) != (heard.instance, heard.router_id)) {
-            // It does not know yet that we hear it: say so without waiting for the next interval.
-            peer.next_hello = now;
-            peer.path_mtu = None;
+        match (order, &mut peer.heard) {
+            // It is heard for the first time, and does not know that yet: say so without waiting for the next interval.
+            (Order::First, heard) => {
+                *heard = Some(Heard::new(hello, Numbers::new(hello.sequence), &identity, arrival, now));
+                peer.next_hello = now;
+                peer.path_mtu = None;
+            }
+            (Order::Next(numbers), heard) => *heard = Some(Heard::new(hello, numbers, &identity, arrival, now)),
+            // Only what is told of received hellos is no older for that.
+            (Order::Overtaken(numbers), Some(heard)) => heard.numbers = numbers,
+            _ => return,
         }
         if arrival.length > peer.longest {
             peer.longest = arrival.length;
@@ -209,55 +213,40 @@ impl Peers {
                 peer.next_hello = now;
             }
         }
-        if heard.hears_us && hello.longest_hello > 0 && peer.config.probe_mtu {
+        if hello.heard_instance == identity.instance && hello.longest_hello > 0 && peer.config.probe_mtu {
+            let interval = peer.report_interval();
             let unknown = if from.is_ipv4() { PathMtu::new } else { PathMtu::new6 };
             let path_mtu = peer.path_mtu.get_or_insert_with(|| unknown(config::DEFAULT_PEER_MTU, now));
-            path_mtu.received(hello.longest_hello, peer.config.hello_interval.max(heard.interval), now);
+            path_mtu.received(hello.longest_hello, interval, now);
         }
     }
 
-    /// Whether a hello is due.
+    /// Whether a hello is due, and there may be room for it.
     pub fn hello_is_due(&self, now: Instant) -> bool {
-        self.rows.iter().flatten().any(|peer| peer.has_hellos() && peer.next_hello <= now)
+        self.retry_at.is_none_or(|retry_at| retry_at <= now) && self.due(now).next().is_some()
     }
 
-    /// The hellos that are due, and probes of path MTUs beside them. The next one of each is due an interval later. Hellos
-    /// that arrived after `heard_until` may not have been read yet: nobody is taken to be silent for lack of those.
-    pub fn due_hellos(&mut self, now: Instant, heard_until: Instant) -> Vec<DueHello> {
-        let (identity, largest) = (self.identity, self.largest);
-        let rows = (0u16..).map(PeerIndex).zip(&mut self.rows);
-        let is_due = |peer: &&mut Peer| peer.has_hellos() && peer.next_hello <= now;
-        let due = rows.filter_map(|(index, row)| Some((index, row.as_mut().filter(is_due)?)));
-        due.flat_map(|(index, peer)| {
-            peer.next_hello = now + peer.config.hello_interval;
-            peer.sequence = peer.sequence.wrapping_add(1);
-            let heard = peer.heard.filter(|heard| heard_until < heard.silent_at());
-            let hello = Hello {
-                sequence: peer.sequence,
-                outer_ttl: HELLO_TTL,
-                router_id: identity.router_id.to_bits(),
-                instance: identity.instance,
-                heard_instance: heard.map_or(0, |heard| heard.instance),
-                interval_ms: u16::try_from(peer.config.hello_interval.as_millis()).unwrap_or(u16::MAX),
-                capabilities: Capabilities::OURS,
-                largest_pooled_packet: largest,
-                longest_hello: std::mem::take(&mut peer.longest),
-            };
-            let interval = peer.report_interval();
-            let probe = peer.path_mtu.as_mut().and_then(|path_mtu| {
-                let length = path_mtu.due(interval, now)?;
-                peer.sequence = peer.sequence.wrapping_add(1);
-                path_mtu.sent(peer.sequence, interval, now);
-                Some(length)
-            });
-            let probe = probe.map(|length| {
-                // It may be lost: what is told of received hellos is told by the one that is not padded.
-                let hello = Hello { sequence: peer.sequence, longest_hello: 0, ..hello };
-                DueHello { peer: index, hello, length }
-            });
-            std::iter::once(DueHello { peer: index, hello, length: 0 }).chain(probe)
-        })
-        .collect()
+    /// The peers to which a hello is due.
+    pub fn due(&self, now: Instant) -> impl Iterator<Item = (PeerIndex, &Peer)> {
+        self.iter().filter(move |(_, peer)| peer.hello_is_due(now))
+    }
+
+    /// Hands the hellos that are due to `send`, and probes of path MTUs beside them. Where it finds no room for one, that is
+    /// due again a little later, before any other; else, an interval after it was due. Hellos that arrived after
+    /// `heard_until` may not have been read yet: nobody is taken to be silent for lack of those.
+    pub fn send_due(&mut self, now: Instant, heard_until: Instant, mut send: impl FnMut(&DueHello) -> bool) {
+        self.retry_at = None;
+        let own = OwnHello { identity: self.identity, largest: self.largest, heard_until };
+        let first = std::mem::take(&mut self.first_due).min(self.rows.len());
+        for row in (first..self.rows.len()).chain(0..first) {
+            let due = self.rows.get_mut(row).and_then(Option::as_mut).filter(|peer| peer.hello_is_due(now));
+            if let (Some(peer), Ok(index)) = (due, u16::try_from(row))
+                && !peer.send_hello(PeerIndex(index), &own, now, &mut send)
+            {
+                (self.first_due, self.retry_at) = (row, Some(now + RETRY));
+                return;
+            }
+        }
     }
 
     /// Takes note of who came up, who went down and who takes other pooled packets than before; whether anybody did.
@@ -290,11 +279,15 @@ impl Peers {
     pub fn deadline(&self) -> Option<Instant> {
         let of = |peer: &Peer| {
             let silent = peer.heard.filter(|_| peer.was_up && !peer.config.assume).map(|heard| heard.silent_at());
-            silent.into_iter().chain(peer.has_hellos().then_some(peer.next_hello)).min()
+            let hello = peer.next_hello.max(self.retry_at.unwrap_or(peer.next_hello));
+            silent.into_iter().chain(peer.has_hellos().then_some(hello)).min()
         };
         self.rows.iter().flatten().filter_map(of).min()
     }
 }
+
+/// How soon it is looked again whether there is room for hellos.
+const RETRY: Duration = Duration::from_millis(1);
 
 /// Length of a hello that is not padded, with its IP and UDP headers, in bytes: of an IPv6 one, the longer of the two.
 const PLAIN_HELLO: usize = 40 + 8 + HELLO_LEN;

@@ -5,9 +5,10 @@ use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use carpool_dataplane::pool::hello::Capabilities;
+use carpool_dataplane::fib::PeerIndex;
+use carpool_dataplane::pool::hello::{Capabilities, Hello};
 
-use super::{Down, Heard, PathMtu};
+use super::{Down, DueHello, HELLO_TTL, Heard, Identity, PathMtu};
 use crate::api::peer::PeerFormat;
 use crate::config;
 
@@ -32,7 +33,86 @@ pub struct Peer {
     pub(super) path_mtu: Option<PathMtu>,
 }
 
+/// What our hellos say to all peers.
+pub(super) struct OwnHello {
+    pub identity: Identity,
+    /// The longest pooled packet that we take, in bytes.
+    pub largest: u16,
+    /// Peers that were heard until then are not silent.
+    pub heard_until: Instant,
+}
+
 impl Peer {
+    /// One of which nothing was heard; the sequence number before that of its first hello, and when that is due.
+    pub(super) fn new(config: config::Peer, sequence: u32, first_hello: Instant) -> Peer {
+        Peer {
+            addresses: config.addresses().collect(),
+            config,
+            heard: None,
+            next_hello: first_hello,
+            sequence,
+            was_up: false,
+            took: (None, Capabilities::OURS, None),
+            is_incapable: false,
+            longest: 0,
+            path_mtu: None,
+        }
+    }
+
+    /// The same one with another configuration.
+    pub(super) fn reconfigured(self, config: config::Peer, now: Instant) -> Peer {
+        let addresses = config.addresses().collect();
+        let next_hello = self.next_hello.min(now + config.hello_interval);
+        let path_mtu = self.path_mtu.filter(|_| config.probe_mtu);
+        Peer { config, addresses, next_hello, path_mtu, ..self }
+    }
+
+    /// Whether a hello is due.
+    pub(super) fn hello_is_due(&self, now: Instant) -> bool {
+        self.has_hellos() && self.next_hello <= now
+    }
+
+    /// Sends a hello, and a probe beside it where one is due. False, and nothing has changed, where there is no room for it.
+    pub(super) fn send_hello(
+        &mut self,
+        index: PeerIndex,
+        own: &OwnHello,
+        now: Instant,
+        send: &mut impl FnMut(&DueHello) -> bool,
+    ) -> bool {
+        let hello_interval = self.config.hello_interval;
+        let heard = self.heard.filter(|heard| own.heard_until < heard.silent_at());
+        let hello = Hello {
+            sequence: self.sequence.wrapping_add(1),
+            outer_ttl: HELLO_TTL,
+            router_id: own.identity.router_id.to_bits(),
+            instance: own.identity.instance,
+            heard_instance: heard.map_or(0, |heard| heard.instance),
+            interval_ms: u16::try_from(hello_interval.as_millis()).unwrap_or(u16::MAX),
+            capabilities: Capabilities::OURS,
+            largest_pooled_packet: own.largest,
+            longest_hello: self.longest,
+        };
+        if !send(&DueHello { peer: index, hello, length: 0 }) {
+            return false;
+        }
+        (self.sequence, self.longest) = (hello.sequence, 0);
+        self.next_hello = after(self.next_hello, hello_interval, now);
+        let interval = self.report_interval();
+        if let Some(path_mtu) = &mut self.path_mtu
+            && let Some(length) = path_mtu.due(interval, now)
+        {
+            // It may be lost: what is told of received hellos is told by the one that is not padded.
+            let hello = Hello { sequence: hello.sequence.wrapping_add(1), longest_hello: 0, ..hello };
+            // Where there is no room for it, it is due with the next hello.
+            if send(&DueHello { peer: index, hello, length }) {
+                self.sequence = hello.sequence;
+                path_mtu.sent(hello.sequence, interval, now);
+            }
+        }
+        true
+    }
+
     /// Whether it lives, or else why it is taken not to.
     pub fn state(&self, now: Instant) -> Result<(), Down> {
         if self.config.assume {
@@ -86,4 +166,10 @@ impl Peer {
     pub fn last_hello(&self, now: Instant) -> Option<Duration> {
         self.heard.map(|heard| now.saturating_duration_since(heard.at))
     }
+}
+
+/// When the hello after one that was due at `due` is due: those that were late are not late together from then on.
+fn after(due: Instant, interval: Duration, now: Instant) -> Instant {
+    let late = now.saturating_duration_since(due).as_nanos() % interval.as_nanos().max(1);
+    now + interval - Duration::from_nanos(u64::try_from(late).unwrap_or(0))
 }

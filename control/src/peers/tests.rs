@@ -1,3 +1,5 @@
+use std::cell::Cell;
+
 use super::*;
 use crate::api::peer::PeerFormat;
 
@@ -16,10 +18,23 @@ fn peers(instance: u32, now: Instant) -> Peers {
     peers
 }
 
-/// What the other side would send.
+impl Peers {
+    /// What is sent where there is room for all.
+    fn sent_by(&mut self, now: Instant, heard_until: Instant) -> Vec<DueHello> {
+        let mut sent = Vec::new();
+        self.send_due(now, heard_until, |due| {
+            sent.push(*due);
+            true
+        });
+        sent
+    }
+}
+
+/// What the other side would send; no two have one sequence number.
 fn hello(instance: u32, heard_instance: u32) -> Hello {
+    thread_local!(static SEQUENCE: Cell<u32> = const { Cell::new(1) });
     Hello {
-        sequence: 1,
+        sequence: SEQUENCE.replace(SEQUENCE.get() + 2),
         outer_ttl: 64,
         router_id: EAST_ID.to_bits(),
         instance,
@@ -46,7 +61,7 @@ fn a_peer_is_up_when_it_hears_us_and_down_after_three_of_its_intervals() {
     let end = now + Duration::from_millis(300);
     assert!(peers.is_up(ROW, end - Duration::from_millis(1)));
     assert!(!peers.is_up(ROW, end));
-    peers.due_hellos(end - INTERVAL / 2, end - INTERVAL / 2);
+    peers.sent_by(end - INTERVAL / 2, end - INTERVAL / 2);
     assert_eq!(peers.deadline(), Some(end), "the end of its life wakes the control thread");
     assert!(peers.take_changes(end));
 }
@@ -55,21 +70,19 @@ fn a_peer_is_up_when_it_hears_us_and_down_after_three_of_its_intervals() {
 fn hellos_go_out_at_the_interval_and_say_whom_we_hear() {
     let now = Instant::now();
     let mut peers = peers(7, now);
-    let first = peers.due_hellos(now, now);
+    let first = peers.sent_by(now, now);
     assert_eq!(first.len(), 1);
     assert_eq!((first[0].hello.instance, first[0].hello.heard_instance, first[0].hello.interval_ms), (7, 0, 200));
     assert_eq!(peers.deadline(), Some(now + INTERVAL));
     assert!(
-        peers
-            .due_hellos(now + INTERVAL - Duration::from_millis(1), now + INTERVAL - Duration::from_millis(1))
-            .is_empty()
+        peers.sent_by(now + INTERVAL - Duration::from_millis(1), now + INTERVAL - Duration::from_millis(1)).is_empty()
     );
     peers.hello(EAST, &hello(1, 0), PLAIN, now);
-    let second = peers.due_hellos(now, now);
+    let second = peers.sent_by(now, now);
     assert_eq!(second[0].hello.heard_instance, 1, "who begins to be heard is told so at once");
     peers.hello(EAST, &hello(1, 7), PLAIN, now);
-    assert!(peers.due_hellos(now, now).is_empty(), "once");
-    let late = peers.due_hellos(now + Duration::from_secs(1), now + Duration::from_secs(1));
+    assert!(peers.sent_by(now, now).is_empty(), "once");
+    let late = peers.sent_by(now + Duration::from_secs(1), now + Duration::from_secs(1));
     assert_eq!(late[0].hello.heard_instance, 0, "who fell silent is not heard any more");
 }
 
@@ -86,7 +99,7 @@ fn a_hello_that_changes_the_largest_pooled_packet_is_a_change() {
     assert_eq!(peers.get(ROW).expect("row").largest_pooled_packet().map(u16::from), Some(1200));
     peers.hello(EAST, &smaller, PLAIN, now);
     assert!(!peers.take_changes(now), "it says the same");
-    assert_eq!(peers.due_hellos(now, now)[0].hello.largest_pooled_packet, 1500, "we say what we take");
+    assert_eq!(peers.sent_by(now, now)[0].hello.largest_pooled_packet, 1500, "we say what we take");
 }
 
 #[test]
@@ -105,16 +118,119 @@ fn a_hello_tells_what_the_peer_can_do_and_how_far_it_is() {
 }
 
 #[test]
-fn a_restart_of_either_side_needs_a_new_agreement() {
+fn a_run_that_heard_us_takes_the_place_of_the_one_before() {
     let now = Instant::now();
     let mut peers = peers(7, now);
+    let instance = |peers: &Peers| peers.get(ROW).and_then(|peer| peer.heard).map(|heard| heard.instance);
     peers.hello(EAST, &hello(1, 7), PLAIN, now);
-    peers.hello(EAST, &hello(2, 0), PLAIN, now);
-    assert!(!peers.is_up(ROW, now), "it has restarted and does not hear us yet");
-    peers.hello(EAST, &hello(2, 6), PLAIN, now);
-    assert!(!peers.is_up(ROW, now), "it hears the run of ours before this one");
-    peers.hello(EAST, &hello(2, 7), PLAIN, now);
-    assert!(peers.is_up(ROW, now));
+    for echoes in [0, 6] {
+        peers.hello(EAST, &hello(2, echoes), PLAIN, now);
+        assert!(peers.is_up(ROW, now) && instance(&peers) == Some(1), "anybody can say so");
+    }
+    let silent = now + Duration::from_millis(300);
+    peers.hello(EAST, &hello(2, 6), PLAIN, silent);
+    assert_eq!((instance(&peers), peers.is_up(ROW, silent)), (Some(2), false), "the old one is not heard any more");
+    peers.hello(EAST, &hello(3, 7), PLAIN, silent);
+    assert_eq!((instance(&peers), peers.is_up(ROW, silent)), (Some(3), true), "it heard us");
+    let due = peers.sent_by(silent, silent);
+    assert_eq!(due[0].hello.heard_instance, 3, "and is told so at once");
+}
+
+#[test]
+fn old_hellos_of_a_run_change_nothing() {
+    let now = Instant::now();
+    let mut peers = peers(7, now);
+    let first = hello(1, 7);
+    peers.hello(EAST, &first, PLAIN, now);
+    let newest = hello(1, 7);
+    let overtaken = Hello { sequence: newest.sequence - 1, heard_instance: 0, ..newest };
+    peers.hello(EAST, &Hello { sequence: newest.sequence + 1, ..newest }, PLAIN, now);
+    let later = now + Duration::from_millis(299);
+    for old in [first, overtaken, overtaken] {
+        peers.hello(EAST, &old, PLAIN, later);
+    }
+    assert!(peers.is_up(ROW, later));
+    let end = now + Duration::from_millis(300);
+    assert!(!peers.is_up(ROW, end), "whoever sends them again does not keep it alive");
+    peers.hello(EAST, &Hello { sequence: newest.sequence.wrapping_sub(1000), ..newest }, PLAIN, end);
+    assert!(peers.is_up(ROW, end), "its numbers began anew");
+}
+
+#[test]
+fn a_probe_that_was_overtaken_is_told_all_the_same() {
+    let now = Instant::now();
+    let mut peers = peers(7, now);
+    let probe = hello(1, 7);
+    peers.hello(EAST, &hello(1, 7), PLAIN, now);
+    peers.hello(EAST, &probe, Arrival { length: 1500, ..PLAIN }, now);
+    assert_eq!(peers.sent_by(now, now)[0].hello.longest_hello, 1500);
+}
+
+#[test]
+fn hellos_to_many_peers_are_spread_over_their_interval() {
+    let now = Instant::now();
+    let mut peers = Peers::new(Identity { router_id: EAST_ID, instance: 1 }, 1500);
+    let many = (0..u32::from(MAX_PEERS)).map(|last| peer(Ipv4Addr::from_bits(0x0a00_0000 + last).into(), false));
+    peers.configure(many, now);
+    let mut numbers = vec![0; usize::from(MAX_PEERS)];
+    // Nothing is sent for a while, as in the middle of a long change: what is late does not stay together.
+    for begin in [now, now + Duration::from_secs(60)] {
+        for ms in 1..=400 {
+            let due = peers.sent_by(begin + Duration::from_millis(ms), now);
+            let most = if ms == 1 { due.len() } else { 6 };
+            assert!(due.len() <= most, "{} hellos at one time", due.len());
+            due.iter().for_each(|due| numbers[due.peer.index()] += 1);
+        }
+    }
+    assert!(numbers.iter().all(|sent| (4..=6).contains(sent)), "{numbers:?}");
+}
+
+#[test]
+fn a_hello_that_finds_no_room_is_sent_as_soon_as_there_is_some() {
+    let now = Instant::now();
+    let mut peers = peers(7, now);
+    let addresses = [[10, 0, 0, 1], [10, 0, 0, 2], [10, 0, 0, 3]].map(IpAddr::from);
+    peers.configure(addresses.map(|address| peer(address, false)), now);
+    let later = now + INTERVAL / 2;
+    let mut room = 2;
+    let mut first = Vec::new();
+    peers.send_due(later, later, |due| {
+        let has_room = room > 0;
+        if has_room {
+            room -= 1;
+            first.push(due.peer);
+        }
+        has_room
+    });
+    assert_eq!(first.len(), 2);
+    assert!(!peers.hello_is_due(later), "there is no room");
+    let retry = peers.deadline().expect("one is left");
+    assert!(retry > later && retry < later + Duration::from_millis(10), "but soon");
+    let rest = peers.sent_by(retry, retry);
+    assert_eq!(rest.len(), 1);
+    assert!(!first.contains(&rest[0].peer));
+    peers.sent_by(retry + INTERVAL, retry);
+    let mut next = Vec::new();
+    peers.send_due(retry + 3 * INTERVAL, retry, |due| {
+        next.push(due.peer);
+        next.len() < 2
+    });
+    let last = peers.sent_by(retry + 4 * INTERVAL, retry);
+    assert_eq!(last[0].peer, next[1], "who found no room comes first");
+}
+
+#[test]
+fn as_many_peers_as_there_can_be_are_exchanged_for_others() {
+    let now = Instant::now();
+    let mut peers = Peers::new(Identity { router_id: EAST_ID, instance: 1 }, 1500);
+    let some = |from: u32, count: u32| {
+        (from..from + count).map(|last| peer(Ipv4Addr::from_bits(0x0a00_0000 + last).into(), false))
+    };
+    for (from, count) in [(0, 600), (1000, 600), (500, 1024), (2000, 1024), (2000, 1), (0, 1024)] {
+        peers.configure(some(from, count), now);
+        assert_eq!(peers.iter().count(), count as usize);
+        assert!(peers.rows().len() <= usize::from(MAX_PEERS), "workers know no more rows");
+    }
 }
 
 #[test]
@@ -139,19 +255,19 @@ fn a_probe_is_sent_beside_the_hello_and_what_arrived_of_the_peers_is_told_once()
     let lengths = |due: &[DueHello]| due.iter().map(|due| due.length).collect::<Vec<_>>();
     let told = |due: &[DueHello]| due.iter().map(|due| due.hello.longest_hello).collect::<Vec<_>>();
     peers.hello(EAST, &hello(1, 7), PLAIN, now);
-    assert_eq!(lengths(&peers.due_hellos(now, now)), [0], "it does not say which hellos arrive");
+    assert_eq!(lengths(&peers.sent_by(now, now)), [0], "it does not say which hellos arrive");
     peers.hello(EAST, &Hello { longest_hello: 56, ..hello(1, 7) }, PLAIN, now);
     assert_eq!(peers.get(ROW).and_then(Peer::path_mtu).map(PathMtu::current), Some(1200));
     let later = now + INTERVAL;
-    let due = peers.due_hellos(later, later);
+    let due = peers.sent_by(later, later);
     assert_eq!((lengths(&due), told(&due)), (vec![0, 1500], vec![56, 0]));
     assert_eq!(due[1].hello.sequence, due[0].hello.sequence + 1);
     peers.take_changes(later);
     peers.hello(EAST, &Hello { longest_hello: 1500, ..hello(1, 7) }, Arrival { length: 1400, ..PLAIN }, later);
     assert!(peers.take_changes(later), "the path MTU has grown");
-    let due = peers.due_hellos(later, later);
+    let due = peers.sent_by(later, later);
     assert_eq!((lengths(&due), told(&due)), (vec![0], vec![1400]), "its probe is answered at once");
-    peers.hello(EAST, &Hello { longest_hello: 56, ..hello(2, 0) }, PLAIN, later);
+    peers.hello(EAST, &hello(2, 7), PLAIN, later);
     assert!(peers.get(ROW).is_some_and(|peer| peer.path_mtu().is_none()), "it has restarted");
 }
 
@@ -161,7 +277,7 @@ fn only_a_quoted_hello_of_ours_lowers_the_path_mtu() {
     let mut peers = peers(7, now);
     peers.hello(EAST, &Hello { longest_hello: 56, ..hello(1, 7) }, PLAIN, now);
     let probe = |peers: &mut Peers, now| {
-        let probe = peers.due_hellos(now, now).pop().filter(|due| due.length > 0)?;
+        let probe = peers.sent_by(now, now).pop().filter(|due| due.length > 0)?;
         Some(Quoted::Hello { sequence: probe.hello.sequence, length: probe.length })
     };
     probe(&mut peers, now).expect("the longest");
@@ -184,7 +300,7 @@ fn nobody_can_tell_which_sequence_number_a_hello_has() {
     let first = || {
         let mut peers = peers(7, now);
         peers.configure([peer(EAST, false), peer(IpAddr::from([10, 0, 0, 2]), false)], now);
-        let due = peers.due_hellos(now + INTERVAL, now);
+        let due = peers.sent_by(now + INTERVAL, now);
         [due[0].hello.sequence, due[1].hello.sequence]
     };
     let [all, others] = [first(), first()];
@@ -196,10 +312,10 @@ fn nobody_can_tell_which_sequence_number_a_hello_has() {
 fn a_peer_that_comes_again_gets_later_sequence_numbers_than_before() {
     let now = Instant::now();
     let mut peers = peers(7, now);
-    let last = peers.due_hellos(now, now)[0].hello.sequence;
+    let last = peers.sent_by(now, now)[0].hello.sequence;
     peers.configure([], now + INTERVAL);
     peers.configure([peer(EAST, false)], now + INTERVAL);
-    let next = peers.due_hellos(now + 2 * INTERVAL, now)[0].hello.sequence;
+    let next = peers.sent_by(now + 2 * INTERVAL, now)[0].hello.sequence;
     assert!((1..10_000).contains(&next.wrapping_sub(last)), "{last}, then {next}");
 }
 
@@ -209,10 +325,10 @@ fn an_assumed_peer_that_was_silent_keeps_its_path_mtu() {
     let mut peers = Peers::new(Identity { router_id: Ipv4Addr::new(192, 0, 2, 1), instance: 7 }, 1500);
     peers.configure([peer(EAST, true)], now);
     peers.hello(EAST, &Hello { longest_hello: 56, ..hello(1, 7) }, PLAIN, now);
-    peers.due_hellos(now, now);
+    peers.sent_by(now, now);
     peers.hello(EAST, &Hello { longest_hello: 1500, ..hello(1, 7) }, PLAIN, now);
     for hellos in 1..=50 {
-        peers.due_hellos(now + INTERVAL * hellos, now);
+        peers.sent_by(now + INTERVAL * hellos, now);
     }
     assert_eq!(peers.get(ROW).and_then(Peer::path_mtu).map(PathMtu::current), Some(1500));
 }
@@ -232,7 +348,7 @@ fn a_peer_of_another_format_gets_no_hellos_and_nothing_heard_before_counts_for_i
     let mut peers = peers(7, now);
     peers.hello(EAST, &hello(1, 7), PLAIN, now);
     peers.configure([config::Peer { format: PeerFormat::Simplemux, ..peer(EAST, true) }], now);
-    assert!(!peers.hello_is_due(now) && peers.due_hellos(now, now).is_empty());
+    assert!(!peers.hello_is_due(now) && peers.sent_by(now, now).is_empty());
     assert_eq!(peers.deadline(), None);
     let (index, east) = peers.iter().next().expect("it is there");
     assert_eq!((east.last_hello(now), peers.is_up(index, now)), (None, true));
