@@ -22,7 +22,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arrayvec::ArrayVec;
 use carpool_dataplane::arch::TickRate;
 use carpool_dataplane::fib::{Domain, Lpm4Writer, Lpm6Writer, PathIndex, PeerIndex, PortIndex, Published};
 use carpool_dataplane::packet::ethernet::MacAddr;
@@ -49,7 +48,7 @@ use crate::forwarding::{Change, Forwarding};
 use crate::legs as leg_routes;
 use crate::neighbors::{ASKED, Advertised, Key, Link, NEIGHBOR_LIMIT, Neighbors, RETRY};
 use crate::paths::{Arrangement, Node, PathSource, Reached, keeps_pools};
-use crate::peers::{Arrival, DueHello, HELLO_TTL, Identity, Peers, ToldPeers};
+use crate::peers::{Arrival, DueHello, HELLO_TTL, Identity, Peer, Peers, Quoted, ToldPeers};
 use crate::rib::{OwnRoute, Routes};
 use crate::rules::Rules;
 use crate::streams::Streams;
@@ -268,15 +267,15 @@ impl Router {
         if !is_ours || quoted.total_len <= mtu {
             return;
         }
-        match PoolHeader::parse(&quoted.payload) {
+        let length = quoted.total_len;
+        let quotes = match PoolHeader::parse(&quoted.payload) {
             Ok(header) if quoted.src_port == hello_port(pool_port) && header.kind == Kind::Hello => {
-                self.peers.packet_too_big(quoted.dst, mtu, Some(header.sequence), now);
+                Quoted::Hello { sequence: header.sequence, length }
             }
-            Ok(header) if quoted.src_port >= pool_port && header.kind != Kind::Hello => {
-                self.peers.packet_too_big(quoted.dst, mtu, None, now);
-            }
-            _ => {}
-        }
+            Ok(header) if quoted.src_port >= pool_port && header.kind != Kind::Hello => Quoted::PooledPacket { length },
+            _ => return,
+        };
+        self.peers.packet_too_big(quoted.dst, mtu, quotes, now);
     }
 
     /// Does what is due: asks for neighbours, sends hellos, notes who came up or went down, answers, publishes.
@@ -350,7 +349,7 @@ impl Router {
             pools_depend |= !keeps_pools(&state.paths, &paths);
             state.paths = paths;
         }
-        let reaches = |peer: &crate::peers::Peer| self.forwarding.next_hop(peer.config.address).is_some();
+        let reaches = |peer: &Peer| self.forwarding.next_hop(peer.config.address).is_some();
         let alive = |peer| self.peers.is_up(peer, now) && self.peers.get(peer).is_some_and(reaches);
         let legs = leg_routes::table(&self.multicast, &self.overlays, &self.config, &self.peers, alive);
         if legs != *state.legs {
@@ -396,7 +395,7 @@ impl Router {
         }
     }
 
-    fn published_peer(&self, peer: Option<&crate::peers::Peer>) -> PublishedPeer {
+    fn published_peer(&self, peer: Option<&Peer>) -> PublishedPeer {
         let (addressee, source, mtu) = match peer {
             Some(peer) => {
                 let (source, mtu) = self.towards(peer);
@@ -415,20 +414,20 @@ impl Router {
             destination_port: self.config.pool_port,
             checksum: true,
             format,
-            capabilities: peer.map_or(Capabilities::WHOLE_IPV4, crate::peers::Peer::capabilities),
+            capabilities: peer.map_or(Capabilities::WHOLE_IPV4, Peer::capabilities),
         };
         PublishedPeer { path, zero_checksum: ZeroChecksum::Refused }
     }
 
     /// Our address that a peer knows us by, and the largest pooled packet to it.
-    fn towards(&self, peer: &crate::peers::Peer) -> (IpAddr, u16) {
+    fn towards(&self, peer: &Peer) -> (IpAddr, u16) {
         let (source, ceiling) = self.limits_towards(peer);
         (source, peer.path_mtu().map_or(ceiling, |path_mtu| path_mtu.current().min(ceiling)))
     }
 
     /// Our address that a peer knows us by, and the largest packet to it that makes sense: as configured, or those of the
     /// port towards it, and no larger than the peer takes.
-    fn limits_towards(&self, peer: &crate::peers::Peer) -> (IpAddr, u16) {
+    fn limits_towards(&self, peer: &Peer) -> (IpAddr, u16) {
         let next_hop = self.forwarding.next_hop(peer.config.address);
         let config = self.config.ports.get(next_hop.map_or(0, |(port, _)| port.index()));
         let is_v4 = peer.config.address.is_ipv4();
@@ -466,7 +465,7 @@ impl Router {
 
     /// How pooled packets reach a peer, whether it lives or not. A router on the link has an address of each family: where
     /// a route leads to the peer's address of the other family by the same port, its next hop is the same router.
-    fn reached(&self, peer: &crate::peers::Peer) -> Option<Reached> {
+    fn reached(&self, peer: &Peer) -> Option<Reached> {
         let (port, first_hop) = self.forwarding.next_hop(peer.config.address)?;
         let other = peer.addresses.iter().find(|other| other.is_ipv4() != peer.config.address.is_ipv4());
         let other = other.and_then(|other| self.forwarding.next_hop(*other)).filter(|other| other.0 == port);
@@ -477,8 +476,8 @@ impl Router {
 
     /// The peers as nodes of paths.
     fn nodes(&self, now: Instant) -> Vec<Node> {
-        let reached = |peer: &crate::peers::Peer| self.reached(peer).filter(|_| peer.state(now).is_ok());
-        let node = |(index, peer): (PeerIndex, &crate::peers::Peer)| Node {
+        let reached = |peer: &Peer| self.reached(peer).filter(|_| peer.state(now).is_ok());
+        let node = |(index, peer): (PeerIndex, &Peer)| Node {
             peer: index,
             addresses: Arc::clone(&peer.addresses),
             reached: reached(peer),
@@ -486,23 +485,28 @@ impl Router {
         self.peers.iter().map(node).collect()
     }
 
-    /// The way of hellos to the peers as it is now, for as long as no event is read.
+    /// The way of hellos to all peers as it is now, for as long as no event is read.
     fn heartbeat(&self, now: Instant) -> Heartbeat {
-        let reachable = self.peers.iter().filter(|(_, peer)| self.forwarding.next_hop(peer.config.address).is_some());
+        self.heartbeat_to(self.peers.iter(), now)
+    }
+
+    fn heartbeat_to<'p>(&self, peers: impl Iterator<Item = (PeerIndex, &'p Peer)>, now: Instant) -> Heartbeat {
+        let reachable = peers.filter(|(_, peer)| self.forwarding.next_hop(peer.config.address).is_some());
         let ways = reachable.map(|(index, peer)| (index, (self.towards(peer).0, peer.config.address)));
         Heartbeat { ways: ways.collect(), pool_port: self.config.pool_port, heard_until: now }
     }
 
     fn send_hellos(&mut self, now: Instant) {
         if self.peers.hello_is_due(now) {
-            let heartbeat = self.heartbeat(now);
-            heartbeat.send(self.peers.due_hellos(now, now), &self.workers);
+            let heartbeat = self.heartbeat_to(self.peers.due(now), now);
+            heartbeat.send(&mut self.peers, &self.workers, now);
         }
     }
 
     fn ask_for_neighbors(&mut self) {
         for request in self.neighbors.take_requests() {
             debug!("asking for {} at port {}", request.addresses.target(), request.port.0);
+            // What finds no room is asked for again when its timer ends.
             inject(&self.workers, InjectTarget::Frame(request.port), &request.frame(), 0);
         }
     }
@@ -536,30 +540,39 @@ impl Heartbeat {
     fn beat(&self, peers: &mut Peers, workers: &[WorkerLink], now: Instant) {
         // Before there are workers, nobody could send them.
         if !workers.is_empty() && peers.hello_is_due(now) {
-            self.send(peers.due_hellos(now, self.heard_until), workers);
+            self.send(peers, workers, now);
         }
     }
 
-    fn send(&self, hellos: Vec<DueHello>, workers: &[WorkerLink]) {
-        for DueHello { peer, hello, length } in hellos {
-            if let Some((source, address)) = self.ways.get(&peer) {
-                let packet = hello_packet(&hello, *source, *address, self.pool_port, length);
-                inject(workers, InjectTarget::Routed, &packet, length.saturating_sub(packet.len() as u16));
-            }
-        }
+    fn send(&self, peers: &mut Peers, workers: &[WorkerLink], now: Instant) {
+        peers.send_due(now, self.heard_until, |DueHello { peer, hello, length }| {
+            // Where no route leads to a peer, its hellos are lost.
+            self.ways.get(peer).is_none_or(|(source, address)| {
+                let packet = hello_packet(hello, *source, *address, self.pool_port, *length);
+                inject(workers, InjectTarget::Routed, &packet, length.saturating_sub(packet.len() as u16))
+            })
+        });
     }
 }
 
-/// Hands a packet to the first worker; each has a transmit queue of every port. What finds its ring full is lost, and sent
-/// again when its timer ends, as if the network had lost it. So many zero bytes as `padding` says follow the packet.
-fn inject(workers: &[WorkerLink], target: InjectTarget, packet: &[u8], padding: u16) {
-    let mut bytes = ArrayVec::new();
-    if bytes.try_extend_from_slice(packet).is_ok()
-        && let Some(worker) = workers.first()
-        && !worker.inject(Inject { target, bytes, padding })
-    {
-        debug!("worker 0 takes no more packets from the control thread");
+/// Hands a packet to the first worker that has room for it; each has a transmit queue of every port. False where none has,
+/// which the first one counts. So many zero bytes as `padding` says follow the packet.
+fn inject(workers: &[WorkerLink], target: InjectTarget, packet: &[u8], padding: u16) -> bool {
+    let Ok(bytes) = packet.try_into() else {
+        error!("a packet of {} bytes is too long for workers", packet.len());
+        return true;
+    };
+    let mut inject = Inject { target, bytes, padding };
+    for worker in workers {
+        match worker.inject(inject) {
+            None => return true,
+            Some(refused) => inject = refused,
+        }
     }
+    if let Some(worker) = workers.first() {
+        worker.shared.count_refused();
+    }
+    false
 }
 
 /// Rules of a configuration that was checked.

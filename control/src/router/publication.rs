@@ -22,11 +22,11 @@ pub struct WorkerLink {
 }
 
 impl WorkerLink {
-    /// Hands a packet down. False where the worker has too many waiting.
-    pub fn inject(&self, inject: Inject) -> bool {
-        let taken = self.shared.injects.push(inject).is_ok();
+    /// Hands a packet down; gives it back where the worker has too many waiting.
+    pub fn inject(&self, inject: Inject) -> Option<Inject> {
+        let refused = self.shared.injects.push(inject).err();
         self.wake.wake();
-        taken
+        refused
     }
 }
 

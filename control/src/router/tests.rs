@@ -1,5 +1,6 @@
 use super::handler::Client;
 use super::*;
+use arrayvec::ArrayVec;
 use carpool_dataplane::dpdk::{Waiter, WakeHandle};
 use carpool_dataplane::fib::{
     Adjacency, Entry, EntryId, FibOptions, Lpm4, Lpm6, PathIndex, Reader, lpm4_with, lpm6_with,
@@ -100,6 +101,8 @@ pub(super) struct Bench {
     pub reader: Reader,
     shared: Arc<WorkerShared>,
     pub now: Instant,
+    /// Of the last hello that came.
+    sequence: u32,
     _wake: WakeHandle,
 }
 
@@ -131,7 +134,7 @@ impl Bench {
         let shared = WorkerShared::new(Bell::new().expect("a descriptor"));
         let (_, wake) = Waiter::new(&[]).expect("a descriptor");
         router.attach(vec![WorkerLink { shared: Arc::clone(&shared), wake: wake.clone() }]);
-        Bench { router, published, table, table6, reader, shared, now, _wake: wake }
+        Bench { router, published, table, table6, reader, shared, now, sequence: 0, _wake: wake }
     }
 
     pub fn pass(&mut self, time: Duration) {
@@ -160,7 +163,8 @@ impl Bench {
 
     pub fn hello_from(&mut self, from: impl Into<IpAddr>, hello: Hello) {
         let mut bytes = [0; HELLO_LEN];
-        hello.write(&mut bytes);
+        self.sequence += 1;
+        Hello { sequence: self.sequence, ..hello }.write(&mut bytes);
         let mut payload = ArrayVec::new();
         payload.try_extend_from_slice(&bytes).expect("room");
         let hello = HeardHello { from: from.into(), ttl: 62, length: 56, payload };
@@ -193,6 +197,41 @@ impl Bench {
 
     pub fn injected(&mut self) -> Vec<Inject> {
         std::iter::from_fn(|| self.shared.injects.pop()).collect()
+    }
+
+    /// The beginnings of the padded hellos that were sent.
+    pub fn probes(&mut self) -> Vec<Vec<u8>> {
+        let probes = self.injected().into_iter().filter(|inject| inject.padding > 0);
+        probes.map(|inject| inject.bytes.to_vec()).collect()
+    }
+
+    /// Finds a path MTU of 1500 to a peer, and passes the time until that is confirmed.
+    pub fn unanswered_probe(&mut self, peer: impl Into<IpAddr>) -> Vec<u8> {
+        let peer = peer.into();
+        self.hello_from(peer, Hello { longest_hello: 56, ..HELLO });
+        self.hello_from(peer, Hello { longest_hello: 1500, ..HELLO });
+        assert_eq!(self.path_mtu(), Some(1500));
+        self.injected();
+        for _ in 0..5 {
+            self.pass(Duration::from_millis(200));
+            self.hello_from(peer, Hello { longest_hello: 56, ..HELLO });
+        }
+        let probe = self.probes().pop().expect("what was found is confirmed");
+        assert_eq!(self.path_mtu(), Some(1500));
+        probe
+    }
+
+    /// Whether a router that says so is believed enough for another probe.
+    pub fn is_told_of_less(&mut self, too_big: TooBig) -> bool {
+        let before = self.path_mtu();
+        self.tell(Event::PacketTooBig(too_big));
+        assert_eq!(self.path_mtu(), before);
+        !self.shared.injects.is_empty()
+    }
+
+    /// The largest pooled packet to the first peer.
+    pub fn path_mtu(&mut self) -> Option<u16> {
+        self.state().peers.get(PeerIndex(0)).map(|peer| peer.path.mtu)
     }
 
     /// The hellos that were sent to the peer.
@@ -304,20 +343,35 @@ fn too_big(packet: &[u8], next_hop_mtu: u16) -> TooBig {
 #[test]
 fn a_router_on_the_way_that_quotes_a_probe_lowers_the_path_mtu() {
     let mut bench = Bench::new(CONFIG);
-    bench.hello_from(PEER, Hello { longest_hello: 56, ..HELLO });
-    let probe = bench.injected().into_iter().rfind(|inject| inject.padding > 0).expect("a probe");
-    bench.hello_from(PEER, Hello { longest_hello: 1500, ..HELLO });
-    let mtu = |bench: &mut Bench| bench.state().peers.get(PeerIndex(0)).map(|peer| peer.path.mtu);
-    assert_eq!(mtu(&mut bench), Some(1500));
-    // Another source, another destination, another port, another kind: not what we sent.
-    for position in [12, 16, 23, 28] {
-        let mut other = probe.bytes.clone();
+    let probe = bench.unanswered_probe(PEER);
+    // Source, destination, either port, kind, sequence number, length: not what we sent.
+    for position in [12, 16, 20, 21, 22, 23, 28, 35, 3] {
+        let mut other = probe.clone();
         other[position] ^= 1;
-        bench.tell(Event::PacketTooBig(too_big(&other, 1300)));
-        assert_eq!(mtu(&mut bench), Some(1500), "byte {position}");
+        assert!(!bench.is_told_of_less(too_big(&other, 1300)), "byte {position}");
     }
-    bench.tell(Event::PacketTooBig(too_big(&probe.bytes, 1300)));
-    assert_eq!(mtu(&mut bench), Some(1300));
+    assert!(bench.is_told_of_less(too_big(&probe, 1300)));
+    assert_eq!(bench.path_mtu(), Some(1500), "it is asked once more");
+    let probe = bench.probes().pop().expect("another probe");
+    bench.tell(Event::PacketTooBig(too_big(&probe, 1300)));
+    assert_eq!(bench.path_mtu(), Some(1300));
+}
+
+#[test]
+fn a_router_on_the_way_that_quotes_a_pooled_packet_has_the_path_mtu_tried() {
+    let mut bench = Bench::new(CONFIG);
+    let mut quoted = bench.unanswered_probe(PEER);
+    // From the first port of the first worker, kind 0, of another length than any hello.
+    quoted[20..22].copy_from_slice(&7665u16.to_be_bytes());
+    quoted[28] = 0x10;
+    quoted[2..4].copy_from_slice(&1280u16.to_be_bytes());
+    assert!(!bench.is_told_of_less(too_big(&quoted, 1280)), "it fits");
+    assert!(!bench.is_told_of_less(too_big(&quoted, 1500)), "that is no less");
+    let mut early = quoted.clone();
+    early[20..22].copy_from_slice(&7663u16.to_be_bytes());
+    assert!(!bench.is_told_of_less(too_big(&early, 1200)), "no worker sends from that port");
+    assert!(bench.is_told_of_less(too_big(&quoted, 1200)));
+    assert_eq!(bench.path_mtu(), Some(1500));
 }
 
 #[test]
@@ -346,6 +400,44 @@ fn hellos_leave_for_the_peer_and_say_whom_we_hear() {
     assert_eq!(heard, [0, 6], "the second one at once, when the peer was first heard");
     let peers = bench.client().peer_show(PeerShow {}).expect("answered").peers;
     assert_eq!(peers.first().map(|peer| peer.state), Some(PeerState::Down), "it does not hear us yet");
+}
+
+#[test]
+fn every_one_of_many_peers_gets_its_hellos_from_a_worker_that_sends_a_few_at_a_time() {
+    let address = |last: u16| Ipv4Addr::from_bits(0xc633_6400 + u32::from(last));
+    let peers = (0..1024).map(|last| format!("[[peer]]\nname = \"p{last}\"\naddress = \"{}\"\n", address(last)));
+    let config = CONFIG
+        .replace("198.51.100.0/24", "198.51.96.0/20")
+        .replace("address = \"198.51.100.7\"", "address = \"10.0.0.9\"");
+    let mut bench = Bench::new(&(config + &peers.skip(1).collect::<String>()));
+    let mut got: HashMap<Ipv4Addr, u32> = HashMap::new();
+    for _ in 0..600 {
+        bench.pass(Duration::from_millis(1));
+        for _ in 0..16 {
+            let Some(inject) = bench.shared.injects.pop() else { break };
+            let header = Ipv4Header::parse(&inject.bytes).expect("a sound packet");
+            *got.entry(header.dst).or_default() += 1;
+        }
+    }
+    for last in 1..1024 {
+        let count = got.get(&address(last)).copied().unwrap_or_default();
+        assert!((2..=4).contains(&count), "{count} hellos to {}", address(last));
+    }
+    assert_eq!(bench.shared.refused(), 0);
+}
+
+#[test]
+fn a_hello_that_finds_all_rings_full_is_sent_when_there_is_room() {
+    let mut bench = Bench::new(CONFIG);
+    let frame = || Inject { target: InjectTarget::Frame(PortIndex(0)), bytes: ArrayVec::new(), padding: 0 };
+    while bench.shared.injects.push(frame()).is_ok() {}
+    bench.pass(Duration::ZERO);
+    assert_eq!(bench.shared.refused(), 1, "it is counted");
+    let retry = bench.router.deadline(bench.now).expect("a time");
+    assert!(retry > bench.now, "the control thread does not spin");
+    assert!(bench.hellos().is_empty());
+    bench.pass(retry.duration_since(bench.now));
+    assert_eq!(bench.hellos().len(), 1);
 }
 
 #[test]

@@ -258,6 +258,17 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn every_capability_of_ours_has_a_name_of_its_own() {
+        let named = Capabilities::NAMES.iter().fold(0, |named, (flag, _)| {
+            assert_eq!((flag.0.count_ones(), named & flag.0), (1, 0), "{flag:?} has one bit, which no other has");
+            named | flag.0
+        });
+        assert_eq!(Capabilities(named), Capabilities::OURS);
+        let names: std::collections::BTreeSet<_> = Capabilities::NAMES.iter().map(|(_, name)| name).collect();
+        assert_eq!(names.len(), Capabilities::NAMES.len());
+    }
+
+    #[test]
     fn unknown_capabilities_hide_no_known_one() {
         assert!(Capabilities(0x8001).contains(Capabilities::WHOLE_IPV4));
         assert!(!Capabilities(0x8000).contains(Capabilities::WHOLE_IPV4));

@@ -170,6 +170,9 @@ counters! {
     EventsLimited = "events_limited",
     /// Messages to the control thread that found its ring full.
     EventsLost = "events_lost",
+    /// Packets of the control thread that found the rings of all workers full: hellos are sent a little later, what asks for
+    /// neighbours when its timer ends.
+    ControlRefused = "control_refused",
     /// Iterations of the worker's loop.
     Iterations = "iterations",
     /// Iterations that found nothing to do.

@@ -14,8 +14,8 @@ use crate::pool::learned::IdSpace;
 use crate::pool::wire::report::MAX_CONTEXTS;
 use crate::pool::{PoolKey, PoolLayout};
 
-/// Largest number of bytes the control thread hands down as one packet, and of a hello handed up.
-pub const CONTROL_BYTES: usize = 1600;
+/// Largest number of bytes the control thread hands down as one packet, but for padding.
+pub const CONTROL_BYTES: usize = 128;
 /// Longest hello body that is passed up; what follows is padding.
 pub const HELLO_BYTES: usize = 64;
 

@@ -180,6 +180,7 @@ impl<N: Nic> Stages<N> {
             (Counter::LearnedDisputed, self.decompressor.disputed()),
             (Counter::PoolsOpen, self.pooler.held() as u64),
             (Counter::PoolLongestNs, self.rate.duration(pooler.delay_max).as_nanos() as u64),
+            (Counter::ControlRefused, self.shared.refused()),
             (Counter::Held, self.held() as u64),
         ];
         for (counter, value) in values {

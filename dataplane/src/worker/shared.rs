@@ -9,13 +9,14 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::counters::SharedCounters;
 use super::event::{Event, HeardHello, Inject, UnknownThere};
+use super::stages::MAX_PEERS;
 
 /// Events a worker can have waiting for the control thread.
 const EVENTS: usize = 4096;
-/// Hellos that can be waiting for the control thread: one from each peer there can be.
-const HELLOS: usize = super::stages::MAX_PEERS as usize;
-/// Packets the control thread can have waiting for a worker.
-const INJECTS: usize = 64;
+/// Hellos that can be waiting for the control thread: one from each peer there can be, and an answered probe.
+const HELLOS: usize = 2 * MAX_PEERS as usize;
+/// Packets the control thread can have waiting for a worker: a hello and a probe to every peer.
+const INJECTS: usize = 2 * MAX_PEERS as usize;
 /// Reports that can be waiting for a worker; what finds no room is reported again.
 const UNKNOWN_CONTEXTS: usize = 64;
 
@@ -35,6 +36,8 @@ pub struct WorkerShared {
     pub counters: SharedCounters,
     /// Rung by the worker when there are events.
     pub bell: Arc<Bell>,
+    /// Packets that found no room in the rings of all workers.
+    refused: AtomicU64,
     stop: AtomicBool,
     sample_requests: AtomicU64,
 }
@@ -49,9 +52,20 @@ impl WorkerShared {
             unknown_contexts: ArrayQueue::new(UNKNOWN_CONTEXTS),
             counters: SharedCounters::default(),
             bell,
+            refused: AtomicU64::new(0),
             stop: AtomicBool::new(false),
             sample_requests: AtomicU64::new(0),
         })
+    }
+
+    /// Counts a packet of the control thread that no worker had room for.
+    pub fn count_refused(&self) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Packets counted so.
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
     }
 
     /// Asks the worker to flush its pools, empty its queues and return. Wake it afterwards.

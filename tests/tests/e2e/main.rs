@@ -14,6 +14,7 @@ mod idle;
 mod indexes;
 mod legs;
 mod live_tools;
+mod peers;
 mod provisioned;
 mod reload;
 mod simplemux;

@@ -285,10 +285,10 @@ fn what_the_control_thread_hands_down_is_sent() {
 fn padding_follows_what_the_control_thread_hands_down() {
     let mut bench = Bench::new();
     let mut probe = udp(OWN_EAST, PEER, (POOL_PORT, POOL_PORT), 1200, 9);
-    let start = probe.len() - 1000;
+    let start = probe.len() - 1128;
     probe[start..].fill(0);
     let bytes = probe[..start].iter().copied().collect();
-    assert!(bench.shared.injects.push(Inject { target: InjectTarget::Routed, bytes, padding: 1000 }).is_ok());
+    assert!(bench.shared.injects.push(Inject { target: InjectTarget::Routed, bytes, padding: 1128 }).is_ok());
     let bytes = probe[..start].iter().copied().collect();
     assert!(bench.shared.injects.push(Inject { target: InjectTarget::Routed, bytes, padding: 60_000 }).is_ok());
     bench.run();
