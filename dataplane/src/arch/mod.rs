@@ -1,9 +1,18 @@
-//! What depends on the processor: the time stamp counter, prefetching, and which vector instructions there are.
+//! What depends on the processor: the time stamp counter, prefetching, and which vector instructions there are; and what
+//! threads pass to each other, the order of memory in mind.
 
 mod prefetch;
 mod simd;
+mod sleep;
+mod spsc;
+mod sync;
 mod time;
 
 pub use prefetch::prefetch_read;
 pub use simd::Simd;
+pub use sleep::Sleeper;
+pub use spsc::{Consumer, Producer, spsc};
 pub use time::{Tick, TickRate, TickSpan, now};
+
+#[cfg(all(test, loom))]
+mod models;
