@@ -206,6 +206,26 @@ impl RuleSet {
         u16::try_from(position).ok().map(RuleIndex)
     }
 
+    /// Whether packets of this one's flow can be pooled: by its rule, were it of any size and class. The same for all
+    /// packets of a flow; its fragments, which do not tell their ports, count as if they could.
+    pub fn may_pool_flow(&self, fields: &StreamFields) -> bool {
+        if fields.is_fragment {
+            return !self.is_empty();
+        }
+        let class = class_word(fields.protocol, fields.dscp, fields.has_ports);
+        let found = match fields.addresses {
+            Addresses::V4 { source, destination } => {
+                let fits = |rule: &CompiledMatch<u32>| rule.of_any_class().fits(source, destination, fields, class);
+                first_decisive(&self.rules, self.compiled4.iter().map(fits))
+            }
+            Addresses::V6 { source, destination } => {
+                let fits = |rule: &CompiledMatch<u128>| rule.of_any_class().fits(source, destination, fields, class);
+                first_decisive(&self.rules, self.compiled6.iter().map(fits))
+            }
+        };
+        found.is_some_and(|rule| rule.pool)
+    }
+
     /// The rule at `index`; None where the index is from another set.
     #[inline(always)]
     pub fn get(&self, index: RuleIndex) -> Option<&Rule> {
@@ -316,6 +336,14 @@ fn first_fit<A: Bits>(
     compiled.iter().position(|compiled| compiled.fits(source, destination, fields, class))
 }
 
+/// The first of those rules that fit that says what becomes of a flow: one that pools, or one that forbids it whatever the
+/// class.
+#[inline(always)]
+fn first_decisive(rules: &[Rule], fits: impl Iterator<Item = bool>) -> Option<&Rule> {
+    let mut fitting = rules.iter().zip(fits).filter(|(_, fits)| *fits).map(|(rule, _)| rule);
+    fitting.find(|rule| rule.pool || rule.matcher.dscp.is_none())
+}
+
 /// An address as an integer.
 trait Bits: Copy + Default + PartialEq + BitAnd<Output = Self> + BitOr<Output = Self> + BitXor<Output = Self> {}
 
@@ -357,6 +385,13 @@ impl<A: Bits> CompiledMatch<A> {
             first_destination_port,
             destination_ports_span,
         }
+    }
+
+    /// The same for packets of every class.
+    #[inline(always)]
+    fn of_any_class(self) -> CompiledMatch<A> {
+        let without = !class_word(0, Dscp(0x3f), false);
+        CompiledMatch { class_mask: self.class_mask & without, class: self.class & without, ..self }
     }
 
     #[inline(always)]

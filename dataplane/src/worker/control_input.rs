@@ -113,7 +113,8 @@ impl<N: Nic> Stages<N> {
     fn host_unreachable(&mut self, mbuf: Mbuf, moment: &Moment<'_>) {
         let is_ours = |src: IpAddr| moment.entry_for(src).adjacency == Adjacency::Local;
         let family = Family::of(mbuf.bytes());
-        let origin = Origin { port: PortIndex(0), link_broadcast: false, peer: None, depth: 0, family };
+        let origin =
+            Origin { port: PortIndex(0), link_broadcast: false, peer: None, depth: 0, family, handed_over: false };
         let reason = Drop::NeighbourUnreachable;
         match family {
             Family::V4 => match Ipv4Header::parse(mbuf.bytes()) {

@@ -45,11 +45,17 @@ impl<N: Nic> Stages<N> {
             match header.ether_type {
                 EtherType::IPV4 => {
                     frame.trim_front(HEADER_LEN);
-                    ip.push((frame, Origin { port, link_broadcast, peer: None, depth: 0, family: Family::V4 }));
+                    ip.push((
+                        frame,
+                        Origin { port, link_broadcast, peer: None, depth: 0, family: Family::V4, handed_over: false },
+                    ));
                 }
                 EtherType::IPV6 => {
                     frame.trim_front(HEADER_LEN);
-                    ip.push((frame, Origin { port, link_broadcast, peer: None, depth: 0, family: Family::V6 }));
+                    ip.push((
+                        frame,
+                        Origin { port, link_broadcast, peer: None, depth: 0, family: Family::V6, handed_over: false },
+                    ));
                 }
                 EtherType::ARP => self.arp_input(frame, port, moment),
                 _ => self.out.drop(frame, Drop::EtherTypeUnknown),

@@ -49,13 +49,15 @@ pub(super) struct Origin {
     pub depth: u8,
     /// What it is to be read as.
     pub family: Family,
+    /// Another worker handed it over: it goes no further.
+    pub handed_over: bool,
 }
 
 impl Origin {
     /// The origin of what was inside a pooled packet of this one, which `peer` sent.
     #[inline(always)]
     pub fn deeper(self, peer: Option<PeerIndex>) -> Origin {
-        Origin { peer, depth: self.depth.saturating_add(1), ..self }
+        Origin { peer, depth: self.depth.saturating_add(1), handed_over: false, ..self }
     }
 }
 

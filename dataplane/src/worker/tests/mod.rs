@@ -1,6 +1,7 @@
 //! Whole routers on wires in memory, stepped through by hand: real mbufs, no NIC, no root, and time as an argument.
 
 mod forwarding;
+mod handover;
 mod hostile;
 mod indexes;
 mod ipv6;
@@ -15,4 +16,6 @@ mod pooling;
 mod pooling6;
 mod regressions;
 mod simplemux;
+mod team;
 mod transit;
+mod workers;
