@@ -254,6 +254,22 @@ fn an_owner_that_may_not_wait_longer_drops_by_name_what_was_handed_over() {
 }
 
 #[test]
+fn nobody_waits_for_a_worker_that_was_never_started() {
+    let (mut parts, rest) = parts(2, PoolOn::Owner, options());
+    let mut started = parts.remove(0).0.worker();
+    drop(parts);
+    let mut asked = 0;
+    let time = || {
+        asked += 1;
+        assert!(asked < 10, "it waits");
+        crate::arch::Tick(1)
+    };
+    started.drain(time, crate::arch::Tick(u64::MAX));
+    drop(started);
+    rest.end();
+}
+
+#[test]
 fn flow_buckets_of_two_workers_have_source_ports_of_their_own() {
     let options = WorkerOptions { buckets: 4, ..options() };
     let mut team = Team::new(2, PoolOn::Local, options);
