@@ -8,15 +8,16 @@ use carpool_dataplane::fib::PeerIndex;
 use carpool_dataplane::worker::{Counters, OpenPoolSample, PeerReceived};
 
 use super::{Router, WorkerLink};
-use crate::api::pool::{OPEN_POOLS_MAX, OpenPool, PoolReport, PoolShow, PoolTotals, ReceivedFrom};
+use crate::api::pool::{OPEN_POOLS_MAX, OpenPool, PoolReport, PoolShow, PoolTotals, PoolWorker, ReceivedFrom};
 use crate::api::text::CodePoint;
 use crate::api::{Answer, Refusal};
 
 /// How long workers may take to tell: longer than a busy machine keeps a thread waiting.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// What distinguishes an open pool from others: worker, peer, rule, DSCP and whether it is ECN-capable.
-type PoolId = (usize, PeerIndex, u16, u8, bool);
+/// What distinguishes an open pool from others: worker, peer, rule, DSCP and whether it is ECN-capable; group of paths, flow
+/// bucket and whether it is IPv6.
+type PoolId = (usize, PeerIndex, u16, u8, bool, u16, u8, bool);
 
 /// The question that is under way, and who wants to know. A worker whose ring is full begins again from the start: what
 /// it told before is replaced.
@@ -48,7 +49,8 @@ impl OpenPools {
 
     /// A worker has told of one.
     pub fn sample(&mut self, worker: usize, sample: OpenPoolSample) {
-        let id = (worker, sample.peer, sample.rule, sample.dscp, sample.ecn_capable);
+        let OpenPoolSample { peer, rule, group, bucket, is_ipv6, dscp, ecn_capable, .. } = sample;
+        let id = (worker, peer, rule, dscp, ecn_capable, group, bucket, is_ipv6);
         if self.deadline.is_some() && (self.samples.len() < OPEN_POOLS_MAX || self.samples.contains_key(&id)) {
             self.samples.insert(id, sample);
         }
@@ -112,8 +114,11 @@ impl Router {
 
     fn pool_report(&self, told: &OpenPools) -> PoolReport {
         let mut counters = Counters::default();
-        for worker in &self.workers {
-            counters.merge(&worker.shared.counters.load());
+        let mut workers = Vec::new();
+        for (index, worker) in (0u32..).zip(&self.workers) {
+            let own = worker.shared.counters.load();
+            workers.push(PoolWorker::of(index, &own));
+            counters.merge(&own);
         }
         let rules = &self.publication.current().rules;
         let open = told.samples.iter().filter_map(|((worker, ..), sample)| {
@@ -122,6 +127,7 @@ impl Router {
                 // Either can have gone since: then the pool has been flushed.
                 peer: self.peers.get(sample.peer)?.config.name.clone(),
                 rule: rules.rules().get(usize::from(sample.rule))?.name.clone(),
+                bucket: sample.bucket,
                 dscp: CodePoint::new(sample.dscp)?,
                 ecn_capable: sample.ecn_capable,
                 packets: u32::from(sample.packets),
@@ -141,6 +147,7 @@ impl Router {
         });
         PoolReport {
             totals: PoolTotals::of(&counters),
+            workers,
             open: open.collect(),
             received_from: received.filter(|received| received.packets > 0).collect(),
         }
@@ -160,7 +167,8 @@ mod tests {
     }
 
     fn pool(dscp: u8, packets: u16) -> OpenPoolSample {
-        OpenPoolSample { peer: EAST, rule: 0, dscp, ecn_capable: false, packets, bytes: 100, age_ns: 1 }
+        let (peer, rule, group, bucket, is_ipv6, ecn_capable) = (EAST, 0, 0, 0, false, false);
+        OpenPoolSample { peer, rule, group, bucket, is_ipv6, dscp, ecn_capable, packets, bytes: 100, age_ns: 1 }
     }
 
     #[test]
@@ -172,9 +180,11 @@ mod tests {
             pools.received(0, came(packets.into()));
         }
         pools.sample(1, pool(46, 7));
+        pools.sample(1, OpenPoolSample { bucket: 2, ..pool(46, 8) });
+        pools.sample(1, OpenPoolSample { group: 5, ..pool(46, 9) });
         pools.received(1, came(10));
         let packets: Vec<_> = pools.samples.iter().map(|(id, sample)| (id.0, id.3, sample.packets)).collect();
-        assert_eq!(packets, [(0, 10, 3), (0, 46, 3), (1, 46, 7)]);
+        assert_eq!(packets, [(0, 10, 3), (0, 46, 3), (1, 46, 7), (1, 46, 8), (1, 46, 9)]);
         let sums: Vec<_> = pools.received_from_each().into_values().collect();
         assert_eq!(sums, [came(13)], "the last word of each worker");
     }

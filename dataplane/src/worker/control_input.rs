@@ -162,6 +162,9 @@ impl<N: Nic> Stages<N> {
             let sample = OpenPoolSample {
                 peer: pool.peer,
                 rule: pool.key.rule().0,
+                group: pool.key.group(),
+                bucket: pool.key.bucket(),
+                is_ipv6: pool.key.is_ipv6(),
                 dscp: pool.key.class().value(),
                 ecn_capable: pool.key.is_ecn_capable(),
                 packets: u16::from(pool.rows),

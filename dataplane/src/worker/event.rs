@@ -64,6 +64,12 @@ pub struct OpenPoolSample {
     pub peer: PeerIndex,
     /// Position of the rule in the rule set.
     pub rule: u16,
+    /// The group of paths whose packets share it.
+    pub group: u16,
+    /// Its flow bucket.
+    pub bucket: u8,
+    /// Whether its packets are IPv6, or IPv4.
+    pub is_ipv6: bool,
     /// Its DSCP.
     pub dscp: u8,
     /// Whether its packets are ECN-capable.
