@@ -22,7 +22,7 @@ impl<N: Nic> Stages<N> {
         let Some(mtu) = moment.mtu(entry.adjacency) else {
             return self.out.drop(packet.mbuf, Drop::NoRoute);
         };
-        if self.handover.is_some() {
+        if self.handover.is_some() && self.is_owned_elsewhere(&entry, moment) {
             // Before anything is done to it: there it passes the whole input again.
             match self.hand_over(packet, &entry, moment) {
                 Some(rest) => packet = rest,

@@ -96,7 +96,7 @@ impl Handover {
     fn owner(&self, path: &PoolPath) -> usize {
         // Multiplied by the golden ratio (Knuth 6.4), as the numbers of groups are small and close to each other.
         let spread = u32::from(path.group(SharedHops::AtLeast(1))).wrapping_mul(0x9e37_79b1);
-        (u64::from(spread) * self.ways.len() as u64 >> 32) as usize
+        ((u64::from(spread) * self.ways.len() as u64) >> 32) as usize
     }
 
     /// Whether another worker sleeps on what it was handed; it is woken then, by one system call of one of all.
@@ -133,7 +133,16 @@ impl Handover {
 }
 
 impl<N: Nic> Stages<N> {
-    /// Hands a packet that is to be forwarded over to the owner of its path. Returns it where it stays here.
+    /// Whether another worker has the pools of the path of packets with this entry.
+    #[inline(never)]
+    pub(super) fn is_owned_elsewhere(&self, entry: &Entry, moment: &Moment<'_>) -> bool {
+        let path = entry.path.and_then(|path| moment.state.path(path)).filter(|path| path.addressee.is_some());
+        let (Some(handover), Some(path)) = (&self.handover, path) else { return false };
+        handover.ways.get(handover.owner(path)).is_some_and(Option::is_some)
+    }
+
+    /// Hands a packet that is to be forwarded, and whose path is owned elsewhere, over to the owner. Returns it where it stays
+    /// here.
     #[inline(never)]
     pub(super) fn hand_over<H: Header>(
         &mut self,
@@ -142,8 +151,7 @@ impl<N: Nic> Stages<N> {
         moment: &Moment<'_>,
     ) -> Option<Packet<H>> {
         let Some(handover) = &mut self.handover else { return Some(packet) };
-        let path = entry.path.and_then(|path| moment.state.path(path)).filter(|path| path.addressee.is_some());
-        let owner = path.map(|path| handover.owner(path));
+        let owner = entry.path.and_then(|path| moment.state.path(path)).map(|path| handover.owner(path));
         let Some(Some(way)) = owner.and_then(|owner| handover.ways.get_mut(owner)) else { return Some(packet) };
         // What was handed over stays: the owner may know of another path by now.
         if packet.origin.handed_over {
