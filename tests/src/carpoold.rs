@@ -75,6 +75,8 @@ pub struct Config {
     /// A worker on each.
     pub cores: Vec<usize>,
     pub idle: Idle,
+    /// Further keys of `[dataplane]`, a line each, such as `pool_on = "owner"`.
+    pub dataplane: Vec<String>,
     pub ports: Vec<Port>,
     /// Prefix and gateway.
     pub routes: Vec<(Ipv4Net, Ipv4Addr)>,
@@ -91,6 +93,9 @@ impl Config {
     /// As `carpoold --config` reads it.
     pub fn to_toml(&self) -> String {
         let mut text = format!("[dataplane]\ncores = {:?}\nidle  = \"{}\"\n", self.cores, self.idle.word());
+        for line in &self.dataplane {
+            let _ = writeln!(text, "{line}");
+        }
         // The kernel spreads what arrives over as many queues as there are workers, by flow.
         let queues = if self.cores.len() > 1 { format!(",qpairs={}", self.cores.len()) } else { String::new() };
         // The driver's ring holds 512 frames unless told otherwise: too few for 100 ms without the processor, which a
@@ -302,6 +307,7 @@ mod tests {
         let config = Config {
             cores: vec![1],
             idle: Idle::Spin,
+            dataplane: Vec::new(),
             ports: vec![Port { interface: "transit".into(), address: "192.0.2.1/24".parse().unwrap(), mtu: 1500 }],
             routes: vec![("203.0.113.0/24".parse().unwrap(), "192.0.2.2".parse().unwrap())],
             peers: vec![("east".into(), "198.51.100.2".parse().unwrap())],

@@ -107,7 +107,12 @@ pub struct Network {
 
 impl Network {
     /// Builds it all in `lab` and returns when packets reach everybody from everybody and, with carpool, peers live.
-    pub fn build(mut lab: Lab, middle: Middle) -> Result<Self> {
+    pub fn build(lab: Lab, middle: Middle) -> Result<Self> {
+        Self::build_with(lab, middle, &[])
+    }
+
+    /// The same with further keys of both carpool routers' `[dataplane]`, a line each.
+    pub fn build_with(mut lab: Lab, middle: Middle, dataplane: &[&str]) -> Result<Self> {
         let routers = if middle == Middle::Linux { Kind::LinuxRouter } else { Kind::Carpool };
         for (name, _) in SERVERS.iter().chain(&CLIENTS) {
             lab.add(name, Kind::Host)?;
@@ -134,7 +139,10 @@ impl Network {
                 None
             }
             Middle::Carpool { window, idle, both_cores, further } => {
-                let (a, b) = configurations(window, idle, both_cores, further)?;
+                let (mut a, mut b) = configurations(window, idle, both_cores, further)?;
+                for config in [&mut a, &mut b] {
+                    config.dataplane = dataplane.iter().map(|line| (*line).to_owned()).collect();
+                }
                 Some(Pair { a: Carpoold::start(&lab, "A", &a)?, b: Carpoold::start(&lab, "B", &b)? })
             }
         };
@@ -220,7 +228,7 @@ fn configurations(window: Duration, idle: Idle, both_cores: bool, further: &[&st
         peers: vec![("b".to_owned(), B)],
         paths: vec![(east, vec![TRANSIT_AT_A, B])],
         rules: vec![rule.clone()],
-        further: Vec::new(),
+        ..Config::default()
     };
     let b = Config {
         cores: if both_cores { all } else { vec![1 % cores] },
@@ -230,7 +238,7 @@ fn configurations(window: Duration, idle: Idle, both_cores: bool, further: &[&st
         peers: vec![("a".to_owned(), A)],
         paths: vec![(west, vec![TRANSIT_AT_B, A])],
         rules: vec![rule],
-        further: Vec::new(),
+        ..Config::default()
     };
     Ok((a, b))
 }

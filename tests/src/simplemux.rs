@@ -171,6 +171,7 @@ fn configuration(
     Ok(Config {
         cores: vec![core],
         idle: Idle::Adaptive,
+        dataplane: Vec::new(),
         ports: ports.collect::<Result<_>>()?,
         routes: vec![(far, via), (Ipv4Net::from(peer), via)],
         peers: Vec::new(),

@@ -18,6 +18,8 @@ pub struct PoolShow {}
 pub struct PoolReport {
     /// Counts since the router started, all workers together.
     pub totals: PoolTotals,
+    /// The share of each worker.
+    pub workers: Vec<PoolWorker>,
     /// The pools that are open now, at most [`OPEN_POOLS_MAX`].
     pub open: Vec<OpenPool>,
     /// What came from each peer that anything came from.
@@ -113,6 +115,35 @@ impl PoolTotals {
             },
             longest_us: get(Counter::PoolLongestNs).div_ceil(1000),
         }
+    }
+}
+
+/// A worker's share in the pools, since the router started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PoolWorker {
+    /// Its number.
+    pub worker: u32,
+    /// Stream packets handed to its pooler.
+    pub staged: u64,
+    /// Stream packets it sent inside pooled packets.
+    pub rows: u64,
+    /// Pooled packets it sent.
+    pub pooled_packets: u64,
+    /// Stream packets per pooled packet it sent; 0 where it sent none.
+    pub ratio: f64,
+    /// Packets it handed over to the workers that have the pools of their paths.
+    pub handed_over: u64,
+    /// Packets that other workers handed over to it.
+    pub taken_over: u64,
+}
+
+impl PoolWorker {
+    /// The share of the worker with this number, which has these counters.
+    pub fn of(worker: u32, counters: &Counters) -> PoolWorker {
+        let PoolTotals { staged, rows, pooled_packets, ratio, .. } = PoolTotals::of(counters);
+        let (handed_over, taken_over) =
+            (counters.get(Counter::AbsorbedHandedOver), counters.get(Counter::CreatedTakenOver));
+        PoolWorker { worker, staged, rows, pooled_packets, ratio, handed_over, taken_over }
     }
 }
 

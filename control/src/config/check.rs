@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use prefix_trie::joint::map::JointPrefixMap;
 
 use super::document::Document;
-use super::{Config, DEFAULT_PEER_MTU, Index, POOL_OVERHEAD, Peer};
+use super::{Config, DEFAULT_PEER_MTU, Dataplane, Index, POOL_OVERHEAD, Peer};
 use crate::api::peer::PeerFormat;
 use crate::api::route::{RouteTarget, wrong_with_gateway};
 use crate::legs::{Keyed, ROUTE_LIMIT, wrong_with_multicast, wrong_with_overlay};
@@ -23,6 +23,7 @@ use crate::streams::{STREAM_LIMIT, packets_of, wrong_with_stream};
 pub(super) fn check(document: &Document<'_>, config: &Config) {
     let check = Check { document, config };
     check.cores();
+    check.source_ports();
     check.ports();
     check.router();
     check.neighbors();
@@ -97,6 +98,20 @@ impl Check<'_, '_> {
         for (key, cores) in [("cores", &dataplane.cores), ("control_cores", &dataplane.control_cores)] {
             let path = |position: usize| format!("dataplane.{key}[{position}]");
             self.unique(cores.iter().enumerate().map(|(i, core)| (path(i), core)), "this core");
+        }
+    }
+
+    /// Every worker has a source port for each of its flow buckets, from the pool port on.
+    fn source_ports(&self) {
+        let Dataplane { cores, buckets, .. } = &self.config.dataplane;
+        let (workers, first) = (cores.len().max(1), usize::from(self.config.pool_port));
+        let last = first + workers * usize::from(*buckets) - 1;
+        if last > usize::from(u16::MAX) {
+            let message = format!(
+                "expected fewer, or a lower pool.port: {workers} workers with {buckets} flow buckets each send from UDP \
+                 ports {first} to {last}, and there are 65535"
+            );
+            self.error("dataplane.buckets", message);
         }
     }
 

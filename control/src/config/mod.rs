@@ -102,6 +102,19 @@ pub struct Dataplane {
     pub memory_mb: Option<u32>,
     /// Packet buffers. None: computed from ports, queues and pools.
     pub mbufs: Option<u32>,
+    /// Which worker has the pools of a path.
+    pub pool_on: PoolOn,
+    /// Flow buckets of each worker, 1 to [`MAX_BUCKETS`](carpool_dataplane::pool::MAX_BUCKETS).
+    pub buckets: u8,
+}
+
+/// Which worker has the pools of a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PoolOn {
+    /// Each worker pools what it receives.
+    Local,
+    /// One for all: the others hand its packets over.
+    Owner,
 }
 
 /// What a worker does when there is nothing to do.

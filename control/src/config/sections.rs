@@ -7,13 +7,13 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use carpool_dataplane::pool::wire::{Template, TemplateId};
-use carpool_dataplane::pool::{Dscp, Lone, Match, Representation};
+use carpool_dataplane::pool::{Dscp, Lone, MAX_BUCKETS, Match, Representation};
 use ipnet::IpNet;
 use toml::de::{DeTable, DeValue};
 
 use super::document::{Document, Table, integer};
 use super::rule::{Criteria, Index, RULE_COUNT, RULE_HOLD, RULE_SIZE, RULE_WINDOW};
-use super::{Config, DEFAULT_POOL_PORT, Dataplane, Idle, Memory, Neighbor, Path, Peer, Port, Route, Rule};
+use super::{Config, DEFAULT_POOL_PORT, Dataplane, Idle, Memory, Neighbor, Path, Peer, PoolOn, Port, Route, Rule};
 use crate::api::DEFAULT_SOCKET;
 use crate::api::multicast::MulticastRoute;
 use crate::api::overlay::OverlayRoute;
@@ -159,6 +159,8 @@ impl Default for Dataplane {
             memory: Memory::Auto,
             memory_mb: None,
             mbufs: None,
+            pool_on: PoolOn::Local,
+            buckets: 1,
         }
     }
 }
@@ -181,6 +183,12 @@ fn dataplane(table: Table<'_, '_>) -> Dataplane {
         "no-huge" => Some(Memory::NoHuge),
         _ => None,
     });
+    let pool_on = table.text("pool_on", "\"local\" or \"owner\"", |text| match text {
+        "local" => Some(PoolOn::Local),
+        "owner" => Some(PoolOn::Owner),
+        _ => None,
+    });
+    let buckets = table.integer("buckets", 1..=u32::from(MAX_BUCKETS)).and_then(|count| u8::try_from(count).ok());
     let dataplane = Dataplane {
         cores: cores("cores"),
         control_cores: cores("control_cores"),
@@ -188,6 +196,8 @@ fn dataplane(table: Table<'_, '_>) -> Dataplane {
         memory: memory.unwrap_or(Memory::Auto),
         memory_mb: table.integer("memory_mb", 16..=1_048_576),
         mbufs: table.integer("mbufs", 1024..=16_777_215),
+        pool_on: pool_on.unwrap_or(PoolOn::Local),
+        buckets: buckets.unwrap_or(1),
     };
     table.finish();
     dataplane

@@ -16,6 +16,8 @@ idle = "spin"
 memory = "no-huge"
 memory_mb = 256
 mbufs = 16384
+pool_on = "owner"
+buckets = 4
 
 [control]
 socket = "/tmp/carpool.sock"
@@ -135,6 +137,8 @@ fn every_key_is_read() {
         memory: Memory::NoHuge,
         memory_mb: Some(256),
         mbufs: Some(16384),
+        pool_on: PoolOn::Owner,
+        buckets: 4,
     };
     assert_eq!(config.dataplane, dataplane);
     assert_eq!(config.socket, PathBuf::from("/tmp/carpool.sock"));
@@ -222,6 +226,19 @@ fn a_port_is_all_that_is_needed() {
 }
 
 #[test]
+fn there_must_be_a_source_port_for_each_bucket_of_each_worker() {
+    let with = |port: u32| format!("{LEAST}[dataplane]\ncores = [1, 2, 3]\nbuckets = 4\n[pool]\nport = {port}\n");
+    assert!(parse(&with(65524), "c.toml").is_ok(), "65524 to 65535");
+    assert_eq!(
+        wrong_with(&with(65525)),
+        "c.toml:8:11: dataplane.buckets = 4: expected fewer, or a lower pool.port: 3 workers with 4 flow buckets each \
+         send from UDP ports 65525 to 65536, and there are 65535"
+    );
+    let one = format!("{LEAST}[pool]\nport = 65535\n");
+    assert!(parse(&one, "c.toml").is_ok(), "one worker, one bucket");
+}
+
+#[test]
 fn a_router_without_ports_is_none() {
     assert_eq!(wrong_with(""), "c.toml:1:1: port: missing; expected at least one [[port]]");
     assert_eq!(wrong_with("port = []\n"), "c.toml:1:8: port: missing; expected at least one [[port]]");
@@ -239,7 +256,7 @@ fn unknown_keys_and_tables_are_told_with_the_known_ones() {
                  control, dataplane, multicast, neighbor, overlay, path, peer, pool, port, route, router, rule, stream, template";
     assert_eq!(wrong("[pools]\n"), table);
     let key = "c.toml:7:1: dataplane.core: unknown key; expected one of \
-               control_cores, cores, idle, mbufs, memory, memory_mb";
+               buckets, control_cores, cores, idle, mbufs, memory, memory_mb, pool_on";
     assert_eq!(wrong("[dataplane]\ncore = [1]\n"), key);
 }
 
@@ -252,6 +269,12 @@ fn a_value_of_the_wrong_kind_is_told_with_what_was_expected() {
         ),
         ("[dataplane]\ncores = [1, -1]\n", "c.toml:7:13: dataplane.cores = -1: expected a CPU number from 0 to 1023"),
         ("[dataplane]\nidle = \"lazy\"\n", "c.toml:7:8: dataplane.idle = \"lazy\": expected \"adaptive\" or \"spin\""),
+        (
+            "[dataplane]\npool_on = \"both\"\n",
+            "c.toml:7:11: dataplane.pool_on = \"both\": expected \"local\" or \"owner\"",
+        ),
+        ("[dataplane]\nbuckets = 0\n", "c.toml:7:11: dataplane.buckets = 0: expected a whole number from 1 to 64"),
+        ("[dataplane]\nbuckets = 65\n", "c.toml:7:11: dataplane.buckets = 65: expected a whole number from 1 to 64"),
         (
             "[dataplane]\nmemory_mb = 1\n",
             "c.toml:7:13: dataplane.memory_mb = 1: expected a whole number from 16 to 1048576",
@@ -766,7 +789,7 @@ fn every_key_is_documented() {
             keys += 1;
         }
     }
-    assert_eq!(keys, 57, "all tables were asked");
+    assert_eq!(keys, 59, "all tables were asked");
 }
 
 #[test]

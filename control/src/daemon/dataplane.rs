@@ -8,7 +8,7 @@ use std::time::Instant;
 use carpool_dataplane::arch::TickRate;
 use carpool_dataplane::dpdk::{Eal, EalOptions, LcoreHandle, Memory, Mempool, Port, PortOptions, PortQueue, Waiter};
 use carpool_dataplane::fib::{Domain, PortIndex, lpm4, lpm6};
-use carpool_dataplane::worker::{Bell, Counters, Idle, Worker, WorkerOptions, WorkerShared};
+use carpool_dataplane::worker::{Bell, Counters, Handover, Idle, Worker, WorkerOptions, WorkerShared};
 use ipnet::IpNet;
 use log::{error, info, warn};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
@@ -22,9 +22,6 @@ use crate::api::text::MacAddress;
 use crate::config::{self, Config};
 use crate::peers::Identity;
 use crate::router::{Hardware, Parts, Router, WorkerLink};
-
-/// Flow buckets of each worker.
-const BUCKETS: u8 = 1;
 
 /// The mempool's name.
 const MEMPOOL: &str = "packets";
@@ -102,6 +99,13 @@ impl Dataplane {
             config::Idle::Adaptive => Idle::Adaptive,
             config::Idle::Spin => Idle::Spin,
         };
+        let handovers = match config.dataplane.pool_on {
+            config::PoolOn::Owner if cores.len() > 1 => {
+                Handover::between(waiting.iter().map(|(_, wake)| wake.clone()).collect())
+            }
+            config::PoolOn::Owner | config::PoolOn::Local => Vec::new(),
+        };
+        let buckets = config.dataplane.buckets;
         let parts = Parts {
             config,
             config_path: config_path.to_owned(),
@@ -115,8 +119,8 @@ impl Dataplane {
         };
         let (mut router, published) = Router::new(parts, Instant::now())?;
 
-        let mut dataplane = Dataplane { eal: None, mempool: None, workers: Vec::new() };
-        let mut links = Vec::new();
+        let mut handovers = handovers.into_iter();
+        let (mut jobs, mut links) = (Vec::new(), Vec::new());
         let lcores = eal.workers().to_vec();
         for ((index, (waiter, wake)), lcore) in (0u16..).zip(waiting).zip(lcores) {
             let shared = WorkerShared::new(Arc::clone(bell));
@@ -125,7 +129,7 @@ impl Dataplane {
                 rate,
                 idle,
                 open_pools: OPEN_POOLS,
-                buckets: BUCKETS,
+                buckets,
                 buffer_room: u16::try_from(sizing.data_room).unwrap_or(u16::MAX),
                 seed: random(),
                 instance: identity.instance,
@@ -135,22 +139,33 @@ impl Dataplane {
             let table6 = Arc::clone(&table6);
             let queues =
                 std::mem::take(queues.get_mut(usize::from(index)).ok_or("there are more workers than queues")?);
+            let handover = handovers.next();
             say_how_it_waits(idle, &waiter, lcore.cpu());
             links.push(WorkerLink { shared: Arc::clone(&shared), wake });
             let run = move || {
                 let cache = mempool.cache();
-                Worker::new(options, queues, cache, reader, published, table, table6, shared).run(waiter)
+                let worker = Worker::new(options, queues, cache, reader, published, table, table6, shared);
+                match handover {
+                    Some(handover) => worker.share_pools(handover).run(waiter),
+                    None => worker.run(waiter),
+                }
             };
+            jobs.push((lcore, run));
+        }
+        let mut dataplane = Dataplane { eal: None, mempool: None, workers: Vec::new() };
+        router.attach(links);
+        let mut jobs = jobs.into_iter();
+        while let Some((lcore, run)) = jobs.next() {
             match eal.launch(lcore, run) {
                 Ok(handle) => dataplane.workers.push(handle),
                 Err(error) => {
-                    router.attach(links);
+                    // Those that run wait until nobody can hand anything over to them any more.
+                    drop(jobs);
                     dataplane.stop(router);
                     return Err(error.into());
                 }
             }
         }
-        router.attach(links);
         dataplane.mempool = Some(mempool);
         Ok((dataplane, router))
     }

@@ -1,8 +1,9 @@
 //! How much packet memory a configuration needs.
 
 use carpool_dataplane::dpdk::{BURST, HEADROOM, TX_BUFFER};
+use carpool_dataplane::worker::Handover;
 
-use crate::config::Config;
+use crate::config::{Config, PoolOn};
 
 /// Pools that a worker can have open at once.
 pub(super) const OPEN_POOLS: u16 = 1024;
@@ -45,7 +46,12 @@ impl Sizing {
             let descriptors = usize::from(port.rx_descriptors) + usize::from(port.tx_descriptors);
             descriptors + TX_BUFFER
         });
-        let worker = queues.sum::<usize>() + REENTRY + usize::from(OPEN_POOLS) + WAITING + INDEXES + CACHE + BURST;
+        let handed_over = match config.dataplane.pool_on {
+            PoolOn::Local => 0,
+            PoolOn::Owner => Handover::on_the_way(workers),
+        };
+        let held = usize::from(OPEN_POOLS) + WAITING + INDEXES + handed_over;
+        let worker = queues.sum::<usize>() + REENTRY + held + CACHE + BURST;
         // A power of two less one wastes no memory in the pool's ring.
         let needed = (worker * workers + 1).next_power_of_two() - 1;
         let mbufs = config.dataplane.mbufs.map_or(needed, |mbufs| mbufs as usize);
@@ -78,6 +84,13 @@ mod tests {
         assert!(Sizing::of(&config, 4).mbufs >= 4 * (REENTRY + 2048 + TX_BUFFER));
         assert!(sizing.memory_mb * (1 << 20) > sizing.mbufs * sizing.data_room);
         assert!(sizing.ordinary_mb * (1 << 20) > sizing.mbufs * PAGE, "two such mbufs do not fit into a page");
+    }
+
+    #[test]
+    fn what_workers_hand_over_to_each_other_is_allowed_for() {
+        let config = parse(&format!("{PORT}[dataplane]\npool_on = \"owner\"\n"), "c.toml").expect("sound");
+        let rings = 4 * Handover::on_the_way(4);
+        assert!(Sizing::of(&config, 4).mbufs >= 4 * (REENTRY + 2048 + TX_BUFFER) + rings);
     }
 
     #[test]

@@ -9,7 +9,9 @@ use carpool_dataplane::pool::PoolKey;
 use carpool_dataplane::worker::{Counters, OpenPoolSample, PeerReceived};
 
 use super::{Router, WorkerLink};
-use crate::api::pool::{Ecn, Family, OPEN_POOLS_MAX, OpenPool, PoolReport, PoolShow, PoolTotals, ReceivedFrom};
+use crate::api::pool::{
+    Ecn, Family, OPEN_POOLS_MAX, OpenPool, PoolReport, PoolShow, PoolTotals, PoolWorker, ReceivedFrom,
+};
 use crate::api::text::CodePoint;
 use crate::api::{Answer, Refusal};
 
@@ -113,8 +115,11 @@ impl Router {
 
     fn pool_report(&self, told: &OpenPools) -> PoolReport {
         let mut counters = Counters::default();
-        for worker in &self.workers {
-            counters.merge(&worker.shared.counters.load());
+        let mut workers = Vec::new();
+        for (index, worker) in (0u32..).zip(&self.workers) {
+            let own = worker.shared.counters.load();
+            workers.push(PoolWorker::of(index, &own));
+            counters.merge(&own);
         }
         let rules = &self.publication.current().rules;
         let open = told.samples.iter().filter_map(|((worker, ..), sample)| {
@@ -145,6 +150,7 @@ impl Router {
         });
         PoolReport {
             totals: PoolTotals::of(&counters),
+            workers,
             open: open.collect(),
             received_from: received.filter(|received| received.packets > 0).collect(),
         }
@@ -178,9 +184,12 @@ mod tests {
             pools.received(0, came(packets.into()));
         }
         pools.sample(1, pool(46, 7));
+        let of_bucket = PoolKey::new(46, RuleIndex(0), Dscp::of_tos(0), 0, 2);
+        pools.sample(1, OpenPoolSample { key: of_bucket, ..pool(46, 8) });
+        pools.sample(1, pool(5, 9));
         pools.received(1, came(10));
         let packets: Vec<_> = pools.samples.iter().map(|(id, sample)| (id.0, id.1.group(), sample.packets)).collect();
-        assert_eq!(packets, [(0, 10, 3), (0, 46, 3), (1, 46, 7)]);
+        assert_eq!(packets, [(0, 10, 3), (0, 46, 3), (1, 5, 9), (1, 46, 7), (1, 46, 8)]);
         let sums: Vec<_> = pools.received_from_each().into_values().collect();
         assert_eq!(sums, [came(13)], "the last word of each worker");
     }

@@ -140,6 +140,8 @@ fn needs_restart(old: &Config, new: &Config) -> Option<String> {
             ("memory", old.memory != new.memory),
             ("memory_mb", old.memory_mb != new.memory_mb),
             ("mbufs", old.mbufs != new.mbufs),
+            ("pool_on", old.pool_on != new.pool_on),
+            ("buckets", old.buckets != new.buckets),
         ];
         return keys.iter().find(|(_, differs)| *differs).map(|(key, _)| format!("dataplane.{key}"));
     }

@@ -357,7 +357,7 @@ impl Handler for State {
 
     fn pool_show(&mut self, _: PoolShow, answer: Answer<PoolReport>) {
         // As the router does, which first asks its workers.
-        let report = PoolReport { totals: PoolTotals::default(), open: vec![], received_from: vec![] };
+        let report = PoolReport { totals: PoolTotals::default(), workers: vec![], open: vec![], received_from: vec![] };
         thread::spawn(move || answer.send(Ok(report)));
     }
 

@@ -212,6 +212,26 @@ impl RuleSet {
         u16::try_from(position).ok().map(RuleIndex)
     }
 
+    /// Whether a packet of this one's flow may be pooled, were it of any size and class: false where none can be. The same for
+    /// all packets of a flow; its fragments, which do not tell their ports, count as if they could.
+    pub fn may_pool_flow(&self, fields: &StreamFields) -> bool {
+        if fields.is_fragment {
+            return !self.is_empty();
+        }
+        let class = class_word(fields.protocol, fields.dscp, fields.has_ports);
+        let found = match fields.addresses {
+            Addresses::V4 { source, destination } => {
+                let fits = |rule: &CompiledMatch<u32>| rule.of_any_class().fits(source, destination, fields, class);
+                first_decisive(&self.rules, self.compiled4.iter().map(fits))
+            }
+            Addresses::V6 { source, destination } => {
+                let fits = |rule: &CompiledMatch<u128>| rule.of_any_class().fits(source, destination, fields, class);
+                first_decisive(&self.rules, self.compiled6.iter().map(fits))
+            }
+        };
+        found.is_some_and(|rule| rule.pool)
+    }
+
     /// The rule at `index`; None where the index is from another set.
     #[inline(always)]
     pub fn get(&self, index: RuleIndex) -> Option<&Rule> {
@@ -322,6 +342,14 @@ fn first_fit<A: Bits>(
     compiled.iter().position(|compiled| compiled.fits(source, destination, fields, class))
 }
 
+/// The first of those rules that fit that says what becomes of a flow: one that pools, or one that forbids it whatever the
+/// class.
+#[inline(always)]
+fn first_decisive(rules: &[Rule], fits: impl Iterator<Item = bool>) -> Option<&Rule> {
+    let mut fitting = rules.iter().zip(fits).filter(|(_, fits)| *fits).map(|(rule, _)| rule);
+    fitting.find(|rule| rule.pool || rule.matcher.dscp.is_none())
+}
+
 /// An address as an integer.
 trait Bits: Copy + Default + PartialEq + BitAnd<Output = Self> + BitOr<Output = Self> + BitXor<Output = Self> {}
 
@@ -363,6 +391,13 @@ impl<A: Bits> CompiledMatch<A> {
             first_destination_port,
             destination_ports_span,
         }
+    }
+
+    /// The same for packets of every class.
+    #[inline(always)]
+    fn of_any_class(self) -> CompiledMatch<A> {
+        let without = !class_word(0, Dscp(0x3f), false);
+        CompiledMatch { class_mask: self.class_mask & without, class: self.class & without, ..self }
     }
 
     #[inline(always)]
@@ -483,6 +518,34 @@ mod tests {
     }
 
     proptest! {
+        /// Whatever class a packet has, and whatever rules there are about classes.
+        #[test]
+        fn a_flow_may_be_pooled_if_a_packet_of_some_class_is(
+            rules in proptest::collection::vec((any_ports(), any_net(), proptest::option::of(0u8..4), any::<bool>()), 0..5),
+            ports in proptest::option::of((0u16..20, 0u16..20)), low in (0u8..4, 0u8..4), dscp in 0u8..64,
+        ) {
+            let named = |(at, (ports, destination, dscp, pool)): (usize, (_, _, Option<u8>, bool))| {
+                let matcher = Match { destination_ports: ports, destination, dscp: dscp.map(Dscp), ..Match::default() };
+                Rule { pool, ..rule(&at.to_string(), matcher) }
+            };
+            let rules = RuleSet::new(rules.into_iter().enumerate().map(named).collect()).expect("sound rules");
+            let mut packet = fields([10, 0, 0, low.0], [10, 0, 0, low.1], 17, ports);
+            let is_pooled = |rules: &RuleSet, dscp| {
+                let found = rules.first_match(&StreamFields { dscp: Dscp(dscp), ..packet });
+                found.and_then(|index| rules.get(index)).is_some_and(|rule| rule.pool)
+            };
+            let of_some_class = (0..64).any(|dscp| is_pooled(&rules, dscp));
+            let by_itself = |rule: &Rule| RuleSet::new(vec![rule.clone()]).expect("a sound rule");
+            let by_some_rule = rules.rules().iter().any(|rule| (0..64).any(|dscp| is_pooled(&by_itself(rule), dscp)));
+            let may_pool = rules.may_pool_flow(&packet);
+            prop_assert!(may_pool || !of_some_class, "a packet of another class is pooled");
+            prop_assert!(by_some_rule || !may_pool, "no rule pools it");
+            packet.dscp = Dscp(dscp);
+            prop_assert_eq!(rules.may_pool_flow(&packet), may_pool, "the class decides");
+            packet.is_fragment = true;
+            prop_assert_eq!(rules.may_pool_flow(&packet), !rules.is_empty());
+        }
+
         /// The compiled form agrees with the plain reading of a match, on a space small enough to hit often.
         #[test]
         fn the_compiled_match_means_what_the_match_says(

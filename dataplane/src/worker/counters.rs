@@ -60,6 +60,8 @@ counters! {
     CreatedControl = "created_control",
     /// Reports to peers on their pooled packets.
     CreatedReports = "created_reports",
+    /// Packets that other workers handed over, because this one has the pools of their paths.
+    CreatedTakenOver = "created_taken_over",
     /// Packets copied into a pooled packet.
     AbsorbedStaged = "absorbed_staged",
     /// Pooled packets taken apart.
@@ -72,6 +74,8 @@ counters! {
     AbsorbedFragmented = "absorbed_fragmented",
     /// ARP packets, neighbour advertisements and hellos whose content went to the control thread.
     AbsorbedControl = "absorbed_control",
+    /// Packets handed over to the worker that has the pools of their path.
+    AbsorbedHandedOver = "absorbed_handed_over",
     /// Packets found fit to go on to a next hop, alone or in a pool; pooled packets of our own are not counted.
     Forwarded = "forwarded",
     /// Echo requests answered.
@@ -228,6 +232,7 @@ impl Counters {
             Counter::CreatedReaddressed,
             Counter::CreatedControl,
             Counter::CreatedReports,
+            Counter::CreatedTakenOver,
         ]);
         let absorbed = sum(&[
             Counter::AbsorbedStaged,
@@ -236,6 +241,7 @@ impl Counters {
             Counter::AbsorbedFragmented,
             Counter::AbsorbedControl,
             Counter::AbsorbedReports,
+            Counter::AbsorbedHandedOver,
         ]);
         self.set(Counter::Created, created);
         self.set(Counter::Absorbed, absorbed);

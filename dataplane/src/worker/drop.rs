@@ -244,7 +244,9 @@ reasons! {
     SimplemuxInnerLength = "simplemux_inner_length",
     /// An entry of a Simplemux datagram that is no IPv4 packet: it is dropped alone.
     SimplemuxUnsupportedProtocol = "simplemux_unsupported_protocol",
-    /// Waited for a neighbour, or for its index, when the router stopped.
+    /// Too many packets were on the way to the worker that has the pools of its path.
+    HandoverFull = "handover_full",
+    /// Waited for a neighbour, for its index, or for the worker that has the pools of its path, when the router stopped.
     Shutdown = "shutdown",
 }
 

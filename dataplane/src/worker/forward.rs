@@ -22,6 +22,13 @@ impl<N: Nic> Stages<N> {
         let Some(mtu) = moment.mtu(entry.adjacency) else {
             return self.out.drop(packet.mbuf, Drop::NoRoute);
         };
+        if self.handover.is_some() && self.is_owned_elsewhere(&entry, moment) {
+            // Before anything is done to it: there it passes the whole input again.
+            match self.hand_over(packet, &entry, moment) {
+                Some(rest) => packet = rest,
+                None => return,
+            }
+        }
         if packet.is_to_pool_port(moment) {
             // What is due here gets out, before the size of the rest is looked at.
             match self.transit_input(packet, moment) {

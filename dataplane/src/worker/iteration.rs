@@ -11,6 +11,7 @@ use crate::fib::{Lpm4, Lpm6, PortIndex, Published, Reader};
 
 use super::counters::{Counter, Counters};
 use super::ethernet_input::IpBurst;
+use super::handover::Handover;
 use super::moment::Moment;
 use super::router_state::RouterState;
 use super::shared::WorkerShared;
@@ -99,8 +100,21 @@ impl<N: Nic> Worker<N> {
         }
     }
 
+    /// Has the pools of each path with one worker for all: with this one, or with that it hands packets over to. `handover` is
+    /// the part of the number that this worker has in its options.
+    pub fn share_pools(mut self, handover: Handover) -> Worker<N> {
+        self.stages.handover = Some(handover);
+        self
+    }
+
+    /// Hands nothing over to other workers any longer, and tells them so. [`Worker::drain`] does that by itself, but then waits
+    /// for the others to do it: those that share a thread do it before.
+    pub fn stop_handing_over(&mut self) {
+        self.stages.stop_handing_over();
+    }
+
     /// One iteration at the time `now`. Returns how many packets it dealt with: received, taken out of pooled packets,
-    /// handed down, or flushed with their pools.
+    /// handed down or over, or flushed with their pools.
     #[inline]
     pub fn iterate(&mut self, now: Tick) -> usize {
         // 1. The time came as an argument; here is what the control thread has published.
@@ -112,6 +126,7 @@ impl<N: Nic> Worker<N> {
         stages.release_waiting(moment);
         stages.adopt(moment);
         let mut packets = stages.control_input(moment);
+        packets += stages.take_over(moment);
 
         // 2. A burst from each queue. What comes out of its pooled packets is through before the next is received.
         let mut ip = IpBurst::new();
@@ -136,6 +151,7 @@ impl<N: Nic> Worker<N> {
         // 7. Everything that is to leave, leaves; what was dropped without a burst goes back as well.
         stages.out.flush(now);
         stages.out.free_dropped(&mut stages.mempool);
+        stages.publish_handovers();
 
         // 8. Bookkeeping at a quiescent point.
         stages.answer_samples(moment);
@@ -153,25 +169,28 @@ impl<N: Nic> Worker<N> {
         packets
     }
 
-    /// Flushes all pools and sends what there is, until nothing is left or `deadline` has come; drops the rest by name.
-    /// `now` is asked for the time.
+    /// Flushes all pools and sends what there is, until nothing is left and no other worker will hand anything over, or
+    /// `deadline` has come; drops the rest by name. `now` is asked for the time.
     pub fn drain(&mut self, mut now: impl FnMut() -> Tick, deadline: Tick) {
+        self.stop_handing_over();
         loop {
             let time = now();
             let section = self.reader.enter();
             let Some(state) = self.state.load(section) else { break };
             let moment = &Moment { now: time, section, state, fib: &self.fib, fib6: &self.fib6 };
             let stages = &mut self.stages;
+            stages.take_over(moment);
             stages.release_waiting(moment);
             stages.abandon_indexes(moment);
             stages.flush_for_shutdown(moment);
             stages.abandon_waiting();
             stages.out.flush(time);
             stages.out.free_dropped(&mut stages.mempool);
-            if stages.held() == 0 {
+            if stages.held() == 0 && stages.has_taken_over_all() {
                 break;
             }
             if time >= deadline {
+                stages.abandon_handovers();
                 stages.out.abandon();
                 break;
             }

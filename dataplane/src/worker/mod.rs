@@ -5,7 +5,8 @@
 //! `forward`, `transit_input`, `pooling` and `fragment` for what goes on, `multicast_input`, `overlay_input` and `legs` for
 //! what goes several ways, `output` and `neighbour_queue` for the way out. IPv6 packets have the same life: where
 //! a stage does something else with them, there is one beside it with a 6 in its name, and `nd_input` is to them what
-//! `arp_input` is. What workers share with the control thread is in `router_state` (published), `event` (rings) and
+//! `arp_input` is. `handover` is between workers, where each path has one that owns its pools. What workers share with the
+//! control thread is in `router_state` (published), `event` (rings) and
 //! `counters`.
 
 mod arp_input;
@@ -18,6 +19,7 @@ mod event;
 mod forward;
 mod forward6;
 mod fragment;
+mod handover;
 mod icmp6_error;
 mod icmp_error;
 mod index_input;
@@ -51,6 +53,7 @@ mod transit_input;
 pub use counters::{Counter, Counters, SharedCounters};
 pub use drop::Drop;
 pub use event::{CONTROL_BYTES, Event, HELLO_BYTES, HeardHello, Inject, InjectTarget, OpenPoolSample, UnknownThere};
+pub use handover::Handover;
 pub use iteration::{Idle, Worker, WorkerOptions};
 pub use leg_table::{Ingress, Leg, LegRoute, LegTable, MAX_LEGS, PeerLeg};
 pub use peer_traffic::PeerReceived;

@@ -49,6 +49,7 @@ const DEPTH: u32 = 32;
 const HAS_PEER: u64 = 1 << 40;
 const LINK_BROADCAST: u64 = 1 << 41;
 const IPV6: u64 = 1 << 42;
+const HANDED_OVER: u64 = 1 << 43;
 
 impl Origin {
     /// The origin of a packet that was received on `port`. `link_broadcast`: it came in a broadcast or multicast frame.
@@ -62,7 +63,7 @@ impl Origin {
     /// The origin of what was inside a pooled packet of this one, which `peer` sent.
     #[inline(always)]
     pub fn deeper(self, peer: Option<PeerIndex>) -> Origin {
-        let without = self.0 & !(0xff << DEPTH | HAS_PEER | 0xffff << PEER);
+        let without = self.0 & !(0xff << DEPTH | HAS_PEER | HANDED_OVER | 0xffff << PEER);
         let peer = peer.map_or(0, |peer| HAS_PEER | u64::from(peer.0) << PEER);
         Origin(without | peer | u64::from(self.depth().saturating_add(1)) << DEPTH)
     }
@@ -74,6 +75,18 @@ impl Origin {
             Family::V4 => Origin(self.0 & !IPV6),
             Family::V6 => Origin(self.0 | IPV6),
         }
+    }
+
+    /// The same, of a packet that another worker handed over: it goes no further.
+    #[inline(always)]
+    pub fn handed_over(self) -> Origin {
+        Origin(self.0 | HANDED_OVER)
+    }
+
+    /// Whether another worker handed it over.
+    #[inline(always)]
+    pub fn was_handed_over(self) -> bool {
+        self.0 & HANDED_OVER != 0
     }
 
     /// The port that it, or the pooled packet around it, was received on.
@@ -111,7 +124,8 @@ impl Debug for Origin {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("Origin");
         shown.field("port", &self.port()).field("link_broadcast", &self.link_broadcast());
-        shown.field("peer", &self.peer()).field("depth", &self.depth()).field("family", &self.family()).finish()
+        shown.field("peer", &self.peer()).field("depth", &self.depth()).field("family", &self.family());
+        shown.field("handed_over", &self.was_handed_over()).finish()
     }
 }
 

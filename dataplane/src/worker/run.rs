@@ -10,6 +10,7 @@ use crate::arch::{Tick, TickSpan, now};
 use crate::dpdk::{Nic, Waiter};
 
 use super::counters::{Counter, Counters};
+use super::handover::Handover;
 use super::iteration::{Idle, Worker};
 
 /// How long a worker polls in vain before it blocks.
@@ -49,9 +50,12 @@ impl<N: Nic> Worker<N> {
     /// Blocks, unless there is something to do after all; returns whether it did.
     fn block(&mut self, waiter: &mut Waiter, early: TickSpan) -> bool {
         let armed = waiter.arm();
+        // Other workers see from here on that they must wake this one.
+        self.stages.handover.iter().for_each(Handover::lies_down);
         let time = now();
-        // What came before the interrupts were armed raises none.
+        // What came before the interrupts were armed raises none, and what was handed over before wakes nobody.
         if self.iterate(time) > 0 || !self.may_block(time, early) || self.shared.stop_requested() {
+            self.stages.handover.iter().for_each(Handover::gets_up);
             return false;
         }
         let pools = self.stages.next_deadline().map(|deadline| deadline - early);
@@ -64,6 +68,7 @@ impl<N: Nic> Worker<N> {
         // What the control thread replaces from here on it may free at once.
         self.reader.offline();
         armed.wait(until.map(|until| rate.duration(until.since(time))));
+        self.stages.handover.iter().for_each(Handover::gets_up);
         true
     }
 

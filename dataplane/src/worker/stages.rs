@@ -12,6 +12,7 @@ use crate::pool::learned::{CompressorLimits, ContextTimes, Decompressor, Unknown
 use crate::pool::{FlowSeed, PacketPooler, PoolerLimits};
 
 use super::WorkerOptions;
+use super::handover::Handover;
 use super::icmp_error::icmp_limit;
 use super::index_input::{Outside, index_queue_limits};
 use super::neighbour_news::NewsLimits;
@@ -33,6 +34,8 @@ const CONTEXTS: usize = 32_768;
 pub(super) struct Stages<N> {
     /// The way out, and the counters.
     pub out: Output<N>,
+    /// What this worker and others hand over to each other; None where each has pools of its own.
+    pub handover: Option<Handover>,
     /// Pools that are filling.
     pub pooler: PacketPooler<Mbuf>,
     /// Packets taken out of pooled packets.
@@ -86,6 +89,7 @@ impl<N: Nic> Stages<N> {
         let forget = ContextTimes::at(options.rate).forget;
         Stages {
             out: Output::new(queues, options.rate, Arc::clone(&shared)),
+            handover: None,
             pooler: PacketPooler::new(limits),
             reentry: Reentry::new(),
             indexes: IndexQueue::new(index_queue_limits(options.rate)),

@@ -14,6 +14,7 @@ mod idle;
 mod indexes;
 mod legs;
 mod live_tools;
+mod owner;
 mod peers;
 mod provisioned;
 mod reload;
@@ -43,8 +44,13 @@ fn network(window: Duration, idle: Idle) -> (Alone, Network) {
 
 /// The same with this in the places of A and B.
 fn network_of(middle: Middle) -> (Alone, Network) {
+    network_with(middle, &[])
+}
+
+/// The same with further keys of both routers' `[dataplane]`.
+fn network_with(middle: Middle, dataplane: &[&str]) -> (Alone, Network) {
     let alone = Alone::wait().expect("end to end tests run as root");
     let lab = Lab::new().expect("a lab can be made");
-    let network = Network::build(lab, middle).expect("the network comes up");
+    let network = Network::build_with(lab, middle, dataplane).expect("the network comes up");
     (alone, network)
 }

@@ -1,11 +1,14 @@
 //! What was pooled, why pools were flushed, and which are open.
 
 use super::show;
-use crate::api::pool::{OpenPool, PoolReport, PoolTotals, ReceivedFrom};
+use crate::api::pool::{OpenPool, PoolReport, PoolTotals, PoolWorker, ReceivedFrom};
 use crate::api::quantity::format_microseconds;
 use crate::cli::table::{Align, Table};
 
-show!(PoolReport, |report| totals(&report.totals) + &received(&report.received_from) + &open(&report.open));
+show!(PoolReport, |report| totals(&report.totals)
+    + &by_worker(&report.workers)
+    + &received(&report.received_from)
+    + &open(&report.open));
 
 fn totals(totals: &PoolTotals) -> String {
     let (flush, unpooled, learned) = (&totals.flush, &totals.unpooled, &totals.learned);
@@ -59,6 +62,29 @@ fn totals(totals: &PoolTotals) -> String {
     text.push_str(&format!("ratio: {:.2} stream packets in a pooled packet sent\n", totals.ratio));
     text.push_str(&format!("longest time a pool was open: {longest}\n"));
     text
+}
+
+/// Where there are several.
+fn by_worker(workers: &[PoolWorker]) -> String {
+    if workers.len() < 2 {
+        return String::new();
+    }
+    let mut table = Table::new(&[
+        ("worker", Align::Right),
+        ("staged", Align::Right),
+        ("sent in pooled packets", Align::Right),
+        ("pooled packets", Align::Right),
+        ("ratio", Align::Right),
+        ("handed over", Align::Right),
+        ("taken over", Align::Right),
+    ]);
+    for one in workers {
+        let counts = [one.staged, one.rows, one.pooled_packets].map(|count| count.to_string());
+        let handed = [one.handed_over, one.taken_over].map(|count| count.to_string());
+        let cells = std::iter::once(one.worker.to_string()).chain(counts);
+        table.row(cells.chain([format!("{:.2}", one.ratio)]).chain(handed));
+    }
+    format!("\n{}", table.text())
 }
 
 fn received(peers: &[ReceivedFrom]) -> String {
@@ -168,7 +194,7 @@ mod tests {
             rule: "voice".to_owned(),
             family: Family::Ipv4,
             layout: "learned".to_owned(),
-            bucket: 0,
+            bucket: 3,
             dscp: CodePoint::new(46).expect("a code point"),
             ecn: Ecn::NotEct,
             packets: 2,
@@ -176,8 +202,13 @@ mod tests {
             age_us: 1830,
         };
         let from = ReceivedFrom { peer: "east".to_owned(), packets: 7, rows: 28, lost: 1, reordered: 2, duplicated: 0 };
+        let worker = |worker, rows, handed_over, taken_over| {
+            let (staged, pooled_packets, ratio) = (rows + 6, rows / 4, 4.0);
+            PoolWorker { worker, staged, rows, pooled_packets, ratio, handed_over, taken_over }
+        };
+        let workers = vec![worker(0, 800, 120, 0), worker(1, 188, 0, 120)];
         assert_eq!(
-            PoolReport { totals, open: vec![open], received_from: vec![from] }.text(),
+            PoolReport { totals, workers, open: vec![open], received_from: vec![from] }.text(),
             "\
 stream packets staged            1000
   left alone                       12  no company within the window
@@ -218,19 +249,25 @@ pooled packets in transit           9  opened here
 ratio: 4.00 stream packets in a pooled packet sent
 longest time a pool was open: 5013us
 
+worker  staged  sent in pooled packets  pooled packets  ratio  handed over  taken over
+     0     806                     800             200   4.00          120           0
+     1     194                     188              47   4.00            0         120
+
 received from  pooled packets  packets inside  lost  reordered  duplicated
 east                        7              28     1          2           0
 
 open pools: 1
 worker  peer  rule   layout   family  dscp  ecn      bucket  packets  bytes  open for
-     0  east  voice  learned  ipv4    ef    not-ect       0        2    560   1830 us
+     0  east  voice  learned  ipv4    ef    not-ect       3        2    560   1830 us
 "
         );
     }
 
     #[test]
     fn no_open_pool_is_said_in_words() {
-        let report = PoolReport { totals: PoolTotals::default(), open: vec![], received_from: vec![] };
+        let workers = vec![PoolWorker::default()];
+        let report = PoolReport { totals: PoolTotals::default(), workers, open: vec![], received_from: vec![] };
+        assert!(!report.text().contains("worker"), "one worker is all there is");
         assert!(report.text().ends_with("\n\nno pool is open\n"));
     }
 }

@@ -6,7 +6,7 @@ use super::memory::{Memory, Sent};
 use super::*;
 use crate::arch::Tick;
 use crate::packet::Buffer;
-use crate::pool::{MAX_BUCKETS, PacketPooler, PoolerLimits};
+use crate::pool::{FlowSeed, MAX_BUCKETS, PacketPooler, PoolerLimits, StreamFields};
 
 /// Packets of 60 bytes in turn of 256 flows, 40 in each window of 1000 ticks, in this many buckets. Returns packets in
 /// for one packet out, and the source ports of each flow.
@@ -62,6 +62,20 @@ fn each_bucket_is_filled_by_its_share_of_the_packets() {
         println!("{buckets} buckets: {fill:.2} packets in for one out");
         assert!((least..most).contains(&fill), "{buckets} buckets: {fill}");
     }
+}
+
+/// The calls of a gateway: one pair of addresses, and every other port.
+#[test]
+fn flows_of_neighbouring_ports_are_spread_over_all_buckets() {
+    let mut counts = [0u32; 8];
+    for call in 0..400 {
+        let bytes = packet(Flow { source: 1, destination: 1, port: 16_384 + 2 * call, tos: 0 }, call, 60);
+        for seed in [1u64, 0x9d3e_5a71_c4b2_08f6] {
+            let fields = StreamFields::read(&bytes, FlowSeed(seed)).expect("a sound packet");
+            counts[usize::from(PoolKey::of_stream(1, RuleIndex(0), &fields, 8).bucket())] += 1;
+        }
+    }
+    assert!(counts.iter().all(|count| (60..140).contains(count)), "100 each would be even: {counts:?}");
 }
 
 #[test]

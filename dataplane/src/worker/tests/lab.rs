@@ -9,8 +9,8 @@ use super::lab6::*;
 use crate::arch::{Tick, TickRate};
 use crate::dpdk::{HEADROOM, Mempool, MempoolCache, WireEnd, test_eal, wire_pair};
 use crate::fib::{
-    Adjacency, Domain, Entry, EntryId, Lpm4Writer, Lpm6Writer, Neighbour, NeighbourIndex, NeighbourTable, PathIndex,
-    PeerIndex, PortIndex, Publisher, lpm4, lpm6, publish,
+    Adjacency, Domain, Entry, EntryId, Lpm4, Lpm4Writer, Lpm6, Lpm6Writer, Neighbour, NeighbourIndex, NeighbourTable,
+    PathIndex, PeerIndex, PortIndex, Publisher, lpm4, lpm6, publish,
 };
 use crate::packet::checksum::Sum;
 use crate::packet::ethernet::MacAddr;
@@ -87,6 +87,109 @@ fn neighbours() -> Vec<Neighbour> {
     ]
 }
 
+/// The routes of a bench, and their tables.
+pub(super) fn routes(domain: &Arc<Domain>) -> (Lpm4Writer, Arc<Lpm4>, Lpm6Writer, Arc<Lpm6>) {
+    let (mut routes, table) = lpm4(domain).expect("address space");
+    let (mut routes6, table6) = lpm6(domain).expect("address space");
+    for (prefix, entry) in [
+        ("192.0.2.0/24", WEST_LINK),
+        ("192.0.2.1/32", LOCAL),
+        ("192.0.2.255/32", BROADCAST),
+        ("198.51.100.0/24", EAST_LINK),
+        ("198.51.100.1/32", LOCAL),
+        ("198.51.100.77/32", VIA_EAST),
+        ("203.0.113.0/24", VIA_EAST_POOLED),
+        ("203.0.114.0/24", VIA_EAST),
+        ("203.0.115.0/24", BLACKHOLE),
+    ] {
+        routes.insert(prefix.parse().expect("prefix"), entry).expect("room");
+    }
+    for (prefix, entry) in [
+        ("2001:db8:1::/64", WEST_LINK),
+        ("2001:db8:1::1/128", LOCAL),
+        ("2001:db8:2::/64", EAST_LINK),
+        ("2001:db8:2::1/128", LOCAL),
+        ("2001:db8:2::77/128", VIA_EAST6),
+        ("2001:db8:e::/48", VIA_EAST6_POOLED),
+        ("2001:db8:f::/48", VIA_EAST6),
+        ("2001:db8:b::/48", BLACKHOLE),
+    ] {
+        routes6.insert(prefix.parse().expect("prefix"), entry).expect("room");
+    }
+    (routes, table, routes6, table6)
+}
+
+/// What a bench publishes at first.
+pub(super) fn state() -> RouterState {
+    let link = |port| Entry { adjacency: Adjacency::Connected { port }, path: None };
+    let plain = |adjacency| Entry { adjacency, path: None };
+    let via = Adjacency::Via { port: EAST, gateway: NeighbourIndex(0) };
+    let via6 = Adjacency::Via { port: EAST, gateway: NeighbourIndex(2) };
+    let port = |mac, address, address6| PortState {
+        mac,
+        mtu: 1500,
+        addresses: vec![PortAddress { address, prefix_len: 24 }],
+        addresses6: vec![PortAddress6 { address: address6, prefix_len: 64 }],
+        link_local: Some(link_local_of(MacAddr(mac))),
+    };
+    let path = PeerPath {
+        addressee: PEER.into(),
+        source: OWN_EAST.into(),
+        mtu: 1500,
+        outer_ttl: 64,
+        source_port_base: POOL_PORT,
+        destination_port: POOL_PORT,
+        checksum: true,
+        format: Format::Native,
+        capabilities: Capabilities(u16::MAX),
+    };
+    RouterState {
+        legs: Arc::default(),
+        pools: 1,
+        ports: [port(OWN_WEST_MAC, OWN_WEST, OWN_WEST6), port(OWN_EAST_MAC, OWN_EAST, OWN_EAST6)].into(),
+        entries: [
+            plain(Adjacency::NoRoute),
+            plain(Adjacency::Local),
+            link(WEST),
+            link(EAST),
+            plain(via),
+            Entry { adjacency: via, path: Some(PathIndex(0)) },
+            plain(Adjacency::Broadcast),
+            plain(Adjacency::Blackhole),
+            plain(via6),
+            Entry { adjacency: via6, path: Some(PathIndex(0)) },
+        ]
+        .into(),
+        neighbours: Arc::new(NeighbourTable::new(neighbours())),
+        paths: [PoolPath {
+            trunk: Trunk::new(&[1, 2], 0b10),
+            addressee: Some(PeerIndex(0)),
+            groups: [0; MAX_HOPS + 1],
+        }]
+        .into(),
+        peers: Arc::new(PeerTable::new(vec![Peer { path, zero_checksum: ZeroChecksum::Refused }])),
+        rules: Arc::new(RuleSet::new(vec![rule()]).expect("a sound rule")),
+        templates: Arc::default(),
+        streams: Arc::default(),
+        pool_port: POOL_PORT,
+        neighbour_timeout: TickRate::NANOSECONDS.ticks(Duration::from_secs(3)),
+    }
+}
+
+/// What a bench's worker is made with.
+pub(super) fn options() -> WorkerOptions {
+    WorkerOptions {
+        index: 0,
+        rate: TickRate::NANOSECONDS,
+        idle: Idle::Spin,
+        open_pools: 64,
+        buckets: 1,
+        buffer_room: 2048 + HEADROOM as u16,
+        seed: 7,
+        instance: 1,
+    }
+}
+
 impl Bench {
     /// A router whose neighbours are all resolved, with one rule for UDP up to 300 bytes and a window of 5 ms.
     pub fn new() -> Bench {
@@ -94,101 +197,13 @@ impl Bench {
         let name = format!("bench{}", NUMBER.fetch_add(1, Ordering::Relaxed));
         let mempool = Mempool::create(test_eal(), &name, 4095, 2048 + HEADROOM).expect("memory for a bench");
         let domain = Domain::new(1);
-        let (mut routes, table) = lpm4(&domain).expect("address space");
-        let (mut routes6, table6) = lpm6(&domain).expect("address space");
-        for (prefix, entry) in [
-            ("192.0.2.0/24", WEST_LINK),
-            ("192.0.2.1/32", LOCAL),
-            ("192.0.2.255/32", BROADCAST),
-            ("198.51.100.0/24", EAST_LINK),
-            ("198.51.100.1/32", LOCAL),
-            ("198.51.100.77/32", VIA_EAST),
-            ("203.0.113.0/24", VIA_EAST_POOLED),
-            ("203.0.114.0/24", VIA_EAST),
-            ("203.0.115.0/24", BLACKHOLE),
-        ] {
-            routes.insert(prefix.parse().expect("prefix"), entry).expect("room");
-        }
-        for (prefix, entry) in [
-            ("2001:db8:1::/64", WEST_LINK),
-            ("2001:db8:1::1/128", LOCAL),
-            ("2001:db8:2::/64", EAST_LINK),
-            ("2001:db8:2::1/128", LOCAL),
-            ("2001:db8:2::77/128", VIA_EAST6),
-            ("2001:db8:e::/48", VIA_EAST6_POOLED),
-            ("2001:db8:f::/48", VIA_EAST6),
-            ("2001:db8:b::/48", BLACKHOLE),
-        ] {
-            routes6.insert(prefix.parse().expect("prefix"), entry).expect("room");
-        }
-        let link = |port| Entry { adjacency: Adjacency::Connected { port }, path: None };
-        let plain = |adjacency| Entry { adjacency, path: None };
-        let via = Adjacency::Via { port: EAST, gateway: NeighbourIndex(0) };
-        let via6 = Adjacency::Via { port: EAST, gateway: NeighbourIndex(2) };
-        let port = |mac, address, address6| PortState {
-            mac,
-            mtu: 1500,
-            addresses: vec![PortAddress { address, prefix_len: 24 }],
-            addresses6: vec![PortAddress6 { address: address6, prefix_len: 64 }],
-            link_local: Some(link_local_of(MacAddr(mac))),
-        };
-        let path = PeerPath {
-            addressee: PEER.into(),
-            source: OWN_EAST.into(),
-            mtu: 1500,
-            outer_ttl: 64,
-            source_port_base: POOL_PORT,
-            destination_port: POOL_PORT,
-            checksum: true,
-            format: Format::Native,
-            capabilities: Capabilities(u16::MAX),
-        };
-        let state = RouterState {
-            legs: Arc::default(),
-            pools: 1,
-            ports: [port(OWN_WEST_MAC, OWN_WEST, OWN_WEST6), port(OWN_EAST_MAC, OWN_EAST, OWN_EAST6)].into(),
-            entries: [
-                plain(Adjacency::NoRoute),
-                plain(Adjacency::Local),
-                link(WEST),
-                link(EAST),
-                plain(via),
-                Entry { adjacency: via, path: Some(PathIndex(0)) },
-                plain(Adjacency::Broadcast),
-                plain(Adjacency::Blackhole),
-                plain(via6),
-                Entry { adjacency: via6, path: Some(PathIndex(0)) },
-            ]
-            .into(),
-            neighbours: Arc::new(NeighbourTable::new(neighbours())),
-            paths: [PoolPath {
-                trunk: Trunk::new(&[1, 2], 0b10),
-                addressee: Some(PeerIndex(0)),
-                groups: [0; MAX_HOPS + 1],
-            }]
-            .into(),
-            peers: Arc::new(PeerTable::new(vec![Peer { path, zero_checksum: ZeroChecksum::Refused }])),
-            rules: Arc::new(RuleSet::new(vec![rule()]).expect("a sound rule")),
-            templates: Arc::default(),
-            streams: Arc::default(),
-            pool_port: POOL_PORT,
-            neighbour_timeout: TickRate::NANOSECONDS.ticks(Duration::from_secs(3)),
-        };
+        let (routes, table, routes6, table6) = routes(&domain);
+        let state = state();
         let (publisher, published) = publish(&domain, state.clone());
         let shared = WorkerShared::new(Bell::new().expect("a descriptor"));
         let ((west, west_port), (east, east_port)) = (wire_pair(4 * WIRE), wire_pair(WIRE));
-        let options = WorkerOptions {
-            index: 0,
-            rate: TickRate::NANOSECONDS,
-            idle: Idle::Spin,
-            open_pools: 64,
-            buckets: 1,
-            buffer_room: 2048 + HEADROOM as u16,
-            seed: 7,
-            instance: 1,
-        };
         let worker = Worker::new(
-            options,
+            options(),
             vec![(WEST, west_port), (EAST, east_port)],
             mempool.cache(),
             domain.reader().expect("one reader"),
@@ -304,11 +319,11 @@ pub(super) fn frame(dst: [u8; 6], src: [u8; 6], ether_type: u16, payload: &[u8])
 }
 
 /// The EtherType of an IP packet's frame.
-fn ether_type(ip: &[u8]) -> u16 {
+pub(super) fn ether_type(ip: &[u8]) -> u16 {
     if ip[0] >> 4 == 6 { 0x86dd } else { 0x0800 }
 }
 
-fn ip_of(frame: &[u8], dst: [u8; 6], src: [u8; 6]) -> Vec<u8> {
+pub(super) fn ip_of(frame: &[u8], dst: [u8; 6], src: [u8; 6]) -> Vec<u8> {
     assert_eq!(frame[..6], dst, "destination MAC");
     assert_eq!(frame[6..12], src, "source MAC");
     assert_eq!(frame[12..14], ether_type(&frame[14..]).to_be_bytes(), "EtherType");
