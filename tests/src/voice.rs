@@ -106,6 +106,19 @@ pub struct Findings {
     pub lengths: Vec<usize>,
 }
 
+impl Findings {
+    /// How far it had got when the last packet was there.
+    pub fn progress(&self) -> Progress {
+        Progress {
+            streams: self.streams,
+            sent: self.voice.sent,
+            arrived: self.voice.delivered,
+            crossing: self.crossing,
+            delay: Delays::of(&self.voice.passages).summary(),
+        }
+    }
+}
+
 #[derive(Debug)]
 pub struct Run {
     calls: Vec<Call>,

@@ -41,8 +41,8 @@ fn show(arguments: &Arguments, screen: &mut Screen) -> Result<bool> {
     while !run.wait(screen.period()) {
         screen.draw(&voice::rows(&run.progress()));
     }
-    screen.draw_last(&voice::rows(&run.progress()));
     let findings = run.finish()?;
+    screen.draw_last(&voice::rows(&findings.progress()));
     drop(alone);
     let report = Report::of(&findings, window);
     screen.say(&verdict(&findings.voice.to_string(), &report));

@@ -64,8 +64,8 @@ fn show(middle: Middle, arguments: &Arguments, screen: &mut Screen) -> Result<bo
     while !run.wait(screen.period()) {
         screen.draw(&rows(&run.progress()));
     }
-    screen.draw_last(&rows(&run.progress()));
     let findings = run.finish()?;
+    screen.draw_last(&rows(&findings.progress()));
     drop(alone);
     let longest_open = match &network.carpools {
         Some(pair) => pair.longest_open()?,
