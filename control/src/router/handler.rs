@@ -27,6 +27,7 @@ use crate::api::rule::{RuleAdd, RuleDel, RuleList, RuleShow};
 use crate::api::stats::{Stats, StatsShow};
 use crate::api::status::{Fib, Status, StatusShow, Version, VersionShow};
 use crate::api::stream::{Stream, StreamDel, StreamList, StreamShow};
+use crate::api::template::{TemplateAdd, TemplateDel, TemplateList, TemplateShow};
 use crate::api::text::MacAddress;
 use crate::api::{Answer, Call, Handler, Refusal};
 use crate::config::{self, Config, Idle};
@@ -399,6 +400,18 @@ impl Handler for Client<'_> {
         let configured = router.config.peers.iter().filter_map(|peer| router.peers.index_of(peer.address));
         let peers = configured.filter_map(|index| router.peers.get(index));
         Ok(PeerList { peers: peers.map(|peer| router.peer_entry(peer, self.now)).collect() })
+    }
+
+    fn template_add(&mut self, add: TemplateAdd) -> Result<Done, Refusal> {
+        self.add_template(&add)
+    }
+
+    fn template_del(&mut self, del: TemplateDel) -> Result<Done, Refusal> {
+        self.del_template(&del)
+    }
+
+    fn template_show(&mut self, _: TemplateShow) -> Result<TemplateList, Refusal> {
+        Ok(self.router.template_list())
     }
 
     fn stream_add(&mut self, stream: Stream) -> Result<Done, Refusal> {

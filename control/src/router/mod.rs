@@ -16,6 +16,7 @@ mod refused_changes;
 mod reload;
 mod rule_requests;
 mod stream_requests;
+mod template_requests;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
@@ -52,6 +53,7 @@ use crate::peers::{Arrival, DueHello, HELLO_TTL, Identity, Peer, Peers, Quoted, 
 use crate::rib::{OwnRoute, Routes};
 use crate::rules::Rules;
 use crate::streams::Streams;
+use crate::templates::ToldTemplates;
 pub use change::ChangeError;
 use hello_packet::{hello_packet, hello_port};
 use open_pools::OpenPools;
@@ -117,6 +119,7 @@ pub struct Router {
     /// The paths as workers have them.
     arrangement: Arrangement,
     rules: Rules,
+    templates: ToldTemplates,
     streams: Streams,
     /// The same as workers have them, or will with the next publication.
     provisioned: Arc<StreamSet>,
@@ -145,7 +148,8 @@ impl Router {
         let ports: Vec<_> = ports.collect();
         let largest = config.ports.iter().map(|port| port.mtu).max().unwrap_or(DEFAULT_PEER_MTU);
         let rules = Rules::new(config.rules.clone());
-        let templates: Templates = config.templates.iter().copied().collect();
+        let told_templates = ToldTemplates::new(&config.templates);
+        let templates = told_templates.compile();
         let first = RouterState {
             pools: 0,
             ports: ports.into(),
@@ -175,6 +179,7 @@ impl Router {
             peers: Peers::new(identity, largest),
             arrangement: Arrangement::default(),
             rules,
+            templates: told_templates,
             streams: Streams::default(),
             provisioned: Arc::default(),
             multicast: leg_routes::Routes::default(),
@@ -356,7 +361,7 @@ impl Router {
             state.legs = Arc::new(legs);
             pools_depend = true;
         }
-        let templates: Templates = self.config.templates.iter().copied().collect();
+        let templates = self.templates.compile();
         if *state.templates != templates {
             state.templates = Arc::new(templates);
             pools_depend = true;
@@ -629,6 +634,8 @@ mod ipv6_tests;
 mod path_tests;
 #[cfg(test)]
 mod stream_tests;
+#[cfg(test)]
+mod template_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

@@ -8,7 +8,6 @@ use carpool_dataplane::fib::{
 use carpool_dataplane::packet::arp::Arp;
 use carpool_dataplane::packet::ipv4::Ipv4Header;
 use carpool_dataplane::packet::{ethernet, icmp, too_big};
-use carpool_dataplane::pool::Index;
 use carpool_dataplane::pool::hello::{Capabilities, HELLO_LEN};
 use carpool_dataplane::pool::simplemux::Flavour;
 use carpool_dataplane::worker::{Bell, WorkerShared};
@@ -17,7 +16,7 @@ use crate::api::neighbor::{NeighborAdd, NeighborDel};
 use crate::api::path::PathShow;
 use crate::api::peer::{PathMtuSource, PeerFormat, PeerShow, PeerState};
 use crate::api::route::{Route, RouteDel, RouteLoad, RouteShow, RouteTarget, Source};
-use crate::api::rule::{IndexPlace, RuleAdd, RuleDel, RuleShow};
+use crate::api::rule::{RuleDel, RuleShow};
 use crate::api::status::StatusShow;
 use crate::api::text::MacAddress;
 use crate::api::{Handler, RefusalKind};
@@ -558,30 +557,6 @@ fn a_reload_changes_what_the_file_changes_and_keeps_what_the_socket_did() {
     bench.client().rule_del(RuleDel { name: "games".into() }).expect("possible");
     let state = bench.state();
     assert!(state.rules.is_empty());
-}
-
-#[test]
-fn templates_come_with_the_file_and_stay_while_a_rule_of_the_socket_names_one() {
-    let mut bench = Bench::new(CONFIG);
-    let with = |lengths: &str| format!("{CONFIG}\n[[template]]\nid = 7\nlengths = {lengths}\n");
-    bench.reload(&with("[60, 200]")).expect("possible");
-    let lengths = |bench: &mut Bench| bench.state().templates.get(7).map(|template| template.lengths().to_vec());
-    assert_eq!(lengths(&mut bench), Some(vec![60, 200]));
-    let mut records = RuleAdd { window_us: Some(1000), ..RuleAdd::new("records".into()) };
-    (records.index, records.template) = (Some(IndexPlace::Predetermined), Some(8));
-    let error = bench.client().rule_add(records.clone()).expect_err("there is no template 8");
-    assert!(error.message.contains("template 8"), "{error:?}");
-    records.template = Some(7);
-    bench.client().rule_add(records).expect("there is one");
-    let pools = bench.state().pools;
-    bench.reload(&with("[80]")).expect("possible");
-    assert_eq!(lengths(&mut bench), Some(vec![80]));
-    assert!(bench.state().pools > pools, "pools that are open have the old lengths");
-    let index = bench.state().rules.rules().last().map(|rule| rule.index);
-    assert!(matches!(index, Some(Index::Predetermined { template, .. }) if template.lengths() == [80]), "{index:?}");
-    let error = bench.reload(CONFIG).expect_err("a rule needs it");
-    assert!(error.to_string().contains("template 7"), "{error}");
-    assert_eq!(lengths(&mut bench), Some(vec![80]));
 }
 
 #[test]
