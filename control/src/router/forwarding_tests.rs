@@ -8,6 +8,7 @@ use super::handler::Client;
 use super::tests::*;
 use super::*;
 use carpool_dataplane::fib::{Adjacency, EntryId, FibOptions};
+use std::net::Ipv4Addr;
 
 use crate::api::route::{RouteDel, RouteLoad, RouteShow};
 use crate::api::status::{Status, StatusShow};

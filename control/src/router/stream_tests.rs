@@ -3,6 +3,7 @@
 use super::tests::*;
 use super::*;
 use carpool_dataplane::fib::FibOptions;
+use carpool_dataplane::pool::hello::Capabilities;
 use carpool_dataplane::pool::provisioned::Refused;
 
 use crate::api::peer::{PeerAdd, PeerDel, PeerFormat};

@@ -2,15 +2,19 @@ use super::handler::Client;
 use super::*;
 use arrayvec::ArrayVec;
 use carpool_dataplane::dpdk::{Waiter, WakeHandle};
+use carpool_dataplane::fib::PeerIndex;
 use carpool_dataplane::fib::{
     Adjacency, Entry, EntryId, FibOptions, Lpm4, Lpm6, PathIndex, Reader, lpm4_with, lpm6_with,
 };
 use carpool_dataplane::packet::arp::Arp;
 use carpool_dataplane::packet::ipv4::Ipv4Header;
 use carpool_dataplane::packet::{ethernet, icmp, too_big};
+use carpool_dataplane::pool::Format;
 use carpool_dataplane::pool::hello::{Capabilities, HELLO_LEN};
 use carpool_dataplane::pool::simplemux::Flavour;
+use carpool_dataplane::worker::Inject;
 use carpool_dataplane::worker::{Bell, WorkerShared};
+use std::net::Ipv4Addr;
 
 use crate::api::neighbor::{NeighborAdd, NeighborDel};
 use crate::api::path::PathShow;
