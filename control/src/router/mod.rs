@@ -9,7 +9,7 @@ mod change;
 mod handler;
 mod heartbeat;
 mod hello_packet;
-mod legs;
+mod leg_requests;
 mod open_pools;
 mod path_requests;
 mod peer_requests;
@@ -46,7 +46,7 @@ use crate::api::port::PortEntry;
 use crate::api::stats::Mempool;
 use crate::config::{self, Config, DEFAULT_PEER_MTU};
 use crate::forwarding::{Change, Forwarding};
-use crate::legs as leg_routes;
+use crate::legs;
 use crate::neighbors::{ASKED, Advertised, Key, Link, NEIGHBOR_LIMIT, Neighbors, RETRY};
 use crate::paths::{Arrangement, PathSource};
 use crate::peers::{Arrival, Identity, Peers, Quoted, ToldPeers};
@@ -124,8 +124,8 @@ pub struct Router {
     streams: Streams,
     /// The same as workers have them, or will with the next publication.
     provisioned: Arc<StreamSet>,
-    multicast: leg_routes::Routes<MulticastRoute>,
-    overlays: leg_routes::Routes<OverlayRoute>,
+    multicast: legs::Routes<MulticastRoute>,
+    overlays: legs::Routes<OverlayRoute>,
     publication: Publication,
     published_at: Instant,
     open_pools: OpenPools,
@@ -183,8 +183,8 @@ impl Router {
             templates: told_templates,
             streams: Streams::default(),
             provisioned: Arc::default(),
-            multicast: leg_routes::Routes::default(),
-            overlays: leg_routes::Routes::default(),
+            multicast: legs::Routes::default(),
+            overlays: legs::Routes::default(),
             publication,
             published_at: now,
             open_pools: OpenPools::default(),

@@ -15,7 +15,7 @@ use carpool_dataplane::worker::{Peer as PublishedPeer, PeerTable, RouterState};
 
 use super::Router;
 use crate::config::DEFAULT_PEER_MTU;
-use crate::legs as leg_routes;
+use crate::legs;
 use crate::paths::{Node, keeps_pools};
 use crate::peers::{HELLO_TTL, Peer};
 use crate::rules::Rules;
@@ -67,7 +67,7 @@ impl Router {
         }
         let reaches = |peer: &Peer| self.forwarding.next_hop(peer.config.address).is_some();
         let alive = |peer| self.peers.is_up(peer, now) && self.peers.get(peer).is_some_and(reaches);
-        let legs = leg_routes::table(&self.multicast, &self.overlays, &self.config, &self.peers, alive);
+        let legs = legs::table(&self.multicast, &self.overlays, &self.config, &self.peers, alive);
         if legs != *state.legs {
             state.legs = Arc::new(legs);
             pools_depend = true;
