@@ -387,16 +387,30 @@ fn configured_routes(config: &Config) -> Vec<(IpNet, Routes)> {
 }
 
 #[cfg(test)]
+mod bench;
+#[cfg(test)]
+mod change_tests;
+#[cfg(test)]
 mod forwarding_tests;
+#[cfg(test)]
+mod hello_tests;
 #[cfg(test)]
 mod ipv6_tests;
 #[cfg(test)]
+mod leg_tests;
+#[cfg(test)]
+mod neighbor_tests;
+#[cfg(test)]
+mod path_mtu_tests;
+#[cfg(test)]
 mod path_tests;
+#[cfg(test)]
+mod peer_tests;
+#[cfg(test)]
+mod reload_tests;
 #[cfg(test)]
 mod stream_tests;
 #[cfg(test)]
 mod template_tests;
-#[cfg(test)]
-mod tests;
 #[cfg(test)]
 mod wire_tests;

@@ -1,6 +1,6 @@
 //! Paths over several peers, as a worker and a client see them.
 
-use super::tests::*;
+use super::bench::*;
 use super::*;
 use carpool_dataplane::fib::Adjacency;
 use carpool_dataplane::pool::hello::Capabilities;

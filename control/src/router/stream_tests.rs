@@ -1,6 +1,6 @@
 //! Provisioned streams from the file and over the socket, as workers and clients see them.
 
-use super::tests::*;
+use super::bench::*;
 use super::*;
 use carpool_dataplane::fib::FibOptions;
 use carpool_dataplane::pool::hello::Capabilities;

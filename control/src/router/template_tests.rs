@@ -1,6 +1,6 @@
 //! Templates from the file and over the socket, as workers and clients see them.
 
-use super::tests::*;
+use super::bench::*;
 use carpool_dataplane::fib::FibOptions;
 use carpool_dataplane::pool::Index;
 
