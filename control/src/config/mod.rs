@@ -233,6 +233,4 @@ pub fn parse(text: &str, file: &str) -> Result<Config, ConfigErrors> {
 }
 
 #[cfg(test)]
-mod stream_tests;
-#[cfg(test)]
 mod tests;
