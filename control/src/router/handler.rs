@@ -31,7 +31,7 @@ use crate::api::template::{TemplateAdd, TemplateDel, TemplateList, TemplateShow}
 use crate::api::text::MacAddress;
 use crate::api::{Answer, Call, Handler, Refusal};
 use crate::config::{self, Config, Idle};
-use crate::forwarding::{Change, ForwardingError, Hop, PULSE};
+use crate::forwarding::{Change, ForwardingError, Hop, NoOtherHost, PULSE};
 use crate::neighbors::{Link, NeighborError, Phase};
 use crate::paths::ToldPaths;
 use crate::rib::{RouteTarget, Routes, Target};
@@ -105,7 +105,8 @@ impl Client<'_> {
                 return Err(Refusal::conflict(format!("{address} can be on every link; expected its port beside it")));
             }
             let port = self.router.neighbors.port_of(address);
-            let what = self.router.forwarding.why_no_other_host(address).unwrap_or("is on the link of no port");
+            let what = self.router.forwarding.why_no_other_host(address);
+            let what = what.map_or("is on the link of no port", NoOtherHost::words);
             return port.ok_or_else(|| Refusal::conflict(format!("{address} {what}")));
         };
         self.router.config.port_named(name).ok_or_else(|| Refusal::not_found(format!("there is no port {name:?}")))
