@@ -18,3 +18,4 @@ pub mod rib;
 pub mod router;
 pub mod rules;
 pub mod streams;
+pub mod templates;

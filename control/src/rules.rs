@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use carpool_dataplane::arch::TickRate;
-use carpool_dataplane::pool::wire::Templates;
+use carpool_dataplane::pool::wire::{TemplateId, Templates};
 use carpool_dataplane::pool::{self, RuleSet, RuleSetError};
 
 use crate::api::route::Source;
@@ -21,7 +21,7 @@ pub enum RulesError {
     NotFound(String),
     #[error("rule {0:?} of the file has the name of one that came over the control socket; delete that one first")]
     Taken(String),
-    #[error("rule {rule:?}: template {template}: there is no [[template]] of this id")]
+    #[error("rule {rule:?}: template {template}: there is no template of this id")]
     NoTemplate { rule: String, template: u8 },
     #[error(transparent)]
     Set(#[from] RuleSetError),
@@ -57,6 +57,13 @@ impl Rules {
             rules.insert(at, (rule, Source::Socket));
         }
         rules
+    }
+
+    /// The names of the rules in force whose pooled packets name a template, in order of precedence.
+    pub fn naming(&self, template: TemplateId) -> impl Iterator<Item = &str> {
+        let index = |rule: &Rule| rule.criteria.as_ref().map(|criteria| criteria.index);
+        let rules = self.in_force().into_iter().map(|(rule, _)| rule);
+        rules.filter(move |rule| index(rule) == Some(Index::Predetermined(template))).map(|rule| rule.name.as_str())
     }
 
     /// The rules as they are after one was added over the socket.
@@ -134,7 +141,7 @@ mod tests {
     use crate::config::Criteria;
     use carpool_dataplane::arch::TickSpan;
     use carpool_dataplane::pool::path::SharedHops;
-    use carpool_dataplane::pool::wire::{Template, TemplateId};
+    use carpool_dataplane::pool::wire::Template;
     use carpool_dataplane::pool::{Lone, Match};
     use std::time::Duration;
 

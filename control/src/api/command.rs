@@ -21,6 +21,7 @@ use super::rule::{RuleAdd, RuleDel, RuleList, RuleShow};
 use super::stats::{Stats, StatsShow};
 use super::status::{Status, StatusShow, Version, VersionShow};
 use super::stream::{Stream, StreamDel, StreamList, StreamShow};
+use super::template::{TemplateAdd, TemplateDel, TemplateList, TemplateShow};
 
 /// Parameters of a method that a client can call.
 pub trait Method: Serialize + DeserializeOwned {
@@ -151,6 +152,12 @@ methods! {
         peer_del: PeerDel(PeerDel) -> Done;
         /// Lists peers.
         peer_show: PeerShow(PeerShow) -> PeerList;
+        /// Adds a template.
+        template_add: TemplateAdd(TemplateAdd) -> Done;
+        /// Deletes a template that no rule names.
+        template_del: TemplateDel(TemplateDel) -> Done;
+        /// Lists templates.
+        template_show: TemplateShow(TemplateShow) -> TemplateList;
         /// Adds a provisioned stream.
         stream_add: StreamAdd(Stream) -> Done;
         /// Deletes a provisioned stream.

@@ -26,6 +26,7 @@ pub mod server;
 pub mod stats;
 pub mod status;
 pub mod stream;
+pub mod template;
 pub mod text;
 
 pub use call::{Answer, Call, Refusal, RefusalKind, Responder, Ring};

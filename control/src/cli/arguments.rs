@@ -4,9 +4,10 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, value_parser};
 use ipnet::IpNet;
 
+use crate::api::quantity::parse_bytes;
 use crate::api::text::parse_prefix;
 use crate::api::{DEFAULT_SOCKET, SOCKET_VARIABLE};
 
@@ -55,6 +56,10 @@ fn seconds(text: &str) -> Result<Duration, String> {
         .filter(|seconds| (0.1..=86_400.0).contains(seconds))
         .map(Duration::from_secs_f64)
         .ok_or_else(|| "expected a number from 0.1 to 86400".to_owned())
+}
+
+fn length(text: &str) -> Result<u16, String> {
+    parse_bytes(text)?.try_into().map_err(|_| "expected at most 65535 bytes".to_owned())
 }
 
 #[derive(Debug, Subcommand)]
@@ -118,6 +123,12 @@ pub(super) enum Command {
         #[command(subcommand)]
         verb: Option<Stream>,
     },
+    /// Lists of lengths that both ends know, so that predetermined pooled packets need no index
+    #[command(infer_subcommands = true, disable_help_subcommand = true)]
+    Template {
+        #[command(subcommand)]
+        verb: Option<Template>,
+    },
     /// What was pooled, and which pools are open
     #[command(infer_subcommands = true, disable_help_subcommand = true)]
     Pool {
@@ -153,6 +164,7 @@ impl Command {
                 | Command::Overlay { verb: Some(Overlay::Add { .. } | Overlay::Del { .. }) }
                 | Command::Peer { verb: Some(Peer::Add { .. } | Peer::Del { .. }) }
                 | Command::Stream { verb: Some(Stream::Add { .. } | Stream::Del { .. }) }
+                | Command::Template { verb: Some(Template::Add { .. } | Template::Del { .. }) }
         )
     }
 }
@@ -373,6 +385,31 @@ pub(super) enum Stream {
 }
 
 #[derive(Debug, Subcommand)]
+pub(super) enum Template {
+    /// Add a template
+    ///
+    /// Both ends are told the same; the one that takes packets out first. Rules name it: index predetermined template ID.
+    #[command(after_help = "Example:\n  carpool template add 7 60 200")]
+    Add {
+        /// What pooled packets call it, 1 to 255
+        #[arg(value_name = "ID", value_parser = value_parser!(u8).range(1..))]
+        id: u8,
+        /// 1 to 16 lengths of IP packets in bytes, which packets have in turn
+        #[arg(required = true, value_name = "LENGTH", value_parser = length)]
+        lengths: Vec<u16>,
+    },
+    /// Delete a template that no rule names
+    #[command(alias = "delete")]
+    Del {
+        #[arg(value_name = "ID", value_parser = value_parser!(u8).range(1..))]
+        id: u8,
+    },
+    /// List templates
+    #[command(alias = "list", alias = "ls")]
+    Show,
+}
+
+#[derive(Debug, Subcommand)]
 pub(super) enum Pool {
     /// Tell what was pooled, and list the open pools
     #[command(alias = "list", alias = "ls")]
@@ -406,6 +443,7 @@ mod tests {
         assert!(matches!(parse("carpool s"), Command::Stats { drops: false, all: false }));
         assert!(matches!(parse("carpool str"), Command::Stream { verb: None }));
         assert!(matches!(parse("carpool str sh east"), Command::Stream { verb: Some(Stream::Show { peer: Some(_) }) }));
+        assert!(matches!(parse("carpool te"), Command::Template { verb: None }));
         assert!(matches!(parse("carpool statu"), Command::Status));
         assert!(matches!(parse("carpool l 203.0.113.9"), Command::Lookup { .. }));
     }
@@ -420,6 +458,19 @@ mod tests {
             panic!("not route add: {arguments:?}")
         };
         assert_eq!(words, ["10.0.0.0/8", "via", "192.0.2.1"]);
+    }
+
+    #[test]
+    fn a_template_has_an_id_and_lengths_in_order() {
+        let Command::Template { verb: Some(Template::Add { id, lengths }) } = parse("carpool template add 7 60 200B")
+        else {
+            panic!("not template add")
+        };
+        assert_eq!((id, lengths), (7, vec![60, 200]));
+        for line in ["add 0 60", "add 256 60", "add 7", "add 7 60 long", "add 7 65536", "del", "del 0", "del 7 8"] {
+            let line = format!("carpool template {line}");
+            assert!(Arguments::try_parse_from(line.split_whitespace()).is_err(), "{line}");
+        }
     }
 
     /// A word that is understood and not in the help is found by nobody.

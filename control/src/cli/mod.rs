@@ -32,8 +32,9 @@ use crate::api::rule::{RuleDel, RuleShow};
 use crate::api::stats::StatsShow;
 use crate::api::status::{StatusShow, VersionShow};
 use crate::api::stream::{STREAM_PAGE_MAX, StreamList, StreamShow};
+use crate::api::template::{TemplateAdd, TemplateDel, TemplateShow};
 use arguments::{
-    Arguments, Command, Multicast, Neighbor, Overlay, Path as PathVerb, Peer, Pool, Port, Route, Rule, Stream,
+    Arguments, Command, Multicast, Neighbor, Overlay, Path as PathVerb, Peer, Pool, Port, Route, Rule, Stream, Template,
 };
 use client::Client;
 use show::{Show, StatsView};
@@ -191,6 +192,11 @@ fn execute_once(arguments: &Arguments, redraw: bool) -> Result<(), Failure> {
                 }
                 session.print(&all)
             }
+        },
+        Command::Template { verb } => match verb.as_ref().unwrap_or(&Template::Show) {
+            Template::Add { id, lengths } => session.change(&TemplateAdd { id: *id, lengths: lengths.clone() }),
+            Template::Del { id } => session.change(&TemplateDel { id: *id }),
+            Template::Show => session.show(&TemplateShow {}),
         },
         Command::Pool { verb: None | Some(Pool::Show) } => session.show(&PoolShow {}),
         Command::Stats { drops, all } => {

@@ -50,7 +50,7 @@ pub fn wrong_with_host(address: IpAddr) -> Option<&'static str> {
 
 /// Whether an address names all hosts of a subnet, or none: its broadcast or network address. Subnets of two addresses
 /// have neither (RFC 3021), nor those of IPv6.
-fn names_no_host(net: &IpNet, address: IpAddr) -> bool {
+pub fn names_no_host(net: &IpNet, address: IpAddr) -> bool {
     address.is_ipv4() && net.prefix_len() <= 30 && (address == net.network() || address == net.broadcast())
 }
 

@@ -18,7 +18,7 @@ use carpool_dataplane::fib::PortIndex;
 use carpool_dataplane::pool::wire::{Template, TemplateId};
 use ipnet::IpNet;
 
-pub use check::{has_ports, wrong_with_host};
+pub use check::{has_ports, names_no_host, wrong_with_host};
 pub use error::{ConfigError, ConfigErrors};
 pub use rule::{Criteria, Index, RULE_COUNT, RULE_HOLD, RULE_SIZE, RULE_WINDOW, Rule};
 pub use sections::{HELLO_INTERVAL, PEER_MTU, is_name};
@@ -232,7 +232,5 @@ pub fn parse(text: &str, file: &str) -> Result<Config, ConfigErrors> {
     document.finish(config)
 }
 
-#[cfg(test)]
-mod stream_tests;
 #[cfg(test)]
 mod tests;

@@ -46,6 +46,25 @@ pub enum ForwardingError {
     Table(#[from] FibError),
 }
 
+/// What an address of one of our links is that is not another host's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoOtherHost {
+    /// Our own.
+    Own,
+    /// That of all hosts of a subnet, or of none.
+    Subnet,
+}
+
+impl NoOtherHost {
+    /// The same in words, to stand behind the address.
+    pub fn words(self) -> &'static str {
+        match self {
+            NoOtherHost::Own => "is one of the router's own addresses",
+            NoOtherHost::Subnet => "is the network or broadcast address of a subnet",
+        }
+    }
+}
+
 /// What is to change.
 #[derive(Debug, Default)]
 pub struct Change {
@@ -375,7 +394,7 @@ impl Forwarding {
             {
                 let prefix = *prefix;
                 return Err(match self.why_no_other_host(gateway) {
-                    Some(what) => ForwardingError::NoRouter { prefix, gateway, what },
+                    Some(what) => ForwardingError::NoRouter { prefix, gateway, what: what.words() },
                     None => ForwardingError::Gateway { prefix, gateway },
                 });
             }
@@ -383,13 +402,18 @@ impl Forwarding {
         Ok(())
     }
 
-    /// What an address of one of our links is, in words, where it is not that of another host.
-    pub fn why_no_other_host(&self, address: IpAddr) -> Option<&'static str> {
+    /// What an address of one of our links is, where it is not that of another host.
+    pub fn why_no_other_host(&self, address: IpAddr) -> Option<NoOtherHost> {
         match self.rib.get(address.into()).own? {
-            OwnRoute::Local => Some("is one of the router's own addresses"),
-            OwnRoute::Broadcast => Some("is the network or broadcast address of a subnet"),
+            OwnRoute::Local => Some(NoOtherHost::Own),
+            OwnRoute::Broadcast => Some(NoOtherHost::Subnet),
             OwnRoute::Connected(_) => None,
         }
+    }
+
+    /// Whether an address is one of the router's own.
+    pub fn is_own(&self, address: IpAddr) -> bool {
+        self.why_no_other_host(address) == Some(NoOtherHost::Own)
     }
 
     /// What a route says to do, where it can be done.

@@ -21,6 +21,7 @@ use carpool_dataplane::packet::ipv6::{is_link_local, link_local_of};
 use hashbrown::HashMap;
 use ipnet::IpNet;
 
+use crate::config::names_no_host;
 pub use reachability::{ASKED, Advertised, Phase, RETRY};
 use reachability::{Known, Step};
 pub use request::{Addresses, Request};
@@ -57,9 +58,7 @@ impl Link {
             return self.link_local.map(IpAddr::V6);
         }
         let net = self.addresses.iter().find(|net| net.contains(&neighbor))?;
-        let names_no_host =
-            neighbor.is_ipv4() && net.prefix_len() <= 30 && (neighbor == net.network() || neighbor == net.broadcast());
-        (!names_no_host).then_some(net.addr())
+        (!names_no_host(net, neighbor)).then_some(net.addr())
     }
 }
 

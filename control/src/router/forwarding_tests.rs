@@ -4,10 +4,11 @@ use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use super::bench::*;
 use super::handler::Client;
-use super::tests::*;
 use super::*;
 use carpool_dataplane::fib::{Adjacency, EntryId, FibOptions};
+use std::net::Ipv4Addr;
 
 use crate::api::route::{RouteDel, RouteLoad, RouteShow};
 use crate::api::status::{Status, StatusShow};

@@ -27,10 +27,11 @@ use crate::api::rule::{RuleAdd, RuleDel, RuleList, RuleShow};
 use crate::api::stats::{Stats, StatsShow};
 use crate::api::status::{Fib, Status, StatusShow, Version, VersionShow};
 use crate::api::stream::{Stream, StreamDel, StreamList, StreamShow};
+use crate::api::template::{TemplateAdd, TemplateDel, TemplateList, TemplateShow};
 use crate::api::text::MacAddress;
 use crate::api::{Answer, Call, Handler, Refusal};
 use crate::config::{self, Config, Idle};
-use crate::forwarding::{Change, ForwardingError, Hop, PULSE};
+use crate::forwarding::{Change, ForwardingError, Hop, NoOtherHost, PULSE};
 use crate::neighbors::{Link, NeighborError, Phase};
 use crate::paths::ToldPaths;
 use crate::rib::{RouteTarget, Routes, Target};
@@ -104,7 +105,8 @@ impl Client<'_> {
                 return Err(Refusal::conflict(format!("{address} can be on every link; expected its port beside it")));
             }
             let port = self.router.neighbors.port_of(address);
-            let what = self.router.forwarding.why_no_other_host(address).unwrap_or("is on the link of no port");
+            let what = self.router.forwarding.why_no_other_host(address);
+            let what = what.map_or("is on the link of no port", NoOtherHost::words);
             return port.ok_or_else(|| Refusal::conflict(format!("{address} {what}")));
         };
         self.router.config.port_named(name).ok_or_else(|| Refusal::not_found(format!("there is no port {name:?}")))
@@ -399,6 +401,18 @@ impl Handler for Client<'_> {
         let configured = router.config.peers.iter().filter_map(|peer| router.peers.index_of(peer.address));
         let peers = configured.filter_map(|index| router.peers.get(index));
         Ok(PeerList { peers: peers.map(|peer| router.peer_entry(peer, self.now)).collect() })
+    }
+
+    fn template_add(&mut self, add: TemplateAdd) -> Result<Done, Refusal> {
+        self.add_template(&add)
+    }
+
+    fn template_del(&mut self, del: TemplateDel) -> Result<Done, Refusal> {
+        self.del_template(&del)
+    }
+
+    fn template_show(&mut self, _: TemplateShow) -> Result<TemplateList, Refusal> {
+        Ok(self.router.template_list())
     }
 
     fn stream_add(&mut self, stream: Stream) -> Result<Done, Refusal> {

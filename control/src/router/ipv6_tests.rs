@@ -1,6 +1,6 @@
 //! IPv6 beside IPv4, as workers and clients see it.
 
-use super::tests::*;
+use super::bench::*;
 use super::*;
 use carpool_dataplane::fib::Adjacency;
 use carpool_dataplane::packet::ipv6::Ipv6Header;

@@ -2,39 +2,40 @@
 //!
 //! One thread calls everything here, from a loop that blocks until a bell rings or [`Router::deadline`] has come
 //! ([`crate::daemon`]). Time is an argument. What clients may ask is in `handler`, how routes and paths
-//! change in `change`, what a new configuration changes in `reload`, what pools are open in `open_pools`.
+//! change in `change`, what a new configuration changes in `reload`, what workers are told in `publish`, what pools are open
+//! in `open_pools`.
 
 mod change;
 mod handler;
+mod heartbeat;
 mod hello_packet;
-mod legs;
+mod leg_requests;
 mod open_pools;
 mod path_requests;
 mod peer_requests;
 mod publication;
+mod publish;
 mod refused_changes;
 mod reload;
 mod rule_requests;
 mod stream_requests;
+mod template_requests;
+mod towards;
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use carpool_dataplane::arch::TickRate;
-use carpool_dataplane::fib::{Domain, Lpm4Writer, Lpm6Writer, PathIndex, PeerIndex, PortIndex, Published};
+use carpool_dataplane::fib::{Domain, Lpm4Writer, Lpm6Writer, PortIndex, Published};
 use carpool_dataplane::packet::ethernet::MacAddr;
 use carpool_dataplane::packet::too_big::TooBig;
-use carpool_dataplane::pool::hello::{Capabilities, Hello};
-use carpool_dataplane::pool::pooled_packet_detector::ZeroChecksum;
+use carpool_dataplane::pool::RuleSet;
+use carpool_dataplane::pool::hello::Hello;
 use carpool_dataplane::pool::provisioned::StreamSet;
 use carpool_dataplane::pool::wire::{Kind, PoolHeader, Templates};
-use carpool_dataplane::pool::{Format, PeerPath, RuleSet};
-use carpool_dataplane::worker::{
-    Event, HeardHello, Inject, InjectTarget, Peer as PublishedPeer, PeerTable, PortAddress, PortAddress6, PortState,
-    RouterState,
-};
+use carpool_dataplane::worker::{Event, HeardHello, InjectTarget, PortAddress, PortAddress6, PortState, RouterState};
 use hashbrown::{HashMap, HashSet};
 use ipnet::IpNet;
 use log::{debug, error, warn};
@@ -43,17 +44,19 @@ use crate::api::multicast::MulticastRoute;
 use crate::api::overlay::OverlayRoute;
 use crate::api::port::PortEntry;
 use crate::api::stats::Mempool;
-use crate::config::{self, Config, DEFAULT_PEER_MTU, PEER_MTU};
+use crate::config::{self, Config, DEFAULT_PEER_MTU};
 use crate::forwarding::{Change, Forwarding};
-use crate::legs as leg_routes;
+use crate::legs;
 use crate::neighbors::{ASKED, Advertised, Key, Link, NEIGHBOR_LIMIT, Neighbors, RETRY};
-use crate::paths::{Arrangement, Node, PathSource, Reached, keeps_pools};
-use crate::peers::{Arrival, DueHello, HELLO_TTL, Identity, Peer, Peers, Quoted, ToldPeers};
+use crate::paths::{Arrangement, PathSource};
+use crate::peers::{Arrival, Identity, Peers, Quoted, ToldPeers};
 use crate::rib::{OwnRoute, Routes};
 use crate::rules::Rules;
 use crate::streams::Streams;
+use crate::templates::ToldTemplates;
 pub use change::ChangeError;
-use hello_packet::{hello_packet, hello_port};
+use heartbeat::inject;
+use hello_packet::hello_port;
 use open_pools::OpenPools;
 pub use publication::{Publication, Stalled, WorkerLink};
 use refused_changes::RefusedChanges;
@@ -117,11 +120,12 @@ pub struct Router {
     /// The paths as workers have them.
     arrangement: Arrangement,
     rules: Rules,
+    templates: ToldTemplates,
     streams: Streams,
     /// The same as workers have them, or will with the next publication.
     provisioned: Arc<StreamSet>,
-    multicast: leg_routes::Routes<MulticastRoute>,
-    overlays: leg_routes::Routes<OverlayRoute>,
+    multicast: legs::Routes<MulticastRoute>,
+    overlays: legs::Routes<OverlayRoute>,
     publication: Publication,
     published_at: Instant,
     open_pools: OpenPools,
@@ -145,7 +149,8 @@ impl Router {
         let ports: Vec<_> = ports.collect();
         let largest = config.ports.iter().map(|port| port.mtu).max().unwrap_or(DEFAULT_PEER_MTU);
         let rules = Rules::new(config.rules.clone());
-        let templates: Templates = config.templates.iter().copied().collect();
+        let told_templates = ToldTemplates::new(&config.templates);
+        let templates = told_templates.compile();
         let first = RouterState {
             pools: 0,
             ports: ports.into(),
@@ -175,10 +180,11 @@ impl Router {
             peers: Peers::new(identity, largest),
             arrangement: Arrangement::default(),
             rules,
+            templates: told_templates,
             streams: Streams::default(),
             provisioned: Arc::default(),
-            multicast: leg_routes::Routes::default(),
-            overlays: leg_routes::Routes::default(),
+            multicast: legs::Routes::default(),
+            overlays: legs::Routes::default(),
             publication,
             published_at: now,
             open_pools: OpenPools::default(),
@@ -305,202 +311,10 @@ impl Router {
         others.into_iter().flatten().min()
     }
 
-    /// Publishes the state as it is now; `pools_depend` where open pools depend on what has changed besides. Returns
-    /// the epoch in which every worker has it.
-    fn publish(&mut self, pools_depend: bool, now: Instant) -> u64 {
-        self.publish_with(Arc::clone(&self.publication.current().rules), pools_depend, now)
-    }
-
-    /// Publishes whom we know on our links, where nothing else has changed: with many of them that is up to once a
-    /// millisecond, and there can be thousands of entries and paths.
-    fn publish_neighbors(&mut self, now: Instant) {
-        let state = RouterState { neighbours: self.neighbors.table(), ..self.publication.current().clone() };
-        self.hand_out(state, now);
-    }
-
-    /// Publishes other rules. Pools name their rule by its position: no worker may see these without flushing the pools of
-    /// the ones before.
-    fn publish_rules(&mut self, rules: Rules, set: RuleSet, now: Instant) {
-        self.rules = rules;
-        self.publish_with(Arc::new(set), true, now);
-    }
-
-    fn publish_with(&mut self, rules: Arc<RuleSet>, pools_depend: bool, now: Instant) -> u64 {
-        let mut state = RouterState { rules, ..self.publication.current().clone() };
-        self.limit_probes(now);
-        let nodes = self.nodes(now);
-        let paths = Arc::clone(self.arrangement.of(self.forwarding.paths(), nodes));
-        let pools = |path: PathIndex| paths.get(path.index()).is_some_and(|path| path.addressee.is_some());
-        let entries = self.forwarding.entries(pools);
-        let mut pools_depend = pools_depend;
-        if entries[..] != state.entries[..] {
-            let both = entries.iter().zip(state.entries.iter());
-            pools_depend |=
-                both.filter(|(new, old)| new.adjacency == old.adjacency).any(|(new, old)| new.path != old.path);
-            state.entries = entries.into();
-        }
-        let peers: Vec<_> = self.peers.rows().iter().map(|row| self.published_peer(row.as_ref())).collect();
-        let same = |(new, old): (&PublishedPeer, &PublishedPeer)| new.path == old.path;
-        if peers.len() != state.peers.iter().count() || !peers.iter().zip(state.peers.iter()).all(same) {
-            state.peers = Arc::new(PeerTable::new(peers));
-            pools_depend = true;
-        }
-        if !Arc::ptr_eq(&paths, &state.paths) {
-            pools_depend |= !keeps_pools(&state.paths, &paths);
-            state.paths = paths;
-        }
-        let reaches = |peer: &Peer| self.forwarding.next_hop(peer.config.address).is_some();
-        let alive = |peer| self.peers.is_up(peer, now) && self.peers.get(peer).is_some_and(reaches);
-        let legs = leg_routes::table(&self.multicast, &self.overlays, &self.config, &self.peers, alive);
-        if legs != *state.legs {
-            state.legs = Arc::new(legs);
-            pools_depend = true;
-        }
-        let templates: Templates = self.config.templates.iter().copied().collect();
-        if *state.templates != templates {
-            state.templates = Arc::new(templates);
-            pools_depend = true;
-        }
-        if !Arc::ptr_eq(&state.streams, &self.provisioned) {
-            state.streams = Arc::clone(&self.provisioned);
-            pools_depend = true;
-        }
-        if self.neighbors.changed() {
-            state.neighbours = self.neighbors.table();
-        }
-        if pools_depend {
-            state.pools += 1;
-        }
-        self.hand_out(state, now)
-    }
-
-    fn hand_out(&mut self, state: RouterState, now: Instant) -> u64 {
-        self.published_at = now;
-        let epoch = self.publication.publish(state);
-        self.unreclaimed = true;
-        self.wake_workers();
-        epoch
-    }
-
     /// Takes over what the configuration says of multicast and overlay routes.
     fn configure_legs(&mut self) {
         self.multicast.configure(&self.config.multicast);
         self.overlays.configure(&self.config.overlays);
-    }
-
-    /// A blocked worker has to see what packets that wait for a neighbour, or in pools, depend on.
-    fn wake_workers(&self) {
-        for worker in &self.workers {
-            worker.wake.wake();
-        }
-    }
-
-    fn published_peer(&self, peer: Option<&Peer>) -> PublishedPeer {
-        let (addressee, source, mtu) = match peer {
-            Some(peer) => {
-                let (source, mtu) = self.towards(peer);
-                (peer.config.address, source, mtu)
-            }
-            // A row without a peer: no packet comes from this address or goes to it.
-            None => (Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::UNSPECIFIED.into(), DEFAULT_PEER_MTU),
-        };
-        let format = peer.map_or(Format::Native, |peer| peer.config.format.into());
-        let path = PeerPath {
-            addressee,
-            source,
-            mtu,
-            outer_ttl: HELLO_TTL,
-            source_port_base: self.config.pool_port,
-            destination_port: self.config.pool_port,
-            checksum: true,
-            format,
-            capabilities: peer.map_or(Capabilities::WHOLE_IPV4, Peer::capabilities),
-        };
-        PublishedPeer { path, zero_checksum: ZeroChecksum::Refused }
-    }
-
-    /// Our address that a peer knows us by, and the largest pooled packet to it.
-    fn towards(&self, peer: &Peer) -> (IpAddr, u16) {
-        let (source, ceiling) = self.limits_towards(peer);
-        (source, peer.path_mtu().map_or(ceiling, |path_mtu| path_mtu.current().min(ceiling)))
-    }
-
-    /// Our address that a peer knows us by, and the largest packet to it that makes sense: as configured, or those of the
-    /// port towards it, and no larger than the peer takes.
-    fn limits_towards(&self, peer: &Peer) -> (IpAddr, u16) {
-        let next_hop = self.forwarding.next_hop(peer.config.address);
-        let config = self.config.ports.get(next_hop.map_or(0, |(port, _)| port.index()));
-        let is_v4 = peer.config.address.is_ipv4();
-        let of_family = |net: &&IpNet| net.addr().is_ipv4() == is_v4;
-        let is_on_link = |net: &&IpNet| next_hop.is_some_and(|(_, gateway)| net.contains(&gateway));
-        let of_port = || config.into_iter().flat_map(|config| &config.addresses).filter(of_family);
-        let source = of_port().find(is_on_link).or_else(|| of_port().next()).map(IpNet::addr);
-        let source = source.unwrap_or_else(|| self.any_address(is_v4));
-        // Where the path is not probed, it is taken to be an ordinary one.
-        let unprobed = if peer.path_mtu().is_some() { u16::MAX } else { DEFAULT_PEER_MTU };
-        let mtu = peer.config.mtu.unwrap_or(unprobed);
-        // A peer that takes hardly anything is held to what a path MTU may be at least.
-        let takes = peer.largest_pooled_packet().map_or(u16::MAX, |takes| takes.get().max(*PEER_MTU.start()));
-        let mtu = mtu.min(takes);
-        (peer.config.source.unwrap_or(source), config.map_or(mtu, |config| mtu.min(config.mtu)))
-    }
-
-    /// Tells the search for path MTUs how far it makes sense.
-    fn limit_probes(&mut self, now: Instant) {
-        let ceilings: Vec<_> = self.peers.iter().map(|(index, peer)| (index, self.limits_towards(peer).1)).collect();
-        for (index, ceiling) in ceilings {
-            self.peers.limit_probes(index, ceiling, now);
-        }
-    }
-
-    /// An address of ours, for peers that no port with an address of their family leads to.
-    fn any_address(&self, is_v4: bool) -> IpAddr {
-        if is_v4 {
-            return self.config.router_id.into();
-        }
-        let of_ports = self.config.ports.iter().flat_map(|port| &port.addresses).map(IpNet::addr);
-        let mut all = self.config.addresses.iter().copied().chain(of_ports);
-        all.find(IpAddr::is_ipv6).unwrap_or(Ipv6Addr::UNSPECIFIED.into())
-    }
-
-    /// How pooled packets reach a peer, whether it lives or not. A router on the link has an address of each family: where
-    /// a route leads to the peer's address of the other family by the same port, its next hop is the same router.
-    fn reached(&self, peer: &Peer) -> Option<Reached> {
-        let (port, first_hop) = self.forwarding.next_hop(peer.config.address)?;
-        let other = peer.addresses.iter().find(|other| other.is_ipv4() != peer.config.address.is_ipv4());
-        let other = other.and_then(|other| self.forwarding.next_hop(*other)).filter(|other| other.0 == port);
-        let first_hops = [Some(first_hop), other.map(|(_, first_hop)| first_hop)];
-        let on_the_way = peer.capabilities().contains(Capabilities::ON_THE_WAY);
-        Some(Reached { first_hops, on_the_way, takes_ttls: peer.has_hellos() })
-    }
-
-    /// The peers as nodes of paths.
-    fn nodes(&self, now: Instant) -> Vec<Node> {
-        let reached = |peer: &Peer| self.reached(peer).filter(|_| peer.state(now).is_ok());
-        let node = |(index, peer): (PeerIndex, &Peer)| Node {
-            peer: index,
-            addresses: Arc::clone(&peer.addresses),
-            reached: reached(peer),
-        };
-        self.peers.iter().map(node).collect()
-    }
-
-    /// The way of hellos to all peers as it is now, for as long as no event is read.
-    fn heartbeat(&self, now: Instant) -> Heartbeat {
-        self.heartbeat_to(self.peers.iter(), now)
-    }
-
-    fn heartbeat_to<'p>(&self, peers: impl Iterator<Item = (PeerIndex, &'p Peer)>, now: Instant) -> Heartbeat {
-        let reachable = peers.filter(|(_, peer)| self.forwarding.next_hop(peer.config.address).is_some());
-        let ways = reachable.map(|(index, peer)| (index, (self.towards(peer).0, peer.config.address)));
-        Heartbeat { ways: ways.collect(), pool_port: self.config.pool_port, heard_until: now }
-    }
-
-    fn send_hellos(&mut self, now: Instant) {
-        if self.peers.hello_is_due(now) {
-            let heartbeat = self.heartbeat_to(self.peers.due(now), now);
-            heartbeat.send(&mut self.peers, &self.workers, now);
-        }
     }
 
     fn ask_for_neighbors(&mut self) {
@@ -524,55 +338,6 @@ impl Router {
     fn port_name(&self, port: PortIndex) -> String {
         self.config.ports.get(port.index()).map(|port| port.name.clone()).unwrap_or_default()
     }
-}
-
-/// Sends hellos, also from the middle of a long change: a router that loads a full table must not seem dead.
-struct Heartbeat {
-    /// Source and destination of hellos to each peer that a route leads to.
-    ways: HashMap<PeerIndex, (IpAddr, IpAddr)>,
-    pool_port: u16,
-    /// When the change began. What peers said since waits to be read: nobody has fallen silent meanwhile.
-    heard_until: Instant,
-}
-
-impl Heartbeat {
-    /// Sends what is due now, whatever time the change began at.
-    fn beat(&self, peers: &mut Peers, workers: &[WorkerLink], now: Instant) {
-        // Before there are workers, nobody could send them.
-        if !workers.is_empty() && peers.hello_is_due(now) {
-            self.send(peers, workers, now);
-        }
-    }
-
-    fn send(&self, peers: &mut Peers, workers: &[WorkerLink], now: Instant) {
-        peers.send_due(now, self.heard_until, |DueHello { peer, hello, length }| {
-            // Where no route leads to a peer, its hellos are lost.
-            self.ways.get(peer).is_none_or(|(source, address)| {
-                let packet = hello_packet(hello, *source, *address, self.pool_port, *length);
-                inject(workers, InjectTarget::Routed, &packet, length.saturating_sub(packet.len() as u16))
-            })
-        });
-    }
-}
-
-/// Hands a packet to the first worker that has room for it; each has a transmit queue of every port. False where none has,
-/// which the first one counts. So many zero bytes as `padding` says follow the packet.
-fn inject(workers: &[WorkerLink], target: InjectTarget, packet: &[u8], padding: u16) -> bool {
-    let Ok(bytes) = packet.try_into() else {
-        error!("a packet of {} bytes is too long for workers", packet.len());
-        return true;
-    };
-    let mut inject = Inject { target, bytes, padding };
-    for worker in workers {
-        match worker.inject(inject) {
-            None => return true,
-            Some(refused) => inject = refused,
-        }
-    }
-    if let Some(worker) = workers.first() {
-        worker.shared.count_refused();
-    }
-    false
 }
 
 /// Rules of a configuration that was checked.
@@ -622,14 +387,30 @@ fn configured_routes(config: &Config) -> Vec<(IpNet, Routes)> {
 }
 
 #[cfg(test)]
+mod bench;
+#[cfg(test)]
+mod change_tests;
+#[cfg(test)]
 mod forwarding_tests;
+#[cfg(test)]
+mod hello_tests;
 #[cfg(test)]
 mod ipv6_tests;
 #[cfg(test)]
+mod leg_tests;
+#[cfg(test)]
+mod neighbor_tests;
+#[cfg(test)]
+mod path_mtu_tests;
+#[cfg(test)]
 mod path_tests;
+#[cfg(test)]
+mod peer_tests;
+#[cfg(test)]
+mod reload_tests;
 #[cfg(test)]
 mod stream_tests;
 #[cfg(test)]
-mod tests;
+mod template_tests;
 #[cfg(test)]
 mod wire_tests;

@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use super::Router;
 use crate::api::Refusal;
 use crate::api::path::{PathAdd, PathEntry, PathHop, PathList, PathShow};
-use crate::forwarding::{Hop, Meaning};
+use crate::forwarding::{Hop, Meaning, NoOtherHost};
 use crate::paths::{HopList, MAX_HOPS, PathSource, Reached, ToldPaths};
 use crate::peers::Peer;
 
@@ -133,13 +133,12 @@ impl Router {
         let Some(hops) = HopList::new(&add.hops) else {
             return wrong(format!("{} hops: expected 1 to {MAX_HOPS}", add.hops.len()));
         };
-        let own = "is one of the router's own addresses";
-        if let Some(hop) = hops.iter().find(|hop| self.forwarding.why_no_other_host(*hop) == Some(own)) {
-            return wrong(format!("hop {hop} {own}"));
+        if let Some(hop) = hops.iter().find(|hop| self.forwarding.is_own(*hop)) {
+            return wrong(format!("hop {hop} {}", NoOtherHost::Own.words()));
         }
         let first = hops.first();
         if self.neighbors.port_of(first).is_none() {
-            let what = self.forwarding.why_no_other_host(first).unwrap_or("is on the link of no port");
+            let what = self.forwarding.why_no_other_host(first).map_or("is on the link of no port", NoOtherHost::words);
             return wrong(format!("its first hop {first} {what}"));
         }
         let peers = self.peers_by_address();

@@ -1,9 +1,11 @@
 //! Paths over several peers, as a worker and a client see them.
 
-use super::tests::*;
+use super::bench::*;
 use super::*;
 use carpool_dataplane::fib::Adjacency;
+use carpool_dataplane::pool::hello::Capabilities;
 use carpool_dataplane::pool::path::{PoolPath, SharedHops};
+use std::net::Ipv4Addr;
 
 use crate::api::lookup::Lookup;
 use crate::api::path::{PathAdd, PathDel, PathEntry, PathShow};

@@ -1,6 +1,5 @@
 //! Peers in the words of clients: what they add, and what they are shown.
 
-use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use carpool_dataplane::pool;
@@ -36,10 +35,6 @@ impl Router {
         self.publish(true, now);
     }
 
-    fn is_own(&self, address: IpAddr) -> bool {
-        self.forwarding.why_no_other_host(address) == Some("is one of the router's own addresses")
-    }
-
     /// A peer as a client gives it, in the same bounds as in the file.
     pub(super) fn added_peer(&self, add: PeerAdd) -> Result<config::Peer, Refusal> {
         let name = add.name.clone();
@@ -66,11 +61,11 @@ impl Router {
             if config::wrong_with_host(address).is_some() {
                 return wrong(format!("{address} is not the address of a host"));
             }
-            if self.is_own(address) {
+            if self.forwarding.is_own(address) {
                 return wrong(format!("{address} is one of the router's own addresses"));
             }
         }
-        if let Some(source) = peer.source.filter(|source| !self.is_own(*source)) {
+        if let Some(source) = peer.source.filter(|source| !self.forwarding.is_own(*source)) {
             return wrong(format!("source {source}: expected one of the router's own addresses"));
         }
         if peer.source.is_some_and(|source| source.is_ipv4() != peer.address.is_ipv4()) {

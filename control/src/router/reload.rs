@@ -7,7 +7,6 @@
 use std::time::Instant;
 
 use carpool_dataplane::fib::PortIndex;
-use carpool_dataplane::pool::wire::Templates;
 use hashbrown::HashMap;
 use ipnet::IpNet;
 use log::info;
@@ -20,6 +19,7 @@ use crate::peers::ToldPeersError;
 use crate::rib::Routes;
 use crate::rules::RulesError;
 use crate::streams::StreamsError;
+use crate::templates::TemplatesError;
 
 /// Why a new configuration is not in force. The old one is.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +34,8 @@ pub enum ReloadError {
     Rules(#[from] RulesError),
     #[error("with those that came over the control socket: {0}")]
     Peers(#[from] ToldPeersError),
+    #[error("with those that came over the control socket: {0}")]
+    Templates(#[from] TemplatesError),
     #[error("with those that came over the control socket: {0}")]
     Streams(#[from] StreamsError),
     #[error("with those that came over the control socket, more than {0} [[neighbor]] tables would be in force")]
@@ -59,8 +61,8 @@ impl Router {
             return Err(ReloadError::NeedsRestart(what));
         }
         let rules = self.rules.reloaded(config.rules.clone())?;
-        let templates: Templates = config.templates.iter().copied().collect();
-        let set = rules.compile(self.rate, &templates)?;
+        let templates = self.templates.reloaded(&config.templates)?;
+        let set = rules.compile(self.rate, &templates.compile())?;
         let told_peers = self.told_peers.reloaded(config.peers.clone())?;
         let streams = self.streams.reloaded(config.streams.clone())?;
         self.check_neighbors(&config)?;
@@ -88,6 +90,7 @@ impl Router {
         self.reload_neighbors(&config_before, now);
         self.configure_legs();
         self.peers.take_changes(now);
+        self.templates = templates;
         self.publish_rules(rules, set, now);
         Ok(())
     }

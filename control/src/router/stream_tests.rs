@@ -1,8 +1,9 @@
 //! Provisioned streams from the file and over the socket, as workers and clients see them.
 
-use super::tests::*;
+use super::bench::*;
 use super::*;
 use carpool_dataplane::fib::FibOptions;
+use carpool_dataplane::pool::hello::Capabilities;
 use carpool_dataplane::pool::provisioned::Refused;
 
 use crate::api::peer::{PeerAdd, PeerDel, PeerFormat};

@@ -226,6 +226,26 @@ id  peer  source          destination        dscp  ttl  put by  why whole
 }
 
 #[test]
+fn templates_are_added_shown_and_deleted() {
+    let router = FakeRouter::start(Limits::default());
+    assert_eq!(done(&router, "template add 7 60 200B"), "");
+    assert_eq!(done(&router, "template add 8 1200 --json"), "{}\n");
+    assert_eq!(
+        done(&router, "template"),
+        "\
+id  lengths   named by rules  source
+ 7  60B 200B  -               socket
+ 8  1200B     -               socket
+"
+    );
+    assert_eq!(done(&router, "template del 7"), "");
+    let gone = carpool(&router.socket(), "template del 7");
+    assert_eq!((gone.code, gone.errors.as_str()), (1, "carpool: there is no template 7\n"));
+    assert_eq!(carpool(&router.socket(), "template add 0 60").code, 2);
+    assert_eq!(router.stop().templates.iter().map(|template| template.id).collect::<Vec<_>>(), [8]);
+}
+
+#[test]
 fn rules_and_neighbors_are_added_and_shown() {
     let router = FakeRouter::start(Limits::default());
     let rule = "rule add voice match udp port 16384-32767 dscp ef max-size 300B window 2ms";
@@ -275,6 +295,7 @@ fn every_object_can_be_shown_as_one_line_of_json() {
         "path show",
         "peer show",
         "stream show",
+        "template show",
         "pool show",
         "stats",
         "version",

@@ -17,6 +17,7 @@ use carpool_control::api::rule::{RuleAdd, RuleDel, RuleShow};
 use carpool_control::api::stats::StatsShow;
 use carpool_control::api::status::{StatusShow, VersionShow};
 use carpool_control::api::stream::{Stream, StreamDel, StreamShow};
+use carpool_control::api::template::{TemplateAdd, TemplateDel, TemplateShow};
 use serde_json::Value;
 
 const DOCUMENT: &str = include_str!("../../../docs/control-socket.md");
@@ -90,6 +91,9 @@ fn every_reply_in_the_document_is_one_that_the_router_gives() {
     check_replies::<Stream>();
     check_replies::<StreamDel>();
     check_replies::<StreamShow>();
+    check_replies::<TemplateAdd>();
+    check_replies::<TemplateDel>();
+    check_replies::<TemplateShow>();
     check_replies::<PoolShow>();
     check_replies::<StatsShow>();
     check_replies::<StatusShow>();

@@ -24,6 +24,7 @@ use carpool_control::api::rule::{RuleAdd, RuleDel, RuleEntry, RuleList, RuleShow
 use carpool_control::api::stats::{Stats, StatsShow};
 use carpool_control::api::status::{Status, StatusShow, Version, VersionShow};
 use carpool_control::api::stream::{Stream, StreamDel, StreamEntry, StreamList, StreamShow};
+use carpool_control::api::template::{TemplateAdd, TemplateDel, TemplateEntry, TemplateList, TemplateShow};
 use carpool_control::api::{Answer, Call, Handler, Limits, Refusal, Ring, Server};
 use carpool_dataplane::worker::{Counter, Counters, Drop as DropReason};
 use crossbeam::channel::Receiver;
@@ -109,6 +110,7 @@ pub struct State {
     pub peers: Vec<PeerAdd>,
     pub neighbors: Vec<NeighborAdd>,
     pub streams: Vec<Stream>,
+    pub templates: Vec<TemplateAdd>,
 }
 
 impl Handler for State {
@@ -337,6 +339,31 @@ impl Handler for State {
         let page = shown.clone().skip(show.offset as usize).take(show.limit as usize);
         let total = shown.clone().count() as u64;
         Ok(StreamList { total, offset: show.offset, streams: page.map(entry).collect() })
+    }
+
+    fn template_add(&mut self, template: TemplateAdd) -> Result<Done, Refusal> {
+        self.templates.push(template);
+        Ok(Done {})
+    }
+
+    fn template_del(&mut self, del: TemplateDel) -> Result<Done, Refusal> {
+        let before = self.templates.len();
+        self.templates.retain(|known| known.id != del.id);
+        if self.templates.len() < before {
+            Ok(Done {})
+        } else {
+            Err(Refusal::not_found(format!("there is no template {}", del.id)))
+        }
+    }
+
+    fn template_show(&mut self, _: TemplateShow) -> Result<TemplateList, Refusal> {
+        let entry = |template: &TemplateAdd| TemplateEntry {
+            id: template.id,
+            lengths: template.lengths.clone(),
+            rules: vec![],
+            source: Source::Socket,
+        };
+        Ok(TemplateList { templates: self.templates.iter().map(entry).collect() })
     }
 
     fn stats(&mut self, show: StatsShow) -> Result<Stats, Refusal> {

@@ -14,6 +14,7 @@ mod rule;
 mod stats;
 mod status;
 mod stream;
+mod template;
 
 use serde::Serialize;
 

@@ -1,8 +1,10 @@
+//! Provisioned streams.
+
 use carpool_dataplane::pool::Representation;
 
-use super::parse;
-use super::tests::{LEAST, wrong};
+use super::{LEAST, wrong};
 use crate::api::stream::Stream;
+use crate::config::parse;
 
 /// Two peers, on lines 6 to 11.
 const PEERS: &str = "[[peer]]\nname = \"east\"\naddress = \"198.51.100.7\"\n\
