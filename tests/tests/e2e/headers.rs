@@ -15,7 +15,7 @@ use crate::network_of;
 const WINDOW: Duration = Duration::from_millis(20);
 
 #[test]
-fn g729_without_its_headers_fills_pooled_packets_with_at_least_55_and_arrives_unchanged() {
+fn g729_without_its_headers_is_55_or_more_in_nearly_every_pooled_packet_and_arrives_unchanged() {
     let further = &["representation = \"learned\""];
     let middle = Middle::Carpool { window: WINDOW, idle: Idle::Adaptive, both_cores: false, further };
     let (_alone, network) = network_of(middle);
