@@ -6,6 +6,7 @@
 
 mod branch;
 mod crash;
+mod criteria;
 mod demo;
 mod flood;
 mod headers;
