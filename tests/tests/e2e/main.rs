@@ -13,6 +13,7 @@ mod headers;
 mod hostile;
 mod idle;
 mod indexes;
+mod ipv6;
 mod legs;
 mod live_tools;
 mod owner;
