@@ -1,7 +1,7 @@
 //! Whether packets get from one node of the lab to another yet.
 
 use std::{
-    net::{Ipv4Addr, SocketAddrV4, UdpSocket},
+    net::{IpAddr, SocketAddr, UdpSocket},
     time::{Duration, Instant},
 };
 
@@ -17,25 +17,26 @@ const PROBE_PORT: u16 = 9999;
 /// with the error when none has after `limit`.
 pub fn probe(
     lab: &Lab,
-    from: (&str, Ipv4Addr),
-    to: (&str, Ipv4Addr),
+    from: (&str, impl Into<IpAddr>),
+    to: (&str, impl Into<IpAddr>),
     limit: Duration,
     logs: impl FnOnce() -> String,
 ) -> Result<()> {
-    let bind = |node: &str, address: SocketAddrV4| {
+    let (own, other) = (from.1.into(), to.1.into());
+    let bind = |node: &str, address: SocketAddr| {
         lab.namespace(node)?
             .enter(|| UdpSocket::bind(address))?
             .doing(format!("binding a UDP socket to {address} in {node}"))
     };
-    let target = SocketAddrV4::new(to.1, PROBE_PORT);
+    let target = SocketAddr::new(other, PROBE_PORT);
     let receiver = bind(to.0, target)?;
     receiver.set_read_timeout(Some(Duration::from_millis(100))).doing("limiting the wait for a probe")?;
-    let sender = bind(from.0, SocketAddrV4::new(from.1, 0))?;
+    let sender = bind(from.0, SocketAddr::new(own, 0))?;
     let begin = Instant::now();
     while begin.elapsed() < limit {
         // Refused while a route is missing; the next one may pass.
         let _ = sender.send_to(b"probe", target);
-        if receiver.recv_from(&mut [0; 16]).is_ok_and(|(_, source)| source.ip() == from.1) {
+        if receiver.recv_from(&mut [0; 16]).is_ok_and(|(_, source)| source.ip() == own) {
             return Ok(());
         }
     }

@@ -16,10 +16,10 @@ const VERSION: u8 = 1;
 /// Kind 0: the index is in the packet. Kind 5: so it is, in short rows. Kind 1: it is in another one, of kind 2. Kind 3:
 /// there is none.
 const IN_BAND: u8 = 0;
-const OUT_OF_BAND: u8 = 1;
-const INDEXES: u8 = 2;
+pub const OUT_OF_BAND: u8 = 1;
+pub const INDEXES: u8 = 2;
 const PREDETERMINED: u8 = 3;
-const SHORT_ROWS: u8 = 5;
+pub const SHORT_ROWS: u8 = 5;
 /// Bytes of the pool header and of a row of the index.
 const HEADER: usize = 8;
 const ROW: usize = 6;
@@ -65,18 +65,7 @@ pub struct Riders(HashSet<Vec<u8>>);
 impl Riders {
     /// Takes note of the whole packets inside a pooled packet; of any other packet, nothing.
     pub fn add(&mut self, observation: &Observation) {
-        let Some(count) = rows(observation).filter(|_| observation.payload().first() == Some(&(VERSION << 4))) else {
-            return;
-        };
-        let (index, data) = match observation.payload().get(HEADER..) {
-            Some(behind) if behind.len() >= count * ROW => behind.split_at(count * ROW),
-            _ => return,
-        };
-        for row in index.chunks_exact(ROW) {
-            let [start, length] = [0, 2].map(|at| usize::from(u16::from_be_bytes([row[at], row[at + 1]])));
-            let Some(packet) = data.get(start..start + length) else { continue };
-            self.add_packet(packet, observation.at);
-        }
+        self.0.extend(whole_packets(observation).iter().map(Observation::invariant));
     }
 
     /// Takes note of a packet that was seen inside another at this time, in whatever format.
@@ -91,6 +80,39 @@ impl Riders {
     }
 }
 
+/// The kind of a packet of the pool format, without the bit of its trailer; `None` for any other packet.
+pub fn kind(observation: &Observation) -> Option<u8> {
+    let first = *observation.payload().first()?;
+    let is_ours = observation.flow.destination.port() == POOL_PORT && first >> 4 == VERSION;
+    is_ours.then_some(first & 0x0f & !AUTHENTICATED)
+}
+
+/// The whole IPv4 packets with UDP inside a pooled packet, where its index says or, where there is none in band, as they
+/// follow each other; of any other packet none.
+pub fn whole_packets(observation: &Observation) -> Vec<Observation> {
+    let behind = observation.payload().get(HEADER..).unwrap_or_default();
+    let packets: Vec<&[u8]> = match kind(observation) {
+        Some(IN_BAND) => {
+            let (index, data) = behind.split_at((rows(observation).unwrap_or(0) * ROW).min(behind.len()));
+            let place = |row: &[u8]| [0, 2].map(|at| usize::from(u16::from_be_bytes([row[at], row[at + 1]])));
+            index.chunks_exact(ROW).map(place).filter_map(|[start, length]| data.get(start..start + length)).collect()
+        }
+        Some(OUT_OF_BAND) => {
+            let mut left = behind;
+            let next = || {
+                let length = usize::from(u16::from_be_bytes([*left.get(2)?, *left.get(3)?]));
+                let (packet, rest) = left.split_at_checked(length.max(1))?;
+                left = rest;
+                Some(packet)
+            };
+            std::iter::from_fn(next).collect()
+        }
+        _ => Vec::new(),
+    };
+    let seen = |packet: &&[u8]| Observation::of(&ethernet_frame(packet, observation.at, Direction::In));
+    packets.iter().filter_map(seen).collect()
+}
+
 /// How many packets a pooled packet has inside; `None` for any other packet.
 pub fn rows(observation: &Observation) -> Option<usize> {
     counted(observation, &[IN_BAND, OUT_OF_BAND, PREDETERMINED, SHORT_ROWS])
@@ -103,12 +125,8 @@ pub fn indexes(frame: &Frame) -> Option<usize> {
 
 /// The count in a packet of one of these kinds.
 fn counted(observation: &Observation, kinds: &[u8]) -> Option<usize> {
-    if observation.flow.destination.port() != POOL_PORT {
-        return None;
-    }
-    let (&first, &count) = (observation.payload().first()?, observation.payload().get(1)?);
-    let kind = first & 0x0f & !AUTHENTICATED;
-    (first >> 4 == VERSION && kinds.contains(&kind)).then_some(usize::from(count))
+    let count = *observation.payload().get(1)?;
+    kinds.contains(&kind(observation)?).then_some(usize::from(count))
 }
 
 /// The TTLs of the rows of a pooled packet with its index in band, in order; of any other packet none.
@@ -145,5 +163,21 @@ mod tests {
         riders.add(&seen(&packet(3)));
         assert!(riders.contains(&seen(&packet(1))) && riders.contains(&seen(&packet(2))));
         assert!(!riders.contains(&seen(&packet(3))));
+    }
+
+    #[test]
+    fn whole_packets_are_found_by_the_index_in_band_and_without_one_as_they_follow_each_other() {
+        let carried = [packet(1), packet(2)];
+        let mut pooled = PooledPacket::carrying(&carried);
+        let inside = |pooled: &PooledPacket| {
+            let seen = seen(&outer([198, 51, 100, 1].into(), [198, 51, 100, 2].into(), &pooled.payload()));
+            whole_packets(&seen).iter().map(|packet| packet.packet().to_vec()).collect::<Vec<_>>()
+        };
+        assert_eq!(inside(&pooled), carried);
+        (pooled.kind, pooled.rows) = (OUT_OF_BAND, Vec::new());
+        assert_eq!(inside(&pooled), carried);
+        pooled.kind = SHORT_ROWS;
+        assert!(inside(&pooled).is_empty(), "there they have no headers");
+        assert!(whole_packets(&seen(&packet(3))).is_empty(), "it is no pooled packet");
     }
 }

@@ -10,15 +10,16 @@
 //! that all ways begin with. A packet to `near` is due at `B`, to `mid` at `C`, to `far` at `D`; one to `side` is due at
 //! `u2`, which cannot take it out, and so gets out at `C`.
 
-use std::{net::Ipv4Addr, thread, time::Duration};
+use std::{borrow::Cow, fmt::Write as _, net::Ipv4Addr, thread, time::Duration};
 
 use ipnet::Ipv4Net;
 
 use crate::{
-    carpoold::{Carpoold, Config, Idle, Port, Rule},
+    carpoold::{Carpoold, Config, Idle, Port},
+    control::Control,
     error::{Error, Result},
     lab::{End, Kind, Lab},
-    network::{MTU, VOICE_PORTS},
+    network::MTU,
     probe::probe,
 };
 
@@ -72,19 +73,80 @@ const LINKS: [(&str, &str, &str, &str); 10] = [
     ("u2", "203.0.113.129/26", "side", "203.0.113.138/26"),
     ("D", "203.0.113.193/26", "far", "203.0.113.202/26"),
 ];
+
+/// A rule of A's, in the words that the file and the command line have in common.
+#[derive(Clone, Debug)]
+pub struct Wish {
+    pub name: &'static str,
+    /// The destination ports that it matches, of UDP packets for expedited forwarding.
+    pub ports: (u16, u16),
+    /// Window and further keys; `None`: its packets are never pooled.
+    pub pooling: Option<(Duration, &'static [(&'static str, &'static str)])>,
+}
+
+impl Wish {
+    /// The keys of its table beside name and match, and their values.
+    fn keys(&self) -> Vec<(&'static str, Cow<'static, str>)> {
+        match self.pooling {
+            None => vec![("pool", "false".into())],
+            Some((window, further)) => {
+                let mut keys =
+                    vec![("max_size", "300B".into()), ("window", format!("{}us", window.as_micros()).into())];
+                keys.extend(further.iter().map(|&(key, value)| (key, value.into())));
+                keys
+            }
+        }
+    }
+
+    fn table(&self) -> String {
+        let Wish { name, ports: (first, last), .. } = self;
+        let mut text = format!(
+            "[[rule]]\nname = \"{name}\"\nmatch = {{ protocol = \"udp\", ports = \"{first}-{last}\", dscp = \"ef\" }}\n"
+        );
+        for (key, value) in self.keys() {
+            let is_bare = value.parse::<u32>().is_ok() || value.parse::<bool>().is_ok();
+            // Writing to a String cannot fail.
+            let _ = if is_bare { writeln!(text, "{key} = {value}") } else { writeln!(text, "{key} = \"{value}\"") };
+        }
+        text
+    }
+
+    /// Adds it to what a running router has.
+    pub fn add(&self, control: &Control) -> Result<()> {
+        let ports = format!("{}-{}", self.ports.0, self.ports.1);
+        let mut words: Vec<Cow<'_, str>> = ["rule", "add", self.name, "match", "udp", "port", &ports, "dscp", "ef"]
+            .map(|word| word.to_owned().into())
+            .into();
+        for (key, value) in self.keys() {
+            words.extend([key.replace('_', "-").into(), value]);
+        }
+        let words: Vec<&str> = words.iter().map(|word| &**word).collect();
+        control.ask(&words).map(drop)
+    }
+}
+
+/// How the routers come to know of peers, paths and rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// Their files say so.
+    InFiles,
+    /// Their files have nothing of pooling: `carpool` tells them while they run.
+    OverSockets,
+}
+
 /// The chain, up and running.
 #[derive(Debug)]
 pub struct Chain {
     /// Before the lab: they are ended before their namespaces go. In the order of [`EQUIPPED`].
     pub carpools: Vec<Carpoold>,
+    /// The longest window of all wishes.
     pub window: Duration,
     pub lab: Lab,
 }
 
 impl Chain {
-    /// Builds it in `lab` and returns when packets reach every receiver and the source, and peers live. `further` are
-    /// further keys of A's rule.
-    pub fn build(mut lab: Lab, window: Duration, idle: Idle, further: &[&str]) -> Result<Chain> {
+    /// Builds it in `lab` and returns when packets reach every receiver and the source, and peers live.
+    pub fn build(mut lab: Lab, idle: Idle, wishes: &[Wish], told: Told) -> Result<Chain> {
         lab.add(SOURCE.0, Kind::Host)?;
         for receiver in RECEIVERS {
             lab.add(receiver.name, Kind::Host)?;
@@ -111,24 +173,24 @@ impl Chain {
             }
         }
         let cores = thread::available_parallelism().map_or(1, usize::from);
-        let mut carpools = Vec::new();
+        let (mut carpools, mut to_tell) = (Vec::new(), Vec::new());
         for (number, name) in EQUIPPED.into_iter().enumerate() {
             let mut config = configuration(name, idle)?;
             config.cores = vec![number % cores];
-            if name == "A" {
-                config.rules = vec![Rule {
-                    name: "voice".to_owned(),
-                    matching: format!(
-                        "protocol = \"udp\", ports = \"{}-{}\", dscp = \"ef\"",
-                        VOICE_PORTS.0, VOICE_PORTS.1
-                    ),
-                    max_size: 300,
-                    window,
-                    further: further.iter().map(|line| (*line).to_owned()).collect(),
-                }];
+            if told == Told::OverSockets {
+                to_tell.push((std::mem::take(&mut config.peers), std::mem::take(&mut config.paths)));
+            } else if name == "A" {
+                config.further = wishes.iter().map(Wish::table).collect();
             }
             carpools.push(Carpoold::start(&lab, name, &config)?);
         }
+        for (router, (peers, paths)) in carpools.iter().zip(to_tell) {
+            tell(&router.control, &peers, &paths)?;
+        }
+        if let (Told::OverSockets, Some(a)) = (told, carpools.first()) {
+            wishes.iter().try_for_each(|wish| wish.add(&a.control))?;
+        }
+        let window = wishes.iter().filter_map(|wish| Some(wish.pooling?.0)).max().unwrap_or_default();
         let mut chain = Chain { carpools, window, lab };
         chain.wait_until_ready()?;
         Ok(chain)
@@ -177,6 +239,22 @@ impl Chain {
         }
         Ok(())
     }
+}
+
+/// Tells a running router of peers and paths.
+fn tell(control: &Control, peers: &[(String, Ipv4Addr)], paths: &[(Ipv4Net, Vec<Ipv4Addr>)]) -> Result<()> {
+    for (name, address) in peers {
+        control.ask(&["peer", "add", name, "address", &address.to_string()])?;
+    }
+    for (prefix, hops) in paths {
+        let words: Vec<String> = std::iter::once(prefix.to_string())
+            .chain(["hops".to_owned()])
+            .chain(hops.iter().map(Ipv4Addr::to_string))
+            .collect();
+        let words: Vec<&str> = ["path", "add"].into_iter().chain(words.iter().map(String::as_str)).collect();
+        control.ask(&words)?;
+    }
+    Ok(())
 }
 
 /// What an equipped router is told, its rules and cores left out. `A` is a peer of all others, and they of it.

@@ -6,12 +6,14 @@
 
 mod branch;
 mod crash;
+mod criteria;
 mod demo;
 mod flood;
 mod headers;
 mod hostile;
 mod idle;
 mod indexes;
+mod ipv6;
 mod legs;
 mod live_tools;
 mod owner;

@@ -5,12 +5,14 @@ use std::time::Duration;
 use carpool_tests::{
     Error, Result,
     chain::{
-        network::{Chain, EQUIPPED, ROUTERS},
+        network::{Chain, EQUIPPED, ROUTERS, Told, Wish},
         report::Report,
-        run::{Progress, Run},
+        run::{Calls, Progress, Run},
     },
     lab::{Alone, Lab},
+    network::VOICE_PORTS,
     pcap,
+    rtp::Codec,
 };
 
 use crate::{
@@ -24,10 +26,7 @@ pub const BRANCH: Scenario = Scenario {
     show,
 };
 
-/// To each receiver.
-const STREAMS: u16 = 5;
-/// What all ways have in common is enough to share a pool.
-const RULE: [&str; 1] = ["shared_hops = 1"];
+const CALLS: Calls = Calls { port: VOICE_PORTS.0, streams: 5, codec: Codec::G711 };
 
 fn show(arguments: &Arguments, screen: &mut Screen) -> Result<bool> {
     if arguments.reverse || arguments.both {
@@ -40,9 +39,11 @@ fn show(arguments: &Arguments, screen: &mut Screen) -> Result<bool> {
     );
     let lab = if arguments.keep { Lab::replacing(KEPT)? } else { Lab::new()? };
     let window = arguments.window(5000);
-    let chain = Chain::build(lab, window, arguments.idle(), &RULE)?;
+    // What all ways have in common is enough to share a pool.
+    let wish = Wish { name: "voice", ports: VOICE_PORTS, pooling: Some((window, &[("shared_hops", "1")])) };
+    let chain = Chain::build(lab, arguments.idle(), &[wish], Told::InFiles)?;
     screen.say("The source reaches everybody. The streams begin.");
-    let mut run = Run::start(&chain, STREAMS, Duration::from_secs(arguments.duration))?;
+    let mut run = Run::start(&chain, &[CALLS], Duration::from_secs(arguments.duration))?;
     while !run.wait(screen.period()) {
         screen.draw(&rows(&run.progress()));
     }
@@ -52,7 +53,7 @@ fn show(arguments: &Arguments, screen: &mut Screen) -> Result<bool> {
     let report = Report::of(&findings, window, chain.taken_out_on_the_way()?);
     screen.say(&report.table());
     if let Some(path) = &arguments.pcap {
-        pcap::write(path, &findings.first_link)?;
+        pcap::write(path, findings.crossed.first().map_or(&[][..], Vec::as_slice))?;
         screen.say(&format!("What crossed the link from A to u1 is in {}.", path.display()));
     }
     if arguments.keep {
