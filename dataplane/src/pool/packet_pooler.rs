@@ -438,11 +438,12 @@ impl<B: Buffer> PacketPooler<B> {
         let flow = peer.index() * usize::from(self.limits.buckets) + usize::from(key.bucket());
         let Some(sequence) = self.sequences.get_mut(flow) else { return };
         let headroom = usize::from(self.limits.link_headroom);
+        // What is encoded only now is not stale, however long its packet has been here.
+        let is_stale = pool.gets_stale() && now.since(opened) > self.limits.learned.times.stale;
         if pool.pool_lone(headroom, (&mut self.encoders, now), out) {
             self.counters.created += 1;
             self.counters.absorbed += 1;
         }
-        let is_stale = pool.gets_stale() && now.since(opened) > self.limits.learned.times.stale;
         let outer = pool.outer();
         let batch = pool.rows_apart().map(|(rows, limit)| {
             let mut departed = Departed::default();

@@ -213,20 +213,18 @@ impl RuleSet {
     }
 
     /// Whether a packet of this one's flow may be pooled, were it of any size and class: false where none can be. The same for
-    /// all packets of a flow; its fragments, which do not tell their ports, count as if they could.
+    /// all packets of a flow; its fragments, which do not tell their ports, count as if they had those of a rule.
     pub fn may_pool_flow(&self, fields: &StreamFields) -> bool {
-        if fields.is_fragment {
-            return !self.is_empty();
-        }
+        let any_port = fields.is_fragment;
         let class = class_word(fields.protocol, fields.dscp, fields.has_ports);
         let found = match fields.addresses {
             Addresses::V4 { source, destination } => {
-                let fits = |rule: &CompiledMatch<u32>| rule.of_any_class().fits(source, destination, fields, class);
-                first_decisive(&self.rules, self.compiled4.iter().map(fits))
+                let fits = |rule: &CompiledMatch<u32>| rule.of_flow(any_port).fits(source, destination, fields, class);
+                first_decisive(&self.rules, self.compiled4.iter().map(fits), any_port)
             }
             Addresses::V6 { source, destination } => {
-                let fits = |rule: &CompiledMatch<u128>| rule.of_any_class().fits(source, destination, fields, class);
-                first_decisive(&self.rules, self.compiled6.iter().map(fits))
+                let fits = |rule: &CompiledMatch<u128>| rule.of_flow(any_port).fits(source, destination, fields, class);
+                first_decisive(&self.rules, self.compiled6.iter().map(fits), any_port)
             }
         };
         found.is_some_and(|rule| rule.pool)
@@ -343,11 +341,14 @@ fn first_fit<A: Bits>(
 }
 
 /// The first of those rules that fit that says what becomes of a flow: one that pools, or one that forbids it whatever the
-/// class.
+/// class and, with `any_port`, whatever the ports.
 #[inline(always)]
-fn first_decisive(rules: &[Rule], fits: impl Iterator<Item = bool>) -> Option<&Rule> {
+fn first_decisive(rules: &[Rule], fits: impl Iterator<Item = bool>, any_port: bool) -> Option<&Rule> {
     let mut fitting = rules.iter().zip(fits).filter(|(_, fits)| *fits).map(|(rule, _)| rule);
-    fitting.find(|rule| rule.pool || rule.matcher.dscp.is_none())
+    fitting.find(|Rule { pool, matcher, .. }| {
+        let has_ports = matcher.source_ports.is_some() || matcher.destination_ports.is_some();
+        *pool || matcher.dscp.is_none() && !(any_port && has_ports)
+    })
 }
 
 /// An address as an integer.
@@ -393,11 +394,18 @@ impl<A: Bits> CompiledMatch<A> {
         }
     }
 
-    /// The same for packets of every class.
+    /// The same for packets of every class, and with `any_port` for those of any ports or none.
     #[inline(always)]
-    fn of_any_class(self) -> CompiledMatch<A> {
-        let without = !class_word(0, Dscp(0x3f), false);
-        CompiledMatch { class_mask: self.class_mask & without, class: self.class & without, ..self }
+    fn of_flow(self, any_port: bool) -> CompiledMatch<A> {
+        let without = !class_word(0, Dscp(0x3f), any_port);
+        let every = if any_port { u16::MAX } else { 0 };
+        CompiledMatch {
+            class_mask: self.class_mask & without,
+            class: self.class & without,
+            source_ports_span: self.source_ports_span | every,
+            destination_ports_span: self.destination_ports_span | every,
+            ..self
+        }
     }
 
     #[inline(always)]
@@ -542,8 +550,13 @@ mod tests {
             prop_assert!(by_some_rule || !may_pool, "no rule pools it");
             packet.dscp = Dscp(dscp);
             prop_assert_eq!(rules.may_pool_flow(&packet), may_pool, "the class decides");
-            packet.is_fragment = true;
-            prop_assert_eq!(rules.may_pool_flow(&packet), !rules.is_empty());
+            let fragment = StreamFields {
+                is_fragment: true, ..fields([10, 0, 0, low.0], [10, 0, 0, low.1], 17, None)
+            };
+            let of_some_ports = (0..20).map(|port| Some((port, port))).chain([None]).any(|ports| {
+                rules.may_pool_flow(&fields([10, 0, 0, low.0], [10, 0, 0, low.1], 17, ports))
+            });
+            prop_assert_eq!(rules.may_pool_flow(&fragment), of_some_ports, "a fragment of whichever flow");
         }
 
         /// The compiled form agrees with the plain reading of a match, on a space small enough to hit often.

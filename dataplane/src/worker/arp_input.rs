@@ -9,6 +9,7 @@ use super::counters::Counter;
 use super::drop::Drop;
 use super::event::Event;
 use super::moment::Moment;
+use super::neighbour_news::News;
 use super::router_state::PortState;
 use super::stages::Stages;
 
@@ -59,7 +60,8 @@ impl<N: Nic> Stages<N> {
             return Err(Drop::ArpIgnored);
         }
         let news = Event::NeighbourSeen { port, address, mac, addressed_to_us };
-        self.tell_news(news, (port, address), known, moment.now)
+        let is_answer = addressed_to_us && arp.operation == ArpOperation::Reply;
+        self.tell_news(if is_answer { News::Answer } else { News::Question }, news, moment.now)
     }
 }
 

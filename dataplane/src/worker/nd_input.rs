@@ -12,6 +12,7 @@ use super::counters::Counter;
 use super::drop::Drop;
 use super::event::Event;
 use super::moment::Moment;
+use super::neighbour_news::News;
 use super::origin::{Family, Packet6};
 use super::router_state::PortState;
 use super::stages::Stages;
@@ -49,11 +50,10 @@ impl<N: Nic> Stages<N> {
         if let Some(mac) = question.source_mac
             && is_on_link(state, question.src)
         {
-            let known = moment.state.neighbours.find6(port, question.src);
             let (address, mac) = (question.src.into(), mac.0);
             // Whoever asks too often to be learned from has an answer all the same.
             let news = Event::NeighbourSeen { port, address, mac, addressed_to_us: true };
-            let _ = self.tell_news(news, (port, address), known, moment.now);
+            let _ = self.tell_news(News::Question, news, moment.now);
         }
         let answer = question.answer(MacAddr(state.mac));
         mbuf.truncate(0);
@@ -81,14 +81,15 @@ impl<N: Nic> Stages<N> {
     ) {
         let address = answer.target;
         let mac = answer.target_mac.map(|mac| mac.0);
-        let known = moment.state.neighbours.find6(port, address);
-        let is_news = answer.solicited || mac.is_some_and(|mac| known.and_then(|known| known.mac) != Some(mac));
+        let known = moment.state.neighbours.find6(port, address).and_then(|known| known.mac);
+        let is_news = answer.solicited || mac.is_some_and(|mac| known != Some(mac));
         if !is_news || !is_on_link(state, address) {
             return self.out.drop(mbuf, Drop::NdIgnored);
         }
         let (solicited, overrides) = (answer.solicited, answer.overrides);
         let news = Event::NeighbourAdvertised { port, address, mac, solicited, overrides };
-        match self.tell_news(news, (port, address.into()), known, moment.now) {
+        let kind = if solicited { News::Answer } else { News::Question };
+        match self.tell_news(kind, news, moment.now) {
             Ok(()) => {
                 self.out.counters.add(Counter::AbsorbedControl, 1);
                 self.out.bin(mbuf);

@@ -1,10 +1,7 @@
 //! What neighbours say of themselves, on its way to the control thread: not more of it than that can look at.
 
-use std::net::IpAddr;
-
 use crate::arch::{RateLimit, Tick, TickRate};
 use crate::dpdk::Nic;
-use crate::fib::{Neighbour, PortIndex};
 
 use super::counters::Counter;
 use super::drop::Drop;
@@ -12,38 +9,40 @@ use super::event::Event;
 use super::icmp_error::icmp_limit;
 use super::stages::Stages;
 
-/// How often the control thread is told. One host on a link can speak for as many as it likes: those that nobody knows do
-/// not use up what those have that are known, or asked for.
+/// How often the control thread is told. Any host on a link can ask for us as often as it likes, and in the name of others:
+/// that does not use up what those have who answer us.
 pub(super) struct NewsLimits {
-    known: RateLimit,
-    strangers: RateLimit,
+    questions: RateLimit,
+    answers: RateLimit,
+}
+
+/// How a neighbour came to say something of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum News {
+    /// It asked for one of our addresses, or announced its own unasked.
+    Question,
+    /// It answered.
+    Answer,
 }
 
 impl NewsLimits {
     /// Each as many a second as there are ICMP errors.
     pub fn new(rate: TickRate) -> NewsLimits {
-        NewsLimits { known: icmp_limit(rate), strangers: icmp_limit(rate) }
-    }
-
-    fn admits(&mut self, is_known: bool, now: Tick) -> bool {
-        if is_known { self.known.admits(now) } else { self.strangers.admits(now) }
+        NewsLimits { questions: icmp_limit(rate), answers: icmp_limit(rate) }
     }
 }
 
 impl<N: Nic> Stages<N> {
-    /// Tells the control thread what a neighbour said. `known`: the neighbour is in the table.
+    /// Tells the control thread what a neighbour said.
     ///
     /// # Errors
     /// Why a packet is to be dropped that was of no other use.
-    pub(super) fn tell_news(
-        &mut self,
-        news: Event,
-        (port, address): (PortIndex, IpAddr),
-        known: Option<&Neighbour>,
-        now: Tick,
-    ) -> Result<(), Drop> {
-        let is_known = known.is_some() || self.out.waiting.waits_for(port, address);
-        if !self.news_limits.admits(is_known, now) {
+    pub(super) fn tell_news(&mut self, kind: News, news: Event, now: Tick) -> Result<(), Drop> {
+        let limit = match kind {
+            News::Question => &mut self.news_limits.questions,
+            News::Answer => &mut self.news_limits.answers,
+        };
+        if !limit.admits(now) {
             self.out.counters.add(Counter::EventsLimited, 1);
             return Err(Drop::NeighbourLimited);
         }

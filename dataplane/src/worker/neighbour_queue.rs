@@ -77,11 +77,6 @@ impl NeighbourQueue {
         Held::First
     }
 
-    /// Whether packets wait for this neighbour.
-    pub fn waits_for(&self, port: PortIndex, address: IpAddr) -> bool {
-        self.waiting.iter().any(|waiting| (waiting.port, waiting.address) == (port, address))
-    }
-
     /// Whether nobody waits.
     #[inline(always)]
     pub fn is_empty(&self) -> bool {
