@@ -92,7 +92,9 @@ pub struct Config {
 impl Config {
     /// As `carpoold --config` reads it.
     pub fn to_toml(&self) -> String {
-        let mut text = format!("[dataplane]\ncores = {:?}\nidle  = \"{}\"\n", self.cores, self.idle.word());
+        // Ordinary pages: hugepages that are free when a router looks can be another process's when it takes them.
+        let mut text =
+            format!("[dataplane]\ncores = {:?}\nidle  = \"{}\"\nmemory = \"no-huge\"\n", self.cores, self.idle.word());
         for line in &self.dataplane {
             let _ = writeln!(text, "{line}");
         }

@@ -55,7 +55,7 @@ fn check_first_hop_shared(report: &Report) {
 fn packets_that_share_the_first_hop_share_a_pool_and_get_out_where_they_are_due() {
     let _alone = Alone::wait().expect("end to end tests run as root");
     let chain = chain(Lab::new().expect("a lab can be made"), FIRST_HOP, Told::InFiles);
-    check_first_hop_shared(&calls(&chain, Duration::from_secs(5)));
+    check_first_hop_shared(&calls(&chain, Duration::from_secs(3)));
     chain.close().expect("all routers end in order");
 }
 
@@ -97,7 +97,7 @@ fn a_chain_told_over_its_sockets_does_the_same_and_forgets_while_streams_flow_wi
 fn packets_that_must_share_the_whole_way_get_out_at_its_end_and_nowhere_else() {
     let _alone = Alone::wait().expect("end to end tests run as root");
     let chain = chain(Lab::new().expect("a lab can be made"), &[("shared_hops", "path")], Told::InFiles);
-    let report = calls(&chain, Duration::from_secs(5));
+    let report = calls(&chain, Duration::from_secs(3));
     assert_eq!(report.taken_out_on_the_way, 0, "{}", report.table());
     for receiver in &report.receivers {
         let places: Vec<_> = receiver.taken_out_at.keys().collect();
