@@ -11,7 +11,7 @@ use carpool_dataplane::pool::provisioned::{Stream, StreamId, StreamSet, StreamSe
 use carpool_dataplane::pool::wire::{self, Template, TemplateError, TemplateId};
 use carpool_dataplane::pool::{Dscp, Format, Index, Match, PeerPath, Representation, Rule};
 
-use crate::case::{Carriage, Case, PATH_MTU, STREAMS};
+use crate::case::{Carriage, Case, PATH_MTU, STREAMS, Setting};
 use crate::network::{Network, ports};
 
 /// How long stream packets wait for company.
@@ -46,6 +46,7 @@ pub fn rule(case: &Case, rate: TickRate) -> Result<Rule, TemplateError> {
         window: rate.ticks(WINDOW),
         representation,
         index,
+        adaptive: case.setting == Setting::Adaptive,
         ..Rule::new("voice", Match { protocol: Some(PROTOCOL_UDP), ..Match::default() })
     })
 }

@@ -48,6 +48,19 @@ pub enum Carriage {
     Simplemux(Flavour),
 }
 
+/// What is not as in other cases of the same work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Setting {
+    /// Nothing.
+    Usual,
+    /// The rule is adaptive.
+    Adaptive,
+    /// Two workers share the pools, the one that receives owns the path.
+    OwnPath,
+    /// Two workers share the pools, the other one owns the path.
+    HandedOver,
+}
+
 /// One case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Case {
@@ -57,6 +70,8 @@ pub struct Case {
     pub work: Work,
     /// How what is pooled travels.
     pub carriage: Carriage,
+    /// What is not as usual.
+    pub setting: Setting,
     /// IP length of a forwarded packet or a stream packet, in bytes.
     pub length: u16,
     /// Packets in a full pooled packet; 1 where none are pooled.
@@ -64,7 +79,11 @@ pub struct Case {
 }
 
 const fn case(name: &'static str, work: Work, carriage: Carriage, length: u16, rows: u16) -> Case {
-    Case { name, work, carriage, length, rows }
+    Case { name, work, carriage, setting: Setting::Usual, length, rows }
+}
+
+const fn pool_whole(name: &'static str, setting: Setting, length: u16, rows: u16) -> Case {
+    Case { name, work: Work::Pool, carriage: Carriage::Whole, setting, length, rows }
 }
 
 impl Case {
@@ -77,6 +96,10 @@ impl Case {
         case("depool_300", Work::Depool, Carriage::Whole, 300, 4),
         case("transit_60", Work::Transit, Carriage::Whole, 60, 22),
         case("extract_60", Work::Extract, Carriage::Whole, 60, 22),
+        pool_whole("pool_60_adaptive", Setting::Adaptive, 60, 22),
+        pool_whole("pool_300_adaptive", Setting::Adaptive, 300, 4),
+        pool_whole("pool_60_own_path", Setting::OwnPath, 60, 22),
+        pool_whole("pool_60_handed_over", Setting::HandedOver, 60, 22),
         case("pool_ipv6_60", Work::Pool, Carriage::Ipv6, 60, 21),
         case("depool_ipv6_60", Work::Depool, Carriage::Ipv6, 60, 21),
         // The file is short: one packet in four is behind the one announced, which takes a byte more.
@@ -93,6 +116,14 @@ impl Case {
         case("pool_simplemux_fast_60", Work::Pool, Carriage::Simplemux(Flavour::Fast), 60, 23),
         case("depool_simplemux_fast_60", Work::Depool, Carriage::Simplemux(Flavour::Fast), 60, 23),
     ];
+
+    /// How many workers there are. Those of a case share a core, so that only their instructions say anything.
+    pub fn workers(&self) -> u16 {
+        match self.setting {
+            Setting::Usual | Setting::Adaptive => 1,
+            Setting::OwnPath | Setting::HandedOver => 2,
+        }
+    }
 
     /// What its packets per second count.
     pub fn counts(&self) -> String {

@@ -162,7 +162,12 @@ fn campaign(options: &Options) -> Result<(), BenchError> {
         return Ok(());
     }
     let campaign = Campaign::new(options)?;
-    let cases = if options.cases.is_empty() { Case::ALL } else { &options.cases };
+    let all: Vec<Case> = Case::ALL.iter().filter(|case| options.instructions || case.workers() == 1).copied().collect();
+    let cases = if options.cases.is_empty() { &all } else { &options.cases };
+    if let Some(case) = cases.iter().find(|case| !options.instructions && case.workers() > 1) {
+        let problem = "its workers share one core, so it says nothing about time: give --instructions as well";
+        return Err(BenchError::System(format!("{}: {problem}", case.name)));
+    }
     let mut figures = Vec::new();
     for case in cases {
         let found = if options.instructions { campaign.instructions(case)? } else { campaign.rates(case)? };

@@ -22,14 +22,14 @@ use carpool_dataplane::pool::path::{MAX_HOPS, PoolPath, Trunk};
 use carpool_dataplane::pool::pooled_packet_detector::ZeroChecksum;
 use carpool_dataplane::pool::{RuleSet, wire};
 use carpool_dataplane::worker::{
-    Bell, Counter, Counters, Drop, Idle, Peer, PeerTable, PortAddress, PortAddress6, PortState, RouterState, Worker,
-    WorkerOptions, WorkerShared,
+    Bell, Counter, Counters, Drop, Handover, Idle, Peer, PeerTable, PortAddress, PortAddress6, PortState, RouterState,
+    Worker, WorkerOptions, WorkerShared,
 };
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::carriage::{self, PEER, WINDOW, peer_path, rule, streams};
-use crate::case::{Carriage, Case, DESTINATIONS, PATH_MTU, Work};
+use crate::case::{Carriage, Case, DESTINATIONS, PATH_MTU, Setting, Work};
 use crate::error::BenchError;
 use crate::network::{EAST_MAC, GATEWAY_MAC, Network, ROUTER_MAC};
 use crate::traffic;
@@ -77,7 +77,11 @@ pub struct Place<'a> {
 pub fn measure(case: &Case, place: &Place<'_>, duration: Duration) -> Result<Rates, BenchError> {
     let rate = TickRate::measure();
     let Bench { eal, lcore, shared, seed, router } = Bench::new(case, place, rate)?;
-    let running = eal.launch(lcore, move || seed.worker().map(|(worker, waiter)| worker.run(waiter)));
+    let running = eal.launch(lcore, move || {
+        let (waiter, _) =
+            Waiter::new(&seed.queues.iter().map(|(_, queue)| queue).collect::<Vec<_>>()).map_err(failed)?;
+        Ok::<_, BenchError>(seed.worker().run(waiter))
+    });
     let running = running.map_err(failed)?;
 
     thread::sleep(WARM_UP);
@@ -99,14 +103,21 @@ pub fn measure(case: &Case, place: &Place<'_>, duration: Duration) -> Result<Rat
 pub fn step(case: &Case, place: &Place<'_>, iterations: u64) -> Result<u64, BenchError> {
     let Bench { eal, lcore, seed, router, .. } = Bench::new(case, place, TickRate::NANOSECONDS)?;
     let running = eal.launch(lcore, move || {
-        let (mut worker, _) = seed.worker()?;
+        let mut workers = seed.workers()?;
         let mut now = Tick(0);
         for _ in 0..iterations {
             now = now + TickRate::NANOSECONDS.ticks(Duration::from_micros(1));
-            worker.iterate(now);
+            for worker in &mut workers {
+                worker.iterate(now);
+            }
         }
-        worker.drain(|| now, now + TickRate::NANOSECONDS.ticks(WINDOW));
-        Ok(worker.counters())
+        workers.iter_mut().for_each(Worker::stop_handing_over);
+        let mut total = Counters::default();
+        for worker in &mut workers {
+            worker.drain(|| now, now + TickRate::NANOSECONDS.ticks(WINDOW));
+            total.merge(&worker.counters());
+        }
+        Ok::<_, BenchError>(total)
     });
     let total: Counters = running.map_err(failed)?.join()?;
     drop(router);
@@ -135,6 +146,8 @@ fn check(case: &Case, total: &Counters) -> Result<(), BenchError> {
         found if found == expected => Ok(()),
         found => wrong(format!("{what}: {found} instead of {expected}")),
     };
+    let handed_over = if case.setting == Setting::HandedOver { received } else { 0 };
+    equal("packets handed over", Counter::AbsorbedHandedOver, handed_over)?;
     match case.work {
         Work::Forward => {
             equal("packets forwarded", Counter::Forwarded, received)?;
@@ -186,6 +199,8 @@ struct ControlSide {
 
 /// What a worker is made of, on its own core.
 struct WorkerSeed {
+    /// A second one, which shares the pools with it and the core as well.
+    other: Option<Box<WorkerSeed>>,
     options: WorkerOptions,
     queues: Vec<(PortIndex, PortQueue)>,
     mempool: Mempool,
@@ -198,13 +213,19 @@ struct WorkerSeed {
 
 impl WorkerSeed {
     /// The worker; to be called on its lcore, whose mempool cache it uses.
-    fn worker(self) -> Result<(Worker<PortQueue>, Waiter), BenchError> {
-        let queues: Vec<&PortQueue> = self.queues.iter().map(|(_, queue)| queue).collect();
-        let (waiter, _) = Waiter::new(&queues).map_err(failed)?;
+    fn worker(self) -> Worker<PortQueue> {
         let cache = self.mempool.cache();
         let (tables, shared) = ((self.table, self.table6), self.shared);
-        let worker = Worker::new(self.options, self.queues, cache, self.reader, self.state, tables.0, tables.1, shared);
-        Ok((worker, waiter))
+        Worker::new(self.options, self.queues, cache, self.reader, self.state, tables.0, tables.1, shared)
+    }
+
+    /// The same for both, if there are two.
+    fn workers(mut self) -> Result<Vec<Worker<PortQueue>>, BenchError> {
+        let Some(other) = self.other.take() else { return Ok(vec![self.worker()]) };
+        let wake = || Waiter::new(&[]).map(|(_, wake)| wake).map_err(failed);
+        let parts = Handover::between(vec![wake()?, wake()?]);
+        let workers = [self, *other].into_iter().map(WorkerSeed::worker);
+        Ok(workers.zip(parts).map(|(worker, part)| worker.share_pools(part)).collect())
     }
 }
 
@@ -224,15 +245,17 @@ impl Bench {
         let mempool = Mempool::create(&eal, "bench", MBUFS, room).map_err(failed)?;
 
         let mut queues = Vec::new();
-        let mut open = |device: &str, port| -> Result<Port, BenchError> {
-            let mut opened = Port::open(&eal, device, &PortOptions::default(), &mempool).map_err(failed)?;
+        let mut open = |device: &str, port, workers| -> Result<Port, BenchError> {
+            let options = PortOptions { rx_queues: workers, tx_queues: workers, ..PortOptions::default() };
+            let mut opened = Port::open(&eal, device, &options, &mempool).map_err(failed)?;
             queues.extend(opened.take_queues().into_iter().map(|queue| (port, queue)));
             Ok(opened)
         };
         let [west, east] = devices(place.capture);
-        let ports = [open(&west, WEST)?, open(&east, EAST)?];
+        // Only the first worker receives.
+        let ports = [open(&west, WEST, 1)?, open(&east, EAST, case.workers())?];
 
-        let domain = Domain::new(1);
+        let domain = Domain::new(case.workers().into());
         let (mut routes, table) = lpm4(&domain).map_err(failed)?;
         let (mut routes6, table6) = lpm6(&domain).map_err(failed)?;
         let network = Network::of(case);
@@ -249,25 +272,36 @@ impl Bench {
         }
         let (publisher, state) = publish(&domain, router_state(case, rate)?);
         let shared = WorkerShared::new(Bell::new().map_err(failed)?);
-        let seed = WorkerSeed {
-            options: WorkerOptions {
-                index: 0,
-                rate,
-                idle: Idle::Spin,
-                open_pools: 1024,
-                buckets: 1,
-                buffer_room: room as u16,
-                seed: 7,
-                instance: 1,
-            },
-            queues,
-            mempool,
-            reader: domain.reader().ok_or_else(|| failed("no reader of the routes is left"))?,
-            state,
-            table,
-            table6,
-            shared: Arc::clone(&shared),
+        let seed = |index, queues, shared: &Arc<WorkerShared>, other| -> Result<WorkerSeed, BenchError> {
+            Ok(WorkerSeed {
+                other,
+                options: WorkerOptions {
+                    index,
+                    rate,
+                    idle: Idle::Spin,
+                    open_pools: 1024,
+                    buckets: 1,
+                    buffer_room: room as u16,
+                    seed: 7,
+                    instance: 1,
+                },
+                queues,
+                mempool: mempool.clone(),
+                reader: domain.reader().ok_or_else(|| failed("no reader of the routes is left"))?,
+                state: state.clone(),
+                table: Arc::clone(&table),
+                table6: Arc::clone(&table6),
+                shared: Arc::clone(shared),
+            })
         };
+        let other = if case.workers() > 1 {
+            let shared = WorkerShared::new(Bell::new().map_err(failed)?);
+            let queues = queues.pop().into_iter().collect();
+            Some(Box::new(seed(1, queues, &shared, None)?))
+        } else {
+            None
+        };
+        let seed = seed(0, queues, &shared, other)?;
         let router = ControlSide { _ports: ports, _routes: (routes, routes6), _publisher: publisher };
         Ok(Bench { eal, lcore, shared, seed, router })
     }
@@ -276,6 +310,11 @@ impl Bench {
 /// The virtual ports: packets come from a capture file in memory, over and over, and go nowhere.
 pub fn devices(capture: &Path) -> [String; 2] {
     [format!("net_pcap0,rx_pcap={},infinite_rx=1", capture.display()), "net_null0,no-rx=1".into()]
+}
+
+/// The number of the group of the only path: it says which of two workers owns it.
+fn group(case: &Case) -> u16 {
+    if case.setting == Setting::HandedOver { 1 } else { 0 }
 }
 
 /// A gateway in the east, and a peer behind it that packets are pooled to.
@@ -307,7 +346,12 @@ fn router_state(case: &Case, rate: TickRate) -> Result<RouterState, BenchError> 
         ]
         .into(),
         neighbours: Arc::new(NeighbourTable::new(vec![Neighbour::new(EAST, network.gateway, Some(GATEWAY_MAC))])),
-        paths: [PoolPath { trunk: Trunk::new(&[1, 2], 0b10), addressee: Some(PEER), groups: [0; MAX_HOPS + 1] }].into(),
+        paths: [PoolPath {
+            trunk: Trunk::new(&[1, 2], 0b10),
+            addressee: Some(PEER),
+            groups: [group(case); MAX_HOPS + 1],
+        }]
+        .into(),
         peers: Arc::new(PeerTable::new(vec![Peer {
             path: peer_path(case, network.east, network.peer),
             zero_checksum: ZeroChecksum::Refused,

@@ -109,16 +109,14 @@ pub fn depool_short<S: BufferSource>(
 ) -> Depooled {
     let mut depooled = Depooled::default();
     let origin = Origin { peer, instance: packet.instance(), source_port };
-    for entry in packet.entries() {
-        match decompressor.open(origin, entry, now) {
-            Ok(opened) => {
-                let taken = write_out(opened.len(), |room| opened.write(room), source, headroom);
-                depooled.take(taken, &mut emit);
-            }
-            Err(learned::Refused::UnknownContext) => depooled.unknown_context += 1,
-            Err(learned::Refused::Malformed) => depooled.malformed += 1,
+    packet.entries().for_each(|entry| match decompressor.open(origin, entry, now) {
+        Ok(opened) => {
+            let taken = write_out(opened.len(), |room| opened.write(room), source, headroom);
+            depooled.take(taken, &mut emit);
         }
-    }
+        Err(learned::Refused::UnknownContext) => depooled.unknown_context += 1,
+        Err(learned::Refused::Malformed) => depooled.malformed += 1,
+    });
     depooled
 }
 

@@ -87,9 +87,7 @@ impl<N: Nic> Stages<N> {
         let to_group = is_forwarded_group(packet.header.dst);
         let is_routed = to_group || destination_class(packet.header.dst) == DestinationClass::Unicast;
         let is_ours = entry.adjacency == Adjacency::Local || !is_routed;
-        if !is_ours || self.reentry.has_burst(depth) {
-            self.take_up_reentry(depth, moment);
-        }
+        self.take_up_reentry(depth, if is_ours { BURST } else { 1 }, moment);
         if is_ours {
             return self.local6_input(packet, moment);
         }

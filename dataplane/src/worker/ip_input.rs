@@ -51,7 +51,7 @@ impl<N: Nic> Stages<N> {
         while let Some((packet6, leaf6)) = packets6.next_before(usize::MAX) {
             self.send_on6(packet6, leaf6, depth, moment);
         }
-        self.take_up_reentry(depth, moment);
+        self.take_up_reentry(depth, 1, moment);
         self.out.free_dropped(&mut self.mempool);
     }
 
@@ -59,10 +59,10 @@ impl<N: Nic> Stages<N> {
     #[inline(always)]
     fn send_on(&mut self, packet: Packet, leaf: EntryId, depth: u8, moment: &Moment<'_>) {
         let entry = moment.state.entry(leaf);
-        // Before a packet of ours as well, if there is enough: memory that is soon free is taken again while it is in the cache.
-        if entry.adjacency != Adjacency::Local || self.reentry.has_burst(depth) {
-            self.take_up_reentry(depth, moment);
-        }
+        // What a packet of ours may hold comes behind what waits: before it only bursts are taken up, so that memory which is
+        // soon free is taken again while it is in the cache. Never more waits than the rest of a burst and what one packet held.
+        let least = if entry.adjacency == Adjacency::Local { BURST } else { 1 };
+        self.take_up_reentry(depth, least, moment);
         if packet.header.dst.is_multicast() {
             return self.multicast_input(packet, moment);
         }
@@ -82,10 +82,18 @@ impl<N: Nic> Stages<N> {
         }
     }
 
-    /// Sends what was taken out of pooled packets of this depth on its way. It came before whatever goes on next.
+    /// Sends what was taken out of pooled packets of this depth on its way, while it is at least `least` packets. It came
+    /// before whatever goes on next.
     #[inline(always)]
-    pub(super) fn take_up_reentry(&mut self, depth: u8, moment: &Moment<'_>) {
-        while !self.reentry.is_empty(depth) {
+    pub(super) fn take_up_reentry(&mut self, depth: u8, least: usize, moment: &Moment<'_>) {
+        if self.reentry.waiting(depth) >= least {
+            self.take_up_bursts(depth, least, moment);
+        }
+    }
+
+    #[inline(never)]
+    fn take_up_bursts(&mut self, depth: u8, least: usize, moment: &Moment<'_>) {
+        while self.reentry.waiting(depth) >= least {
             let mut inner = IpBurst::new();
             self.reentry.fill(depth, &mut inner);
             self.ip_input(&mut inner, depth + 1, moment);

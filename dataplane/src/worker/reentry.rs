@@ -35,16 +35,10 @@ impl Reentry {
         self.queues.iter().map(VecDeque::len).sum()
     }
 
-    /// Whether nothing waits that was in pooled packets of this depth.
+    /// Packets that were in pooled packets of this depth.
     #[inline(always)]
-    pub fn is_empty(&self, depth: u8) -> bool {
-        self.queues.get(usize::from(depth)).is_none_or(VecDeque::is_empty)
-    }
-
-    /// Whether a full burst waits that was in pooled packets of this depth.
-    #[inline(always)]
-    pub fn has_burst(&self, depth: u8) -> bool {
-        self.queues.get(usize::from(depth)).is_some_and(|queue| queue.len() >= BURST)
+    pub fn waiting(&self, depth: u8) -> usize {
+        self.queues.get(usize::from(depth)).map_or(0, VecDeque::len)
     }
 
     /// Adds a packet that was in a pooled packet of the depth `depth`; gives it back where there is no room.

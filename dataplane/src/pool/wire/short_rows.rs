@@ -28,7 +28,7 @@ const TWO_BYTES: u8 = 240;
 pub struct ShortPacket<'a> {
     header: PoolHeader,
     instance: u32,
-    lengths: Lengths<'a>,
+    runs: Runs<'a>,
     data: &'a [u8],
 }
 
@@ -45,13 +45,12 @@ impl<'a> ShortPacket<'a> {
         }
         let behind_header = payload.get(HEADER_LEN..).unwrap_or_default();
         let (&instance, rows) = behind_header.split_first_chunk().ok_or(WireError::TruncatedIndex)?;
-        let lengths = Lengths { rest: rows, length: 0, again: 0 };
-        let (mut behind, mut sum) = (lengths, 0usize);
-        for _ in 0..header.count {
-            sum += usize::from(behind.next()?);
-        }
-        if behind.again != 0 {
-            return Err(WireError::RowRepetition);
+        let runs = Runs { rest: rows, length: 0 };
+        let (mut behind, mut sum, mut missing) = (runs, 0usize, header.count);
+        while missing > 0 {
+            let (length, times) = behind.next()?;
+            missing = missing.checked_sub(times).ok_or(WireError::RowRepetition)?;
+            sum += usize::from(length) * usize::from(times);
         }
         let data = behind.rest;
         if sum > data.len() {
@@ -60,10 +59,8 @@ impl<'a> ShortPacket<'a> {
         if sum < data.len() {
             return Err(WireError::TrailingData);
         }
-        let packet = ShortPacket { header, instance: u32::from_be_bytes(instance), lengths, data };
-        for entry in packet.entries() {
-            Entry::parse(entry)?;
-        }
+        let packet = ShortPacket { header, instance: u32::from_be_bytes(instance), runs, data };
+        packet.entries().try_for_each(|entry| Entry::parse(entry).map(|_| ()))?;
         Ok(packet)
     }
 
@@ -82,9 +79,14 @@ impl<'a> ShortPacket<'a> {
     /// The entries in order: each is at least one byte long and has a form that exists.
     #[inline]
     pub fn entries(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
-        let (mut lengths, mut rest) = (self.lengths, self.data);
-        (0..self.header.count).map_while(move |_| {
-            let (entry, behind) = rest.split_at_checked(usize::from(lengths.next().ok()?))?;
+        let (mut runs, mut missing, mut rest) = (self.runs, self.header.count, self.data);
+        let lengths = std::iter::from_fn(move || {
+            let (length, times) = if missing > 0 { runs.next().ok()? } else { return None };
+            missing = missing.checked_sub(times)?;
+            Some(std::iter::repeat_n(usize::from(length), usize::from(times)))
+        });
+        lengths.flatten().map_while(move |length| {
+            let (entry, behind) = rest.split_at_checked(length)?;
             rest = behind;
             Some(entry)
         })
@@ -101,39 +103,33 @@ pub fn write_short_header(count: u8, outer_ttl: u8, sequence: u32, instance: u32
     *out = [h0, h1, h2, h3, h4, h5, h6, h7, i0, i1, i2, i3];
 }
 
-/// Reads the lengths one by one.
+/// Reads the rows one by one: a length, and how many entries have it.
 #[derive(Clone, Copy, Debug)]
-struct Lengths<'a> {
+struct Runs<'a> {
     rest: &'a [u8],
     /// The length read last; 0: none was.
     length: u16,
-    /// How often it comes again.
-    again: u8,
 }
 
-impl Lengths<'_> {
+impl Runs<'_> {
     #[inline]
-    fn next(&mut self) -> Result<u16, WireError> {
-        if self.again == 0 {
-            let (&first, rest) = self.rest.split_first().ok_or(WireError::TruncatedIndex)?;
-            self.rest = rest;
-            if first != REPEAT && first < TWO_BYTES {
-                self.length = u16::from(first);
-                return Ok(self.length);
-            }
-            let (&second, rest) = rest.split_first().ok_or(WireError::TruncatedIndex)?;
-            self.rest = rest;
-            if first != REPEAT {
-                self.length = u16::from(TWO_BYTES) + (u16::from(first & 0x0f) << 8 | u16::from(second));
-                return Ok(self.length);
-            }
-            if self.length == 0 || second == 0 {
-                return Err(WireError::RowRepetition);
-            }
-            self.again = second;
+    fn next(&mut self) -> Result<(u16, u8), WireError> {
+        let (&first, rest) = self.rest.split_first().ok_or(WireError::TruncatedIndex)?;
+        self.rest = rest;
+        if first != REPEAT && first < TWO_BYTES {
+            self.length = u16::from(first);
+            return Ok((self.length, 1));
         }
-        self.again -= 1;
-        Ok(self.length)
+        let (&second, rest) = rest.split_first().ok_or(WireError::TruncatedIndex)?;
+        self.rest = rest;
+        if first != REPEAT {
+            self.length = u16::from(TWO_BYTES) + (u16::from(first & 0x0f) << 8 | u16::from(second));
+            return Ok((self.length, 1));
+        }
+        if self.length == 0 || second == 0 {
+            return Err(WireError::RowRepetition);
+        }
+        Ok((self.length, second))
     }
 }
 

@@ -193,9 +193,14 @@ pub(super) fn options() -> WorkerOptions {
 impl Bench {
     /// A router whose neighbours are all resolved, with one rule for UDP up to 300 bytes and a window of 5 ms.
     pub fn new() -> Bench {
+        Bench::with_mbufs(4095)
+    }
+
+    /// The same, with so many mbufs.
+    pub fn with_mbufs(mbufs: usize) -> Bench {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let name = format!("bench{}", NUMBER.fetch_add(1, Ordering::Relaxed));
-        let mempool = Mempool::create(test_eal(), &name, 4095, 2048 + HEADROOM).expect("memory for a bench");
+        let mempool = Mempool::create(test_eal(), &name, mbufs, 2048 + HEADROOM).expect("memory for a bench");
         let domain = Domain::new(1);
         let (routes, table, routes6, table6) = routes(&domain);
         let state = state();

@@ -19,6 +19,7 @@ mod nodes;
 mod overlay;
 mod pooling;
 mod pooling6;
+mod reentry;
 mod regressions;
 mod simplemux;
 mod team;

@@ -204,7 +204,11 @@ fn packets_whose_peer_is_silent_are_counted_as_unpooled() {
 
 /// A bench that plays the peer: it takes the outer packet apart as the addressee.
 pub(super) fn addressee() -> Bench {
-    let mut bench = Bench::new();
+    addressee_of(Bench::new())
+}
+
+/// The same, of this bench.
+pub(super) fn addressee_of(mut bench: Bench) -> Bench {
     bench.routes.insert("198.51.100.77/32".parse().expect("prefix"), LOCAL).expect("room");
     bench.routes.insert("203.0.113.0/24".parse().expect("prefix"), VIA_EAST).expect("room");
     bench.change(|state| {
