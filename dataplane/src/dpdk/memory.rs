@@ -73,7 +73,8 @@ pub(super) fn choose(memory: Memory, needed_mb: usize, file_prefix: &str) -> Res
     }
 }
 
-/// Bytes in free hugepages of every size below `sysfs`.
+/// Bytes in hugepages of every size below `sysfs` that are free, and that no process has a claim to: those it has mapped and
+/// not yet touched are free still.
 fn free_bytes(sysfs: &Path) -> u64 {
     let Ok(sizes) = fs::read_dir(sysfs) else { return 0 };
     sizes
@@ -81,8 +82,9 @@ fn free_bytes(sysfs: &Path) -> u64 {
         .filter_map(|size| {
             let name = size.file_name();
             let kilobytes: u64 = name.to_str()?.strip_prefix("hugepages-")?.strip_suffix("kB")?.parse().ok()?;
-            let pages: u64 = fs::read_to_string(size.path().join("free_hugepages")).ok()?.trim().parse().ok()?;
-            Some(kilobytes * 1024 * pages)
+            let pages = |file| fs::read_to_string(size.path().join(file)).ok()?.trim().parse::<u64>().ok();
+            let unclaimed = pages("free_hugepages")?.saturating_sub(pages("resv_hugepages").unwrap_or(0));
+            Some(kilobytes * 1024 * unclaimed)
         })
         .sum()
 }
@@ -129,12 +131,16 @@ mod tests {
     }
 
     #[test]
-    fn free_hugepages_of_all_sizes_are_added_up() {
+    fn free_hugepages_of_all_sizes_are_added_up_but_for_those_that_are_claimed() {
         let sysfs = std::env::temp_dir().join(format!("carpool-hugepages-{}", std::process::id()));
-        for (size, free) in [("hugepages-2048kB", "3\n"), ("hugepages-1048576kB", "1\n"), ("other", "7\n")] {
+        let write = |size, file, pages| {
             fs::create_dir_all(sysfs.join(size)).expect("the temporary directory is writable");
-            fs::write(sysfs.join(size).join("free_hugepages"), free).expect("the temporary directory is writable");
+            fs::write(sysfs.join(size).join(file), pages).expect("the temporary directory is writable");
+        };
+        for (size, free) in [("hugepages-2048kB", "5\n"), ("hugepages-1048576kB", "1\n"), ("other", "7\n")] {
+            write(size, "free_hugepages", free);
         }
+        write("hugepages-2048kB", "resv_hugepages", "2\n");
         assert_eq!(free_bytes(&sysfs), (3 * 2048 + 1_048_576) * 1024);
         fs::remove_dir_all(&sysfs).expect("it was just made");
     }
