@@ -180,6 +180,8 @@ impl PathMtu {
             self.raise = now + RAISE;
         } else if now >= self.raise && self.current < self.ceiling {
             (self.too_long, self.hint) = (self.ceiling.saturating_add(1), self.ceiling);
+            // Where it is known that closely anyway, the search stays over: the ceiling is tried once, and not again at once.
+            self.raise = now + RAISE;
         }
         let length = self.candidate();
         self.probe = Some(Probe { length, sent: 0, first: now });

@@ -185,6 +185,17 @@ fn a_path_that_widens_is_found_when_it_is_tried_again() {
 }
 
 #[test]
+fn a_path_that_takes_almost_all_is_watched_after_the_rest_was_tried_again() {
+    let mut bench = Bench::of(1500, 1496);
+    bench.pass(RAISE + 30 * SECOND);
+    let found = bench.mtu.current();
+    assert!((1500 - STEP..=1496).contains(&found), "{found}");
+    bench.takes = 1400;
+    bench.pass(20 * SECOND);
+    assert!((1400 - STEP..=1400).contains(&bench.mtu.current()), "a black hole: {:?}", bench.mtu);
+}
+
+#[test]
 fn an_outage_says_nothing_of_lengths() {
     for outage in [2, 5, 60].map(Duration::from_secs) {
         let mut bench = Bench::of(1500, 1500);
