@@ -137,6 +137,28 @@ fn a_run_that_heard_us_takes_the_place_of_the_one_before() {
 }
 
 #[test]
+fn made_up_runs_on_both_sides_do_not_keep_two_peers_apart() {
+    let begin = Instant::now();
+    let west = IpAddr::from([192, 0, 2, 1]);
+    let mut at_west = peers(7, begin);
+    let mut at_east = Peers::new(Identity { router_id: EAST_ID, instance: 8 }, 1500);
+    at_east.configure([peer(west, false)], begin);
+    for ms in 0..2000 {
+        let now = begin + Duration::from_millis(ms);
+        if ms % 50 == 0 {
+            at_west.hello(EAST, &hello(0xbad, 0), PLAIN, now);
+            at_east.hello(west, &Hello { router_id: 0xc000_0201, ..hello(0xbad, 0) }, PLAIN, now);
+        }
+        if ms >= 10 {
+            at_west.sent_by(now, now).iter().for_each(|due| at_east.hello(west, &due.hello, PLAIN, now));
+            at_east.sent_by(now, now).iter().for_each(|due| at_west.hello(EAST, &due.hello, PLAIN, now));
+        }
+        let up = [at_west.is_up(ROW, now), at_east.is_up(ROW, now)];
+        assert!(ms < 1000 || up == [true, true], "after {ms} ms: {up:?}");
+    }
+}
+
+#[test]
 fn old_hellos_of_a_run_change_nothing() {
     let now = Instant::now();
     let mut peers = peers(7, now);
