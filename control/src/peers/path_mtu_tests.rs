@@ -342,6 +342,21 @@ fn doubts_bring_one_probe_in_a_second() {
     assert_eq!(bench.mtu.current(), 9000);
 }
 
+#[test]
+fn doubts_do_not_keep_the_search_from_its_end() {
+    for (interval, round_trip) in [(200, 1), (50, 200), (200, 620), (1000, 1500)] {
+        let mut bench = Bench::of(1500, 1400).with(MS * interval, MS * round_trip);
+        bench.pass(MS * round_trip);
+        for _ in 0..1500 {
+            bench.told(600, Quoted::PooledPacket { length: 1000 });
+            bench.pass(SECOND / 10);
+        }
+        let found = bench.mtu.current();
+        assert!((1400 - STEP..=1400).contains(&found), "{round_trip} ms at {interval} ms: {:?}", bench.mtu);
+        assert!(bench.least_since_found.is_none_or(|least| least >= 1400 - STEP), "{:?}", bench.least_since_found);
+    }
+}
+
 proptest! {
     #[test]
     fn every_path_mtu_is_found_and_kept_however_far_the_peer_is(
