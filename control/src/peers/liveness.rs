@@ -1,8 +1,9 @@
 //! Whether a peer lives, by what it last said and when, and which hellos are believed to be its own.
 //!
 //! Hellos are not authenticated. Who sees neither side's hellos can guess neither instance, and so can only make up a run
-//! that echoes nothing: as long as the one that was heard lives, that is ignored. A run that does echo ours has heard us, and
-//! takes its place at once: the peer was restarted.
+//! that echoes nothing: as long as one that echoes ours lives, that is ignored. A run that does echo ours has heard us, and
+//! takes its place at once: the peer was restarted. One that does not is displaced by any other: if a made-up run could keep
+//! its place, one on either side would keep both from hearing, and so from echoing, the other.
 
 use std::num::NonZeroU16;
 use std::time::{Duration, Instant};
@@ -72,7 +73,7 @@ impl Heard {
     pub fn order(&self, hello: &Hello, own: u32, now: Instant) -> Order {
         let is_silent = now >= self.silent_at();
         if (hello.instance, hello.router_id) != (self.instance, self.router_id) {
-            let is_proven = is_silent || hello.heard_instance == own;
+            let is_proven = is_silent || !self.hears_us || hello.heard_instance == own;
             return if is_proven { Order::First } else { Order::Stray };
         }
         match self.numbers.with(hello.sequence) {

@@ -9,6 +9,7 @@ mod path_mtu;
 mod peer;
 mod told;
 
+use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
@@ -64,6 +65,8 @@ pub struct Peers {
     /// What the first sequence number to a peer is drawn from, and since when.
     draw: (RandomState, Instant),
     rows: Vec<Option<Peer>>,
+    /// The last sequence numbers to those that left, the last of them at the end; as many as there are rows at most.
+    departed: VecDeque<(IpAddr, u32)>,
     /// The row that finds room first.
     first_due: usize,
     /// When it is looked again whether there is room for hellos.
@@ -74,14 +77,44 @@ impl Peers {
     /// None yet. They are told who we are, and that no pooled packet may have more than `largest` bytes of IP length.
     pub fn new(identity: Identity, largest: u16) -> Peers {
         let draw = (RandomState::new(), Instant::now());
-        Peers { identity, largest, draw, rows: Vec::new(), first_due: 0, retry_at: None }
+        Peers { identity, largest, draw, rows: Vec::new(), departed: VecDeque::new(), first_due: 0, retry_at: None }
     }
 
-    /// The sequence number before the first one to a peer. Nobody else can tell which a hello has (RFC 5927, 4.1); they go
-    /// on by one a millisecond, faster than hellos do: a peer that was gone for a while has not heard later ones before.
-    fn draw_sequence(&self, address: IpAddr, now: Instant) -> u32 {
+    /// The sequence number before the first one to a peer. Nobody else can tell which a hello has (RFC 5927, 4.1). To one
+    /// that left and comes again they go on where they were: it takes lower ones for old for as long as we are not silent.
+    /// Where too many left since, they have gone on by one a millisecond, faster than hellos do.
+    fn draw_sequence(&mut self, address: IpAddr, now: Instant) -> u32 {
+        let departed = self.departed.iter().position(|(departed, _)| *departed == address);
+        if let Some((_, sequence)) = departed.and_then(|at| self.departed.remove(at)) {
+            return sequence;
+        }
         let (key, since) = &self.draw;
         (key.hash_one(address) as u32).wrapping_add(now.saturating_duration_since(*since).as_millis() as u32)
+    }
+
+    /// Remembers the last sequence number to a peer that leaves.
+    fn depart(&mut self, address: IpAddr, sequence: u32) {
+        self.departed.retain(|(departed, _)| *departed != address);
+        if self.departed.len() >= usize::from(MAX_PEERS) {
+            self.departed.pop_front();
+        }
+        self.departed.push_back((address, sequence));
+    }
+
+    /// Takes the place of `present`, which was made of a copy of these peers: what it knows is forgotten, but no hello is
+    /// numbered like one that it sent, which would be taken for one that came twice.
+    pub fn restore(mut self, present: &Peers, now: Instant) -> Peers {
+        for sent in present.rows.iter().flatten() {
+            let address = sent.config.address;
+            match self.rows.iter_mut().flatten().find(|peer| peer.config.address == address) {
+                Some(peer) => {
+                    peer.sequence = sent.sequence;
+                    peer.next_hello = sent.next_hello.min(now + peer.config.hello_interval);
+                }
+                None => self.depart(address, sent.sequence),
+            }
+        }
+        self
     }
 
     /// Takes over a new list of peers. What is known of those that stay is kept. Those that go leave their row empty, for
@@ -106,6 +139,9 @@ impl Peers {
         }
         let vacated = (0..before.len()).filter(|row| matches!(before.get(*row), Some(Some(_))));
         let mut vacated = vacated.collect::<Vec<_>>().into_iter();
+        for gone in before.iter().flatten() {
+            self.depart(gone.config.address, gone.sequence);
+        }
         for config in new {
             let row = match free.pop() {
                 Some(row) => row,

@@ -60,6 +60,8 @@ struct Doubt {
     mtu: u16,
     /// The newest probe before: whoever quotes a newer one has seen what was sent to find out.
     newest: Option<u32>,
+    /// The search for more that it interrupts, and when its next step was due: doubts that come to nothing do not hold it up.
+    interrupted: Option<(Probe, Instant)>,
 }
 
 /// What a router on the way quotes of the packet that was too long for it.
@@ -180,6 +182,8 @@ impl PathMtu {
             self.raise = now + RAISE;
         } else if now >= self.raise && self.current < self.ceiling {
             (self.too_long, self.hint) = (self.ceiling.saturating_add(1), self.ceiling);
+            // Where it is known that closely anyway, the search stays over: the ceiling is tried once, and not again at once.
+            self.raise = now + RAISE;
         }
         let length = self.candidate();
         self.probe = Some(Probe { length, sent: 0, first: now });
@@ -246,7 +250,15 @@ impl PathMtu {
             self.too_long = self.ceiling.saturating_add(1);
             self.hint = self.ceiling;
         }
-        (self.current, self.is_confirmed, self.doubt) = (reported, true, None);
+        (self.current, self.is_confirmed) = (reported, true);
+        let interrupted = self.doubt.take().and_then(|doubt| doubt.interrupted);
+        if let Some((probe, next)) = interrupted
+            && self.probe.is_none()
+            && probe.length > self.current
+            && probe.length < self.too_long
+        {
+            (self.probe, self.next) = (Some(probe), next.max(now));
+        }
         // The search goes on at once; what was found is confirmed later.
         if self.probe.is_none() && self.is_found() {
             self.next = now + (interval * CONFIRM).max(SECOND);
@@ -302,13 +314,16 @@ impl PathMtu {
             }
             (Some(_), _) => false,
             (None, _) => {
-                let pause = interval.max(SECOND);
+                // Two thirds of the time, and more, are left to the search for more.
+                let pause = (self.spacing(interval) * PATIENCE).max(SECOND);
                 if self.doubted_at.is_some_and(|doubted_at| now < doubted_at + pause) {
                     return false;
                 }
                 let newest = self.sent.last().map(|sent| sent.sequence);
-                (self.doubt, self.doubted_at) = (Some(Doubt { mtu, newest }), Some(now));
-                (self.probe, self.next) = (None, now);
+                let interrupted = self.probe.take().filter(|probe| probe.length > self.current);
+                let interrupted = interrupted.map(|probe| (probe, self.next));
+                (self.doubt, self.doubted_at) = (Some(Doubt { mtu, newest, interrupted }), Some(now));
+                self.next = now;
                 true
             }
         }
@@ -334,6 +349,9 @@ impl PathMtu {
         if let Some(probe) = &mut self.probe {
             probe.sent = 0;
             self.next = now;
+        }
+        if let Some((probe, next)) = self.doubt.as_mut().and_then(|doubt| doubt.interrupted.as_mut()) {
+            (probe.sent, *next) = (0, now);
         }
     }
 

@@ -185,6 +185,17 @@ fn a_path_that_widens_is_found_when_it_is_tried_again() {
 }
 
 #[test]
+fn a_path_that_takes_almost_all_is_watched_after_the_rest_was_tried_again() {
+    let mut bench = Bench::of(1500, 1496);
+    bench.pass(RAISE + 30 * SECOND);
+    let found = bench.mtu.current();
+    assert!((1500 - STEP..=1496).contains(&found), "{found}");
+    bench.takes = 1400;
+    bench.pass(20 * SECOND);
+    assert!((1400 - STEP..=1400).contains(&bench.mtu.current()), "a black hole: {:?}", bench.mtu);
+}
+
+#[test]
 fn an_outage_says_nothing_of_lengths() {
     for outage in [2, 5, 60].map(Duration::from_secs) {
         let mut bench = Bench::of(1500, 1500);
@@ -329,6 +340,21 @@ fn doubts_bring_one_probe_in_a_second() {
     }
     assert!(bench.probes - before <= 2, "{} probes of 9000 bytes", bench.probes - before);
     assert_eq!(bench.mtu.current(), 9000);
+}
+
+#[test]
+fn doubts_do_not_keep_the_search_from_its_end() {
+    for (interval, round_trip) in [(200, 1), (50, 200), (200, 620), (1000, 1500)] {
+        let mut bench = Bench::of(1500, 1400).with(MS * interval, MS * round_trip);
+        bench.pass(MS * round_trip);
+        for _ in 0..1500 {
+            bench.told(600, Quoted::PooledPacket { length: 1000 });
+            bench.pass(SECOND / 10);
+        }
+        let found = bench.mtu.current();
+        assert!((1400 - STEP..=1400).contains(&found), "{round_trip} ms at {interval} ms: {:?}", bench.mtu);
+        assert!(bench.least_since_found.is_none_or(|least| least >= 1400 - STEP), "{:?}", bench.least_since_found);
+    }
 }
 
 proptest! {

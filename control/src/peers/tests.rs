@@ -137,6 +137,28 @@ fn a_run_that_heard_us_takes_the_place_of_the_one_before() {
 }
 
 #[test]
+fn made_up_runs_on_both_sides_do_not_keep_two_peers_apart() {
+    let begin = Instant::now();
+    let west = IpAddr::from([192, 0, 2, 1]);
+    let mut at_west = peers(7, begin);
+    let mut at_east = Peers::new(Identity { router_id: EAST_ID, instance: 8 }, 1500);
+    at_east.configure([peer(west, false)], begin);
+    for ms in 0..2000 {
+        let now = begin + Duration::from_millis(ms);
+        if ms % 50 == 0 {
+            at_west.hello(EAST, &hello(0xbad, 0), PLAIN, now);
+            at_east.hello(west, &Hello { router_id: 0xc000_0201, ..hello(0xbad, 0) }, PLAIN, now);
+        }
+        if ms >= 10 {
+            at_west.sent_by(now, now).iter().for_each(|due| at_east.hello(west, &due.hello, PLAIN, now));
+            at_east.sent_by(now, now).iter().for_each(|due| at_west.hello(EAST, &due.hello, PLAIN, now));
+        }
+        let up = [at_west.is_up(ROW, now), at_east.is_up(ROW, now)];
+        assert!(ms < 1000 || up == [true, true], "after {ms} ms: {up:?}");
+    }
+}
+
+#[test]
 fn old_hellos_of_a_run_change_nothing() {
     let now = Instant::now();
     let mut peers = peers(7, now);
@@ -312,11 +334,50 @@ fn nobody_can_tell_which_sequence_number_a_hello_has() {
 fn a_peer_that_comes_again_gets_later_sequence_numbers_than_before() {
     let now = Instant::now();
     let mut peers = peers(7, now);
-    let last = peers.sent_by(now, now)[0].hello.sequence;
-    peers.configure([], now + INTERVAL);
-    peers.configure([peer(EAST, false)], now + INTERVAL);
-    let next = peers.sent_by(now + 2 * INTERVAL, now)[0].hello.sequence;
-    assert!((1..10_000).contains(&next.wrapping_sub(last)), "{last}, then {next}");
+    let mut last = peers.sent_by(now, now)[0].hello.sequence;
+    // Half way round, a number is old.
+    for days in [0, 30, 45, 60] {
+        let now = now + INTERVAL + Duration::from_secs(days * 24 * 3600);
+        peers.configure([], now);
+        peers.configure([peer(EAST, false)], now);
+        let next = peers.sent_by(now + INTERVAL, now)[0].hello.sequence;
+        assert!((1..10_000).contains(&next.wrapping_sub(last)), "after {days} days: {last}, then {next}");
+        last = next;
+    }
+}
+
+#[test]
+fn no_more_sequence_numbers_of_peers_that_left_are_kept_than_there_are_rows() {
+    let now = Instant::now();
+    let mut peers = peers(7, now);
+    for from in [0, 1000, 2000] {
+        let some = (from..from + 1000u32).map(|last| peer(Ipv4Addr::from_bits(0x0a00_0000 + last).into(), false));
+        peers.configure(some, now);
+    }
+    assert_eq!(peers.departed.len(), usize::from(MAX_PEERS));
+    peers.configure([], now);
+    assert_eq!(peers.departed.len(), usize::from(MAX_PEERS));
+}
+
+#[test]
+fn peers_that_are_restored_number_no_two_hellos_alike() {
+    let now = Instant::now();
+    let other = IpAddr::from([10, 0, 0, 2]);
+    let mut peers = peers(7, now);
+    peers.sent_by(now, now);
+    let before = peers.clone();
+    peers.configure([peer(EAST, false), peer(other, false)], now);
+    let sent = peers.sent_by(now + INTERVAL, now);
+    let later = now + INTERVAL + Duration::from_millis(1);
+    let mut peers = before.restore(&peers, later);
+    assert!(peers.sent_by(later, later).is_empty(), "it was sent meanwhile");
+    peers.configure([peer(EAST, false), peer(other, false)], later);
+    let next = peers.sent_by(later + INTERVAL, later);
+    for address in [EAST, other] {
+        let index = peers.index_of(address).expect("it is there");
+        let [sent, next] = [&sent, &next].map(|due| due.iter().find(|due| due.peer == index).expect("a hello"));
+        assert_eq!(next.hello.sequence, sent.hello.sequence.wrapping_add(1), "{address}");
+    }
 }
 
 #[test]

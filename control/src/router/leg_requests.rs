@@ -107,6 +107,9 @@ impl Client<'_> {
     /// A port or peer that packets of a family go to, and why none do, if none can.
     fn leg(&self, name: &str, is_ipv6: bool) -> LegEntry {
         self.end(name, |peer| {
+            if !peer.has_hellos() {
+                return Some("it speaks Simplemux, which has no legs".into());
+            }
             let down = peer.state(self.now).err().map(|down| down.to_string());
             let takes_it = !is_ipv6 || peer.capabilities().contains(Capabilities::WHOLE_IPV6);
             down.or_else(|| (!takes_it).then(|| "its hellos say that it does not take IPv6 packets".into()))

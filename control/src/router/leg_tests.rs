@@ -65,6 +65,25 @@ fn legs_to_a_peer_are_used_while_it_lives() {
 }
 
 #[test]
+fn a_leg_whose_peer_speaks_another_format_now_says_so() {
+    use crate::api::multicast::MulticastRoute;
+    use crate::api::overlay::OverlayRoute;
+    let mut bench = Bench::new(CONFIG);
+    let to = vec!["far".into()];
+    let multicast = MulticastRoute { group: GROUP.into(), source: None, from: "east".into(), to: to.clone() };
+    bench.client().multicast_add(multicast).expect("possible");
+    let prefix = "203.0.114.0/24".parse().expect("a prefix");
+    bench.client().overlay_add(OverlayRoute { prefix, from: None, to, hops: vec![] }).expect("possible");
+    let text = CONFIG.replace("[[path]]", "assume = true\nformat = \"simplemux\"\n\n[[path]]");
+    bench.reload(&text).expect("possible");
+    let reason = Some("it speaks Simplemux, which has no legs");
+    let multicast = bench.client().multicast_show(Default::default()).expect("answered").multicast;
+    assert_eq!(multicast[0].to[0].reason.as_deref(), reason);
+    let overlays = bench.client().overlay_show(Default::default()).expect("answered").overlays;
+    assert_eq!(overlays[0].to[0].reason.as_deref(), reason);
+}
+
+#[test]
 fn multicast_and_overlay_routes_come_and_go_over_the_socket_and_with_the_file() {
     use crate::api::multicast::{MulticastDel, MulticastRoute};
     use crate::api::overlay::{OverlayDel, OverlayRoute};

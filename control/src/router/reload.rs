@@ -79,7 +79,7 @@ impl Router {
         let paths = self.config.paths.iter().map(|path| (path.prefix, path.hops.clone()));
         let paths = self.forwarding.paths().replacement(PathSource::Config, paths);
         if let Err(error) = self.change(Change { routes, paths, needs_gateways: false }, now) {
-            self.peers = peers_before;
+            self.peers = peers_before.restore(&self.peers, now);
             self.told_peers = told_before;
             self.config = config_before;
             self.provision(streams_before);
