@@ -1,6 +1,7 @@
 //! Pooling: who shares a ride, how a pooled packet is formed, and how its passengers get out again.
 
 mod company;
+mod compiled_match;
 mod flow_order;
 mod header_template;
 pub mod hello;
