@@ -14,7 +14,10 @@ use std::{
     time::Duration,
 };
 
-use nix::net::if_::if_nametoindex;
+use nix::{
+    net::if_::if_nametoindex,
+    sys::socket::{setsockopt, sockopt::RcvBufForce},
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -262,6 +265,9 @@ fn ports(node: &str) -> Result<Vec<Port>> {
         .collect()
 }
 
+/// Bytes of kernel memory for what a socket takes: that of minutes of a stream.
+const ROOM: usize = 16 << 20;
+
 /// A socket at each receiver for each stream, which has joined the group.
 fn join(lab: &Lab, targets: &[traffic::Target]) -> Result<Vec<Vec<UdpSocket>>> {
     RECEIVERS
@@ -273,6 +279,8 @@ fn join(lab: &Lab, targets: &[traffic::Target]) -> Result<Vec<Vec<UdpSocket>>> {
                     .iter()
                     .map(|target| {
                         let socket = UdpSocket::bind(target).doing(format!("binding to {target} in {name}"))?;
+                        // What it takes stays in it until the end.
+                        setsockopt(&socket, RcvBufForce, &ROOM).doing("making room in a socket")?;
                         match target {
                             SocketAddr::V4(target) => socket.join_multicast_v4(target.ip(), address),
                             SocketAddr::V6(target) => socket.join_multicast_v6(target.ip(), interface),
