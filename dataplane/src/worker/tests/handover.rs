@@ -100,9 +100,6 @@ fn packets_too_large_and_fragments_take_the_same_way_as_their_flow() {
     let (mut team, ports) = away_from_home();
     let small = packet_of(ports, 0, 1);
     let large = udp(WEST_HOST, behind(0, 7), ports, 900, 2);
-    let mut header = header(WEST_HOST, behind(0, 7), 17, 40);
-    header.more_fragments = true;
-    let fragment = packet(header, &[3; 40]);
     for sent in [&small, &large] {
         team.rest.west_sends(sent);
     }
@@ -111,11 +108,23 @@ fn packets_too_large_and_fragments_take_the_same_way_as_their_flow() {
     assert_eq!(left, [after_hops(&small, 1), after_hops(&large, 1)], "the small one waited until the large one came");
     let handed = team.total().get(Counter::AbsorbedHandedOver);
     assert_eq!(handed, 2);
-    team.rest.west_sends(&fragment);
-    team.run();
-    let mut expected = header;
-    expected.ttl -= 1;
-    assert_eq!(team.rest.east_gets().concat(), [packet(expected, &[3; 40])]);
+    // Fragments are spread by their addresses alone: some come to another worker than their flow, and none may overtake it.
+    let mut elsewhere = 0;
+    for host in 1..=16 {
+        let source = Ipv4Addr::new(192, 0, 2, 100 + host);
+        let small = udp(source, behind(0, 7), ports, 60, host);
+        let mut header = header(source, behind(0, 7), 17, 40);
+        header.more_fragments = true;
+        team.rest.west_sends(&small);
+        team.run();
+        assert_eq!(team.rest.east_gets().concat(), Vec::<Vec<u8>>::new(), "it waits for company");
+        elsewhere += usize::from(team.rest.west_sends(&packet(header, &[3; 40])) != owner_of(0));
+        team.run();
+        header.ttl -= 1;
+        let left = team.rest.east_gets().concat();
+        assert_eq!(left, [after_hops(&small, 1), packet(header, &[3; 40])], "host {host}");
+    }
+    assert!(elsewhere > 0, "every fragment came to the owner");
     team.end();
 }
 
