@@ -26,6 +26,14 @@ impl Sum {
         Sum::from_little_endian(total.folded() + sum_of_rest(rest))
     }
 
+    /// The sum of an IPv4 header without options: its first 16 bytes as little-endian words, and the last four.
+    #[inline(always)]
+    pub const fn of_header(a: u64, b: u64, c: u32) -> Sum {
+        let (sum, carry) = a.overflowing_add(b);
+        // Three words of 32 bits and two carries are far from 64 bits.
+        Sum::from_little_endian((sum & 0xffff_ffff) + (sum >> 32) + carry as u64 + c as u64)
+    }
+
     /// The sum of one word.
     #[inline]
     pub const fn of_word(word: u16) -> Sum {

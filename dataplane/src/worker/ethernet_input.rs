@@ -6,8 +6,10 @@ use crate::arch::prefetch_read;
 use crate::dpdk::{BURST, Mbuf, Nic};
 use crate::fib::PortIndex;
 use crate::packet::ethernet::{EtherType, EthernetHeader, HEADER_LEN, MacAddr};
+use crate::packet::ipv4::Plain;
 
 use super::drop::Drop;
+use super::ip_input::SoundBurst;
 use super::moment::Moment;
 use super::origin::{Family, Origin};
 use super::stages::Stages;
@@ -16,44 +18,58 @@ use super::stages::Stages;
 pub(super) type IpBurst = ArrayVec<(Mbuf, Origin), BURST>;
 
 impl<N: Nic> Stages<N> {
-    /// Sorts a received burst: IP packets go to `ip`, their Ethernet header cut; ARP is handled; the rest is dropped.
+    /// Sorts a received burst: sound IP packets go to `ip`, their Ethernet header cut; ARP is handled; the rest is dropped.
     #[inline]
     pub(super) fn ethernet_input(
         &mut self,
         frames: &mut ArrayVec<Mbuf, BURST>,
         port: PortIndex,
-        ip: &mut IpBurst,
+        ip: &mut SoundBurst,
         moment: &Moment<'_>,
     ) {
         for frame in frames.iter() {
             prefetch_read(frame.bytes().as_ptr());
         }
         let own = moment.state.port(port).map_or(MacAddr::ZERO, |port| MacAddr(port.mac));
+        let origin = Origin::received(port, false, Family::V4);
         for mut frame in frames.drain(..) {
-            let header = match EthernetHeader::parse(frame.bytes()) {
-                Some(header) if frame.is_contiguous() => header,
-                _ => {
-                    self.out.drop(frame, Drop::FrameMalformed);
-                    continue;
+            match recognise(&frame, own, self.hops.pool_port()) {
+                Some(plain) => {
+                    frame.narrow(HEADER_LEN, plain.total_len);
+                    ip.push(frame, origin, plain);
                 }
-            };
-            let link_broadcast = header.dst.is_multicast();
-            if header.dst != own && !link_broadcast {
-                self.out.drop(frame, Drop::NotForUs);
-                continue;
-            }
-            match header.ether_type {
-                EtherType::IPV4 => {
-                    frame.trim_front(HEADER_LEN);
-                    ip.push((frame, Origin::received(port, link_broadcast, Family::V4)));
-                }
-                EtherType::IPV6 => {
-                    frame.trim_front(HEADER_LEN);
-                    ip.push((frame, Origin::received(port, link_broadcast, Family::V6)));
-                }
-                EtherType::ARP => self.arp_input(frame, port, moment),
-                _ => self.out.drop(frame, Drop::EtherTypeUnknown),
+                None => self.sort_frame(frame, port, own, ip, moment),
             }
         }
     }
+
+    /// Sorts a frame that is not known to hold a plain packet for us.
+    #[inline(never)]
+    fn sort_frame(&mut self, mut frame: Mbuf, port: PortIndex, own: MacAddr, ip: &mut SoundBurst, moment: &Moment<'_>) {
+        let header = match EthernetHeader::parse(frame.bytes()) {
+            Some(header) if frame.is_contiguous() => header,
+            _ => return self.out.drop(frame, Drop::FrameMalformed),
+        };
+        let link_broadcast = header.dst.is_multicast();
+        if header.dst != own && !link_broadcast {
+            return self.out.drop(frame, Drop::NotForUs);
+        }
+        let family = match header.ether_type {
+            EtherType::IPV4 => Family::V4,
+            EtherType::IPV6 => Family::V6,
+            EtherType::ARP => return self.arp_input(frame, port, moment),
+            _ => return self.out.drop(frame, Drop::EtherTypeUnknown),
+        };
+        frame.trim_front(HEADER_LEN);
+        self.admit(frame, Origin::received(port, link_broadcast, family), ip, moment);
+    }
+}
+
+/// Recognises the plain packet in a frame to `own`, as [`Plain::recognise`] does.
+#[inline(always)]
+fn recognise(frame: &Mbuf, own: MacAddr, but: u32) -> Option<Plain> {
+    let (header, packet) = frame.bytes().split_first_chunk::<HEADER_LEN>()?;
+    let &[d0, d1, d2, d3, d4, d5, _, _, _, _, _, _, t0, t1] = header;
+    let is_for_us = [d0, d1, d2, d3, d4, d5] == own.0 && [t0, t1] == EtherType::IPV4.0.to_be_bytes();
+    if is_for_us && frame.is_contiguous() { Plain::recognise(packet, but) } else { None }
 }

@@ -6,8 +6,9 @@ use arrayvec::ArrayVec;
 use crate::dpdk::{BURST, Mbuf, Nic};
 use crate::fib::{Adjacency, EntryId};
 use crate::packet::icmp::ErrorKind;
-use crate::packet::ipv4::{DestinationClass, Ipv4Error, Ipv4Header, destination_class, source_is_martian};
+use crate::packet::ipv4::{DestinationClass, Ipv4Error, Ipv4Header, Plain, destination_class, source_is_martian};
 
+use super::counters::Counter;
 use super::drop::Drop;
 use super::ethernet_input::IpBurst;
 use super::ip6_input::Ipv6Burst;
@@ -16,43 +17,145 @@ use super::origin::{Family, Origin, Packet};
 use super::output::drop_reason;
 use super::stages::Stages;
 
+/// The packets of a burst that were found sound, in the order they came. All of them came in the same way: received, or out of
+/// pooled packets of one depth.
+pub(super) struct SoundBurst {
+    /// Those of IPv4.
+    packets: ArrayVec<(Mbuf, Origin), BURST>,
+    /// Whom each of them is for.
+    destinations: [u32; BURST],
+    /// How long each of them is, in bytes.
+    lengths: [u16; BURST],
+    /// A bit for each of them that is not [`Plain`].
+    special: u32,
+    /// Those of IPv6.
+    packets6: Ipv6Burst,
+}
+
+impl SoundBurst {
+    /// An empty burst.
+    #[inline(always)]
+    pub fn new() -> SoundBurst {
+        SoundBurst {
+            packets: ArrayVec::new(),
+            destinations: [0; BURST],
+            lengths: [0; BURST],
+            special: 0,
+            packets6: Ipv6Burst::new(),
+        }
+    }
+
+    /// Adds a packet, of which `mbuf` holds nothing else, and returns its position.
+    #[inline(always)]
+    pub fn push(&mut self, mbuf: Mbuf, origin: Origin, plain: Plain) -> usize {
+        let at = self.packets.len();
+        if let (Some(destination), Some(length)) = (self.destinations.get_mut(at), self.lengths.get_mut(at)) {
+            (*destination, *length) = (plain.dst.to_bits(), plain.total_len);
+        }
+        self.packets.push((mbuf, origin));
+        at
+    }
+}
+
 impl<N: Nic> Stages<N> {
     /// Validates a burst, looks all of it up, and sends each packet on its way, in the order they came. All its packets have
     /// the same `depth`. What they contained is on its way as well when this returns: it calls itself, once for each level
     /// of nesting.
     #[inline]
     pub(super) fn ip_input(&mut self, burst: &mut IpBurst, depth: u8, moment: &Moment<'_>) {
-        let mut packets: ArrayVec<Packet, BURST> = ArrayVec::new();
-        let mut destinations: ArrayVec<u32, BURST> = ArrayVec::new();
-        let mut packets6 = Ipv6Burst::new();
+        let mut sound = SoundBurst::new();
         for (mut mbuf, origin) in burst.drain(..) {
-            if origin.family() == Family::V6 {
-                self.ip6_input(mbuf, origin, packets.len(), &mut packets6, moment);
-                continue;
-            }
-            match validate(&mut mbuf, origin) {
-                Ok(header) => {
-                    destinations.push(header.dst.to_bits());
-                    packets.push(Packet { mbuf, header, origin });
+            let plain = match origin.family() {
+                Family::V4 => Plain::recognise(mbuf.bytes(), self.hops.pool_port()),
+                Family::V6 => None,
+            };
+            match plain {
+                Some(plain) if !origin.link_broadcast() => {
+                    mbuf.truncate(usize::from(plain.total_len));
+                    sound.push(mbuf, origin, plain);
                 }
-                Err(reason) => self.out.drop(mbuf, reason),
+                _ => self.admit(mbuf, origin, &mut sound, moment),
             }
         }
-        let mut leaves = [EntryId::NO_ROUTE; BURST];
-        moment.fib.lookup_burst(moment.section, &destinations, &mut leaves);
-        packets6.look_up(moment);
+        self.send_all(&mut sound, depth, moment);
+    }
 
-        for (position, (packet, &leaf)) in packets.drain(..).zip(&leaves).enumerate() {
-            while let Some((packet6, leaf6)) = packets6.next_before(position) {
-                self.send_on6(packet6, leaf6, depth, moment);
+    /// Adds a packet that is not known to be plain to `burst`, if it is sound.
+    #[inline(never)]
+    pub(super) fn admit(&mut self, mut mbuf: Mbuf, origin: Origin, burst: &mut SoundBurst, moment: &Moment<'_>) {
+        if origin.family() == Family::V6 {
+            return self.ip6_input(mbuf, origin, burst.packets.len(), &mut burst.packets6, moment);
+        }
+        match validate(&mut mbuf, origin) {
+            Ok(Ipv4Header { total_len, dst, .. }) => {
+                burst.special |= 1 << burst.push(mbuf, origin, Plain { total_len, dst });
             }
-            self.send_on(packet, leaf, depth, moment);
+            Err(reason) => self.out.drop(mbuf, reason),
         }
-        while let Some((packet6, leaf6)) = packets6.next_before(usize::MAX) {
-            self.send_on6(packet6, leaf6, depth, moment);
+    }
+
+    /// Looks a burst up and sends each of its packets on its way.
+    #[inline(never)]
+    pub(super) fn send_all(&mut self, burst: &mut SoundBurst, depth: u8, moment: &Moment<'_>) {
+        let mut leaves = [EntryId::NO_ROUTE; BURST];
+        let count = burst.packets.len();
+        let destinations = burst.destinations.get(..count).unwrap_or_default();
+        moment.fib.lookup_burst(moment.section, destinations, &mut leaves);
+        burst.packets6.look_up(moment);
+        let plain = !burst.special & self.hops.known(&leaves, &burst.lengths);
+        if plain.trailing_ones() as usize >= count && burst.packets6.is_empty() && self.may_go_short(depth) {
+            self.send_short(&mut burst.packets, &leaves);
+        } else {
+            self.send_each(burst, &leaves, plain, depth, moment);
         }
+        burst.special = 0;
         self.take_up_reentry(depth, 1, moment);
         self.out.free_dropped(&mut self.mempool);
+    }
+
+    /// Whether no packet waits that one which is only forwarded could overtake.
+    #[inline(always)]
+    fn may_go_short(&self, depth: u8) -> bool {
+        self.pooler.is_empty() && self.reentry.waiting(depth) == 0
+    }
+
+    /// Forwards packets the short way: nothing in their headers needs a closer look, nothing waits that they could overtake, and
+    /// the way of their leaves is remembered.
+    #[inline(never)]
+    fn send_short(&mut self, packets: &mut ArrayVec<(Mbuf, Origin), BURST>, leaves: &[EntryId; BURST]) {
+        let (hops, out) = (&self.hops, &mut self.out);
+        out.counters.add(Counter::Forwarded, packets.len() as u64);
+        for ((mbuf, _), &leaf) in packets.drain(..).zip(leaves) {
+            out.forward_short(mbuf, hops.at(leaf));
+        }
+    }
+
+    /// Sends packets of which not all are `plain`, each the way it needs.
+    #[inline(never)]
+    fn send_each(
+        &mut self,
+        burst: &mut SoundBurst,
+        leaves: &[EntryId; BURST],
+        plain: u32,
+        depth: u8,
+        moment: &Moment<'_>,
+    ) {
+        for (position, ((mbuf, origin), &leaf)) in burst.packets.drain(..).zip(leaves).enumerate() {
+            while let Some((packet6, leaf6)) = burst.packets6.next_before(position) {
+                self.send_on6(packet6, leaf6, depth, moment);
+            }
+            if plain >> position & 1 != 0 && self.may_go_short(depth) {
+                self.out.counters.add(Counter::Forwarded, 1);
+                self.out.forward_short(mbuf, self.hops.at(leaf));
+            } else if let Some(header) = mbuf.bytes().first_chunk().map(Ipv4Header::of_sound) {
+                self.send_on(Packet { mbuf, header, origin }, leaf, depth, moment);
+            } else {
+                self.out.drop(mbuf, Drop::Ipv4Length);
+            }
+        }
+        while let Some((packet6, leaf6)) = burst.packets6.next_before(usize::MAX) {
+            self.send_on6(packet6, leaf6, depth, moment);
+        }
     }
 
     /// Sends a packet where its leaf leads.
@@ -70,7 +173,12 @@ impl<N: Nic> Stages<N> {
             return self.overlay_input(packet, route, moment);
         }
         match entry.adjacency {
-            Adjacency::Connected { .. } | Adjacency::Via { .. } => self.forward(packet, entry, moment),
+            Adjacency::Connected { .. } | Adjacency::Via { .. } => {
+                if self.handover.is_none() {
+                    self.hops.learn(leaf, entry, moment, |port| self.out.position(port));
+                }
+                self.forward(packet, entry, moment);
+            }
             Adjacency::Local => self.local_input(packet, moment),
             Adjacency::NoRoute => self.refuse(packet, ErrorKind::NetUnreachable, Drop::NoRoute, moment),
             Adjacency::Unreachable => {

@@ -10,8 +10,8 @@ use crate::dpdk::{BURST, Mbuf, MempoolCache, Nic};
 use crate::fib::{Lpm4, Lpm6, PortIndex, Published, Reader};
 
 use super::counters::{Counter, Counters};
-use super::ethernet_input::IpBurst;
 use super::handover::Handover;
+use super::ip_input::SoundBurst;
 use super::moment::Moment;
 use super::router_state::RouterState;
 use super::shared::WorkerShared;
@@ -122,6 +122,7 @@ impl<N: Nic> Worker<N> {
         let Some(state) = self.state.load(section) else { return 0 };
         let moment = &Moment { now, section, state, fib: &self.fib, fib6: &self.fib6 };
         let stages = &mut self.stages;
+        stages.hops.refresh(moment);
         // In this order: what waits for a neighbour came before what waits in a pool.
         stages.release_waiting(moment);
         stages.adopt(moment);
@@ -129,7 +130,7 @@ impl<N: Nic> Worker<N> {
         packets += stages.take_over(moment);
 
         // 2. A burst from each queue. What comes out of its pooled packets is through before the next is received.
-        let mut ip = IpBurst::new();
+        let mut ip = SoundBurst::new();
         let mut frames: ArrayVec<Mbuf, BURST> = ArrayVec::new();
         for at in 0..stages.out.ports.len() {
             let Some(port) = stages.out.ports.get_mut(at) else { break };
@@ -140,7 +141,7 @@ impl<N: Nic> Worker<N> {
                 // 3. Ethernet: IP goes on, ARP is handled.
                 stages.ethernet_input(&mut frames, port, &mut ip, moment);
                 // 4. and 5. IP: validated, looked up, then dropped, answered, taken apart, forwarded or staged.
-                stages.ip_input(&mut ip, 0, moment);
+                stages.send_all(&mut ip, 0, moment);
             }
         }
 

@@ -189,6 +189,11 @@ impl LegTable {
         groups.get(&(group, source)).or_else(|| groups.get(&(group, A::UNSPECIFIED)))
     }
 
+    /// Whether there are overlay routes for IPv4 packets.
+    pub fn has_overlays4(&self) -> bool {
+        !Ipv4Addr::legs(self).prefixes.is_empty()
+    }
+
     /// The overlay route with the longest prefix that covers a destination. Costs one look for each length of a prefix
     /// that there is: on routers without overlay routes nothing.
     #[inline(always)]

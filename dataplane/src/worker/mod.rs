@@ -20,6 +20,7 @@ mod forward;
 mod forward6;
 mod fragment;
 mod handover;
+mod hop_cache;
 mod icmp6_error;
 mod icmp_error;
 mod index_input;

@@ -19,6 +19,7 @@ use crate::packet::ipv6::{self, Ipv6Header};
 use super::counters::{Counter, Counters};
 use super::drop::Drop;
 use super::event::{Event, HeardHello};
+use super::hop_cache::Hop;
 use super::moment::Moment;
 use super::neighbour_queue::{Held, NeighbourQueue};
 use super::origin::{Destination, Family};
@@ -210,11 +211,40 @@ impl<N: Nic> Output<N> {
         self.queue(mbuf, port);
     }
 
+    /// Forwards a packet whose TTL is above 1 to a hop that was found for it.
+    #[inline(always)]
+    pub fn forward_short(&mut self, mut mbuf: Mbuf, hop: &Hop) {
+        const HEADERS: usize = HEADER_LEN + ipv4::MIN_HEADER_LEN;
+        let headers = mbuf.extend_front(HEADER_LEN).and_then(|frame| frame.first_chunk_mut::<HEADERS>());
+        match headers.and_then(|headers| headers.split_first_chunk_mut::<HEADER_LEN>()) {
+            Some((header, packet)) => {
+                *header = hop.frame;
+                ipv4::decrement_ttl(packet);
+                self.queue_at(mbuf, usize::from(hop.at));
+            }
+            None => self.drop(mbuf, Drop::NoBuffer),
+        }
+    }
+
     /// Queues a whole frame for a port.
     #[inline(always)]
     pub fn queue(&mut self, frame: Mbuf, port: PortIndex) {
-        let at = self.position.get(port.index()).copied().flatten();
-        let Some(output) = at.and_then(|at| self.ports.get_mut(at)) else {
+        match self.position(port) {
+            Some(at) => self.queue_at(frame, at),
+            None => self.drop(frame, Drop::NoRoute),
+        }
+    }
+
+    /// Which of `ports` a port is; None where this worker has no queue of it.
+    #[inline(always)]
+    pub fn position(&self, port: PortIndex) -> Option<usize> {
+        self.position.get(port.index()).copied().flatten()
+    }
+
+    /// Queues a whole frame for the port at this position.
+    #[inline(always)]
+    pub fn queue_at(&mut self, frame: Mbuf, at: usize) {
+        let Some(output) = self.ports.get_mut(at) else {
             return self.drop(frame, Drop::NoRoute);
         };
         if output.buffer.is_full() {

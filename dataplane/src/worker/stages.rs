@@ -13,6 +13,7 @@ use crate::pool::{FlowSeed, PacketPooler, PoolerLimits};
 
 use super::WorkerOptions;
 use super::handover::Handover;
+use super::hop_cache::HopCache;
 use super::icmp_error::icmp_limit;
 use super::index_input::{Outside, index_queue_limits};
 use super::neighbour_news::NewsLimits;
@@ -36,6 +37,8 @@ pub(super) struct Stages<N> {
     pub out: Output<N>,
     /// What this worker and others hand over to each other; None where each has pools of its own.
     pub handover: Option<Handover>,
+    /// The next hops that packets went to lately.
+    pub hops: HopCache,
     /// Pools that are filling.
     pub pooler: PacketPooler<Mbuf>,
     /// Packets taken out of pooled packets.
@@ -90,6 +93,7 @@ impl<N: Nic> Stages<N> {
         Stages {
             out: Output::new(queues, options.rate, Arc::clone(&shared)),
             handover: None,
+            hops: HopCache::new(options.rate),
             pooler: PacketPooler::new(limits),
             reentry: Reentry::new(),
             indexes: IndexQueue::new(index_queue_limits(options.rate)),

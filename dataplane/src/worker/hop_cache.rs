@@ -1,0 +1,130 @@
+//! What a worker remembers of the way out: all that a packet to be forwarded needs, in one look.
+//!
+//! From a leaf of the routes to the bytes of an Ethernet header it is five dependent loads: entry, port, gateway, neighbour,
+//! position of the queue. Most packets go where others went before, so each worker keeps what it found for the leaves it met,
+//! as long as the control thread publishes nothing. Only what is no one's special case is remembered: a packet whose leaf is not
+//! here takes the long way, which decides everything and loses nothing but time.
+
+use std::time::Duration;
+
+use crate::arch::{Tick, TickRate, TickSpan};
+use crate::dpdk::BURST;
+use crate::fib::{Adjacency, Entry, EntryId, PortIndex};
+use crate::packet::ethernet::{EtherType, EthernetHeader, HEADER_LEN, MacAddr};
+
+use super::moment::Moment;
+use super::router_state::RouterState;
+
+/// Leaves that are remembered at once; a power of two. Those that share a place take turns.
+const PLACES: usize = 1024;
+/// How long at most a hop is remembered: from then on its neighbour is marked as used again, which the control thread looks
+/// for every few seconds.
+const MEMORY: Duration = Duration::from_millis(10);
+/// No UDP port: where there are no peers no packet is a pooled packet in transit.
+const NO_PORT: u32 = u32::MAX;
+
+/// The way to a next hop.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Hop {
+    /// Which leaf it is of, and since which generation.
+    tag: u64,
+    /// The Ethernet header of an IPv4 packet that takes it.
+    pub frame: [u8; HEADER_LEN],
+    /// The largest packet that takes it, in bytes.
+    pub mtu: u16,
+    /// Which of the worker's ports it leaves by.
+    pub at: u16,
+}
+
+/// The hops that a worker remembers.
+pub(super) struct HopCache {
+    places: Box<[Hop; PLACES]>,
+    /// Grows whenever all is forgotten. Tags of generation 0 are of no leaf.
+    generation: u64,
+    /// The epoch and the address of the state that it was learnt from.
+    learnt_from: (u64, usize),
+    until: Tick,
+    memory: TickSpan,
+    /// The UDP port whose packets take the long way, in network byte order.
+    pool_port: u32,
+}
+
+impl HopCache {
+    /// An empty one.
+    pub fn new(rate: TickRate) -> HopCache {
+        let nowhere = Hop { tag: 0, frame: [0; HEADER_LEN], mtu: 0, at: 0 };
+        HopCache {
+            places: Box::new([nowhere; PLACES]),
+            generation: 0,
+            learnt_from: (0, 0),
+            until: Tick(0),
+            memory: rate.ticks(MEMORY),
+            pool_port: NO_PORT,
+        }
+    }
+
+    /// Forgets what may not be true any more. At the start of each iteration.
+    #[inline(always)]
+    pub fn refresh(&mut self, moment: &Moment<'_>) {
+        // A state that is replaced is freed in a later epoch, so no other has both the same.
+        let source = (moment.section.epoch(), std::ptr::from_ref::<RouterState>(moment.state).addr());
+        if self.learnt_from != source || moment.now.since(self.until) > TickSpan(0) {
+            self.forget(source, moment);
+        }
+    }
+
+    #[cold]
+    fn forget(&mut self, source: (u64, usize), moment: &Moment<'_>) {
+        self.generation += 1;
+        self.learnt_from = source;
+        self.until = moment.now + self.memory;
+        self.pool_port =
+            if moment.state.peers.is_empty() { NO_PORT } else { u32::from(moment.state.pool_port.to_be()) };
+    }
+
+    /// A bit for each leaf whose way is remembered, and takes a packet of that length.
+    #[inline(always)]
+    pub fn known(&self, leaves: &[EntryId; BURST], lengths: &[u16; BURST]) -> u32 {
+        let mut known = 0;
+        for (at, (&leaf, &length)) in leaves.iter().zip(lengths).enumerate() {
+            let hop = self.at(leaf);
+            known |= u32::from((hop.tag == self.tag(leaf)) & (length <= hop.mtu)) << at;
+        }
+        known
+    }
+
+    /// What is remembered where a leaf has its place: its own hop, where it is known.
+    #[inline(always)]
+    pub fn at(&self, leaf: EntryId) -> &Hop {
+        &self.places[usize::from(leaf.0) % PLACES]
+    }
+
+    /// The UDP port that packets to be forwarded must not have to go without a closer look, in network byte order; larger than
+    /// any where there is none.
+    #[inline(always)]
+    pub fn pool_port(&self) -> u32 {
+        self.pool_port
+    }
+
+    /// Remembers the way of a leaf whose packets leave without further questions. `at`: the position of a port among the
+    /// worker's.
+    pub fn learn(&mut self, leaf: EntryId, entry: Entry, moment: &Moment<'_>, at: impl Fn(PortIndex) -> Option<usize>) {
+        let state = moment.state;
+        if entry.path.is_some() && !state.rules.is_empty() || state.legs.has_overlays4() {
+            return;
+        }
+        let Adjacency::Via { port, gateway } = entry.adjacency else { return };
+        let (Some(neighbour), Some(out)) = (state.neighbours.get(gateway), state.port(port)) else { return };
+        let (Some(mac), Some(at)) = (neighbour.mac, at(port).and_then(|at| u16::try_from(at).ok())) else { return };
+        neighbour.mark_used();
+        let mut frame = [0; HEADER_LEN];
+        EthernetHeader { dst: MacAddr(mac), src: MacAddr(out.mac), ether_type: EtherType::IPV4 }.write(&mut frame);
+        let tag = self.tag(leaf);
+        self.places[usize::from(leaf.0) % PLACES] = Hop { tag, frame, mtu: out.mtu, at };
+    }
+
+    #[inline(always)]
+    fn tag(&self, leaf: EntryId) -> u64 {
+        self.generation << 16 | u64::from(leaf.0)
+    }
+}

@@ -1,0 +1,158 @@
+//! The short way of packets that are only forwarded: it ends where the long way ends.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::lab::*;
+use crate::dpdk::BURST;
+use crate::fib::NeighbourTable;
+use crate::packet::ipv4::Ipv4Header;
+use crate::packet::ipv4::tests::seal;
+use crate::packet::mutation::mutated;
+use crate::pool::wire;
+use crate::worker::{Counter, Drop};
+
+/// Destinations that are routed to the gateway, have no path, and lie in one route.
+const UNPOOLED: Ipv4Addr = Ipv4Addr::new(203, 0, 114, 7);
+const UNPOOLED_TOO: Ipv4Addr = Ipv4Addr::new(203, 0, 114, 8);
+
+/// A router that remembers the way to [`UNPOOLED`].
+fn warm() -> Bench {
+    let mut bench = Bench::with_mbufs(1023);
+    bench.west_sends(&udp(WEST_HOST, UNPOOLED, (1, 2), 60, 0));
+    bench.run();
+    assert_eq!(bench.east_gets().len(), 1);
+    bench
+}
+
+/// Packets that are forwarded, or nearly.
+fn packets() -> impl Strategy<Value = Vec<Vec<u8>>> {
+    let ttl = prop_oneof![4 => Just(64), 1 => 0..4u8];
+    let to = prop_oneof![
+        8 => Just(UNPOOLED),
+        4 => Just(UNPOOLED_TOO),
+        2 => Just(FAR_HOST),
+        1 => Just(PEER),
+        1 => Just(OWN_EAST),
+        1 => Just(GATEWAY),
+        1 => Just(Ipv4Addr::new(203, 0, 115, 1)),
+        1 => Just(Ipv4Addr::new(224, 1, 2, 3)),
+        1 => Just(Ipv4Addr::new(240, 0, 0, 1)),
+    ];
+    let port = prop_oneof![6 => Just(5004u16), 1 => Just(wire::PORT)];
+    let length = prop_oneof![6 => 28..200usize, 1 => 1390..1420usize];
+    let packet = (to, ttl, port, length, any::<bool>()).prop_map(|(to, ttl, port, length, dont_fragment)| {
+        let data = udp(WEST_HOST, to, (9, port), length, 1);
+        let header = Ipv4Header::parse(&data).expect("sound");
+        packet(Ipv4Header { ttl, dont_fragment, ..header }, &data[20..])
+    });
+    let broken = (mutated(packet.clone()), any::<bool>()).prop_map(|(mut bytes, sealed)| {
+        if sealed {
+            seal(&mut bytes);
+        }
+        // What an Ethernet frame holds; the bench reads its type off the first byte.
+        bytes.resize(bytes.len().clamp(1, 1500), 0);
+        bytes
+    });
+    prop::collection::vec(prop_oneof![5 => packet, 1 => broken], 1..2 * BURST)
+}
+
+/// The counters that say what became of packets.
+fn fates(bench: &mut Bench) -> Vec<(&'static str, u64)> {
+    let counters = bench.counters();
+    let drops = Drop::ALL.iter().map(|drop| (drop.name(), counters.drops(*drop)));
+    let others = [Counter::In, Counter::Created, Counter::Out, Counter::Held, Counter::Absorbed, Counter::Forwarded];
+    others.iter().map(|counter| (counter.name(), counters.get(*counter))).chain(drops).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn what_is_remembered_changes_nothing(packets in packets(), mtu in prop_oneof![Just(1500u16), Just(1400)]) {
+        let [mut remembers, mut forgets] = [warm(), warm()];
+        for bench in [&mut remembers, &mut forgets] {
+            bench.change(|state| {
+                let mut ports = state.ports.to_vec();
+                ports[1].mtu = mtu;
+                state.ports = ports.into();
+            });
+            bench.west_sends(&udp(WEST_HOST, UNPOOLED, (1, 2), 60, 0));
+            bench.run();
+            bench.east_gets();
+        }
+        for packet in &packets {
+            remembers.west_sends(packet);
+            // One packet in an iteration, and each of them in one that remembers nothing.
+            forgets.west_sends(packet);
+            forgets.change(|_| {});
+            forgets.run();
+        }
+        remembers.run();
+        // Windows end at other times here and there.
+        for bench in [&mut remembers, &mut forgets] {
+            bench.wait(Duration::from_millis(20));
+            bench.run();
+        }
+        let (mut here, mut there) = (remembers.east_gets(), forgets.east_gets());
+        if packets.iter().all(|packet| packet.get(16..19) != Some(&FAR_HOST.octets()[..3])) {
+            prop_assert_eq!(&here, &there);
+            prop_assert_eq!(fates(&mut remembers), fates(&mut forgets));
+        } else {
+            // Pools are flushed when anything is published, so here and there others share a ride.
+            let plain = |packets: &mut Vec<Vec<u8>>| packets.retain(|packet| packet.get(16..19) == Some(&[203, 0, 114]));
+            plain(&mut here);
+            plain(&mut there);
+            prop_assert_eq!(here, there);
+        }
+        prop_assert_eq!(remembers.west_gets(), forgets.west_gets());
+        remembers.end();
+        forgets.end();
+    }
+}
+
+#[test]
+fn a_gateway_that_has_another_address_gets_the_next_packet_there() {
+    const OTHER_MAC: [u8; 6] = [2, 0, 0, 0, 9, 9];
+    let mut bench = warm();
+    bench.neighbours(vec![neighbour(EAST, GATEWAY, OTHER_MAC)]);
+    let sent = udp(WEST_HOST, UNPOOLED, (1, 2), 60, 1);
+    bench.west_sends(&sent);
+    bench.run();
+    let frames = bench.east.receive_all_bytes();
+    assert_eq!(frames.len(), 1);
+    assert_eq!(ip_of(&frames[0], OTHER_MAC, OWN_EAST_MAC), after_hops(&sent, 1));
+    bench.end();
+}
+
+#[test]
+fn a_gateway_in_use_is_marked_as_used_again_and_again() {
+    let mut bench = warm();
+    let table = Arc::new(NeighbourTable::new(vec![neighbour(EAST, GATEWAY, GATEWAY_MAC)]));
+    bench.change(|state| state.neighbours = Arc::clone(&table));
+    for second in 0..3 {
+        bench.west_sends(&udp(WEST_HOST, UNPOOLED, (1, 2), 60, 1));
+        bench.run();
+        assert!(table.iter().any(|gateway| gateway.take_used()), "after {second} s");
+        bench.wait(Duration::from_secs(1));
+    }
+    bench.end();
+}
+
+#[test]
+fn a_packet_that_could_go_the_short_way_does_not_overtake_its_flow() {
+    let mut bench = warm();
+    let [first, second] = [1, 2].map(|tag| udp(WEST_HOST, FAR_HOST, (7, 8), 60, tag));
+    bench.west_sends(&first);
+    bench.run();
+    assert_eq!(bench.east_gets().len(), 0, "it waits for company");
+    // Its destination gets a route of its own, whose way is remembered and has no path.
+    bench.routes.insert("203.0.113.7/32".parse().expect("prefix"), VIA_EAST).expect("room");
+    bench.west_sends(&second);
+    bench.run();
+    assert_eq!(bench.east_gets(), [first, second].map(|packet| after_hops(&packet, 1)));
+    bench.end();
+}
