@@ -61,6 +61,17 @@ pub enum Setting {
     HandedOver,
 }
 
+/// Where packets go to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Destinations {
+    /// Those of the streams, [`STREAMS`], with a route each.
+    Streams,
+    /// [`DESTINATIONS`], with a route each.
+    Few,
+    /// So many random ones in the table of the Internet, which has a million routes. Only net_lean writes them into frames.
+    Random(u32),
+}
+
 /// One case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Case {
@@ -76,20 +87,30 @@ pub struct Case {
     pub length: u16,
     /// Packets in a full pooled packet; 1 where none are pooled.
     pub rows: u16,
+    /// Where they go to.
+    pub destinations: Destinations,
 }
 
 const fn case(name: &'static str, work: Work, carriage: Carriage, length: u16, rows: u16) -> Case {
-    Case { name, work, carriage, setting: Setting::Usual, length, rows }
+    Case { name, work, carriage, setting: Setting::Usual, length, rows, destinations: Destinations::Streams }
+}
+
+const fn forward(name: &'static str, length: u16, destinations: Destinations) -> Case {
+    Case { destinations, ..case(name, Work::Forward, Carriage::Whole, length, 1) }
 }
 
 const fn pool_whole(name: &'static str, setting: Setting, length: u16, rows: u16) -> Case {
-    Case { name, work: Work::Pool, carriage: Carriage::Whole, setting, length, rows }
+    Case { setting, ..case(name, Work::Pool, Carriage::Whole, length, rows) }
 }
 
 impl Case {
     /// All of them.
     pub const ALL: &'static [Case] = &[
-        case("forward_64", Work::Forward, Carriage::Whole, 46, 1),
+        forward("forward_64", 46, Destinations::Few),
+        forward("forward_64_4k", 46, Destinations::Random(4_000)),
+        forward("forward_64_1m", 46, Destinations::Random(1_000_000)),
+        forward("forward_60", 60, Destinations::Streams),
+        forward("forward_300", 300, Destinations::Streams),
         case("pool_60", Work::Pool, Carriage::Whole, 60, 22),
         case("pool_300", Work::Pool, Carriage::Whole, 300, 4),
         case("depool_60", Work::Depool, Carriage::Whole, 60, 22),
@@ -125,10 +146,42 @@ impl Case {
         }
     }
 
+    /// The case that it is compared with in the same run, if there is one: what else the same router would do with the packets.
+    pub fn reference(&self) -> Option<Case> {
+        let name = match (self.work, self.carriage, self.length) {
+            (Work::Pool, Carriage::Whole, 60) | (Work::Depool, Carriage::Whole, 60) => "forward_60",
+            (Work::Pool, Carriage::Whole, 300) | (Work::Depool, Carriage::Whole, 300) => "forward_300",
+            (Work::Pool, ..) => "pool_60",
+            (Work::Depool, ..) | (Work::Transit | Work::Extract, ..) => "depool_60",
+            (Work::Forward, ..) => return None,
+        };
+        name.parse().ok()
+    }
+
+    /// Packets that count where it is compared with its reference.
+    pub fn compared(&self, work: Work, packets_in: f64, packets_out: f64) -> f64 {
+        match (self.work, work) {
+            // A router on the way handles pooled packets, of which it opens as many as its peer.
+            (Work::Transit | Work::Extract, _) => packets_in,
+            (_, Work::Depool) => packets_out,
+            _ => packets_in,
+        }
+    }
+
+    /// Whether two workers on two cores are measured as well.
+    pub fn scales(&self) -> bool {
+        ["forward_64", "forward_64_1m", "pool_60", "depool_60"].contains(&self.name)
+    }
+
+    /// Whether only net_lean can make its frames.
+    pub fn needs_lean(&self) -> bool {
+        matches!(self.destinations, Destinations::Random(_))
+    }
+
     /// What its packets per second count.
     pub fn counts(&self) -> String {
         match self.work {
-            Work::Forward => "frames of 64 B forwarded".into(),
+            Work::Forward => format!("packets of {} B forwarded", self.length),
             Work::Pool => format!("stream packets of {} B in", self.length),
             Work::Depool => format!("packets of {} B out", self.length),
             Work::Transit | Work::Extract => "pooled packets in transit".into(),
@@ -161,9 +214,16 @@ mod tests {
 
     #[test]
     fn a_case_is_found_by_its_name_and_an_unknown_one_refused_with_the_names_there_are() {
-        assert_eq!("pool_60".parse(), Ok(Case::ALL[1]));
+        assert_eq!("pool_60".parse().map(|case: Case| case.name), Ok("pool_60"));
         let error = "pool_61".parse::<Case>().expect_err("there is none");
         assert!(error.contains("pool_60, pool_300"), "{error}");
+    }
+
+    #[test]
+    fn what_a_case_is_compared_with_exists() {
+        for case in Case::ALL {
+            assert_eq!(case.reference().is_none(), case.work == Work::Forward, "{}", case.name);
+        }
     }
 
     #[test]

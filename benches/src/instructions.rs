@@ -4,7 +4,7 @@
 //! of the packets leaves out what it takes to start and stop.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use crate::case::{Case, Work};
 use crate::child;
@@ -16,33 +16,28 @@ const ITERATIONS: [u64; 2] = [1_000, 11_000];
 /// The same where each frame holds many packets.
 const ITERATIONS_POOLED: [u64; 2] = [200, 1_200];
 
-/// Instructions per packet that the case counts.
-pub fn count(case: &Case, core: usize, capture: &Path, directory: &Path) -> Result<f64, BenchError> {
+/// Instructions per packet that the case counts, of the router that is run with these arguments.
+pub fn count(case: &Case, arguments: &[String], directory: &Path) -> Result<f64, BenchError> {
     let iterations = match case.work {
         Work::Forward | Work::Pool => ITERATIONS,
         Work::Depool | Work::Transit | Work::Extract => ITERATIONS_POOLED,
     };
-    let [short, long] = iterations.map(|iterations| run(case, core, capture, directory, iterations));
+    let [short, long] = iterations.map(|iterations| run(case, arguments, directory, iterations));
     let ((instructions, packets), (more_instructions, more_packets)) = (short?, long?);
     Ok((more_instructions - instructions) / (more_packets - packets))
 }
 
 /// Instructions and packets of one run.
-fn run(case: &Case, core: usize, capture: &Path, directory: &Path, iterations: u64) -> Result<(f64, f64), BenchError> {
+fn run(case: &Case, arguments: &[String], directory: &Path, iterations: u64) -> Result<(f64, f64), BenchError> {
     let failed = |problem: String| BenchError::Run { program: PROGRAM, problem };
     let own = std::env::current_exe().map_err(|error| failed(error.to_string()))?;
     let profile = directory.join(format!("{}-{iterations}.callgrind", case.name));
     let mut command = Command::new(PROGRAM);
     command.args(["--tool=callgrind", "--quiet", "--collect-atstart=no", "--toggle-collect=*lcore*run*"]);
     command.arg(format!("--callgrind-out-file={}", profile.display())).arg(own);
-    command.args(["step", "--case", case.name, "--iterations", &iterations.to_string(), "--core", &core.to_string()]);
-    command.arg("--capture").arg(capture).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let child = child::spawn(&mut command, PROGRAM, PROGRAM)?;
-    let output = child.wait_with_output().map_err(|error| failed(error.to_string()))?;
-    if !output.status.success() {
-        return Err(failed(String::from_utf8_lossy(&output.stderr).trim().into()));
-    }
-    let packets = String::from_utf8_lossy(&output.stdout).trim().parse();
+    command.arg("step").args(arguments).args(["--iterations", &iterations.to_string()]);
+    let output = child::output(&mut command, PROGRAM, PROGRAM)?;
+    let packets = output.trim().parse();
     let packets = packets.map_err(|_| failed("the router under it did not say how many packets it had".into()))?;
     let profile = std::fs::read_to_string(&profile).map_err(|error| failed(error.to_string()))?;
     let total = profile.lines().find_map(|line| line.strip_prefix("totals: ")?.trim().parse().ok());

@@ -50,6 +50,12 @@ impl Network {
         if case.carriage == Carriage::Ipv6 { &V6 } else { &V4 }
     }
 
+    /// The next hop `number` of a table that has up to 250, numbered from 1, and its Ethernet address.
+    pub fn hop(number: u16) -> (IpAddr, [u8; 6]) {
+        let host = number as u8;
+        (Ipv4Addr::new(198, 51, 100, host.saturating_add(2)).into(), [2, 0, 0, 0, 2, host])
+    }
+
     /// Where stream `number` comes from.
     pub fn source(&self, number: u16) -> IpAddr {
         let host = 100 + number % STREAMS;

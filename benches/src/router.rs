@@ -5,7 +5,7 @@
 //! counts the same instructions each time.
 
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,8 +15,8 @@ use carpool_dataplane::dpdk::{
     Eal, EalOptions, HEADROOM, Lcore, Memory, Mempool, Port, PortOptions, PortQueue, Waiter,
 };
 use carpool_dataplane::fib::{
-    Adjacency, Domain, Entry, EntryId, Lpm4, Lpm4Writer, Lpm6, Lpm6Writer, Neighbour, NeighbourIndex, NeighbourTable,
-    PathIndex, PortIndex, Published, Publisher, Reader, lpm4, lpm6, publish,
+    Adjacency, Domain, Entry, Lpm4, Lpm4Writer, Lpm6, Lpm6Writer, Neighbour, NeighbourIndex, NeighbourTable, PathIndex,
+    PortIndex, Published, Publisher, Reader, lpm4, lpm6, publish,
 };
 use carpool_dataplane::pool::path::{MAX_HOPS, PoolPath, Trunk};
 use carpool_dataplane::pool::pooled_packet_detector::ZeroChecksum;
@@ -29,10 +29,10 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::carriage::{self, PEER, WINDOW, peer_path, rule, streams};
-use crate::case::{Carriage, Case, DESTINATIONS, PATH_MTU, Setting, Work};
+use crate::case::{Carriage, Case, PATH_MTU, Setting, Work};
 use crate::error::BenchError;
 use crate::network::{EAST_MAC, GATEWAY_MAC, Network, ROUTER_MAC};
-use crate::traffic;
+use crate::{routes, traffic};
 
 /// Mbufs in the mempool; testpmd gets as many.
 pub const MBUFS: usize = 8191;
@@ -47,11 +47,6 @@ const FILE_PREFIX: &str = "carpool-bench";
 const WEST: PortIndex = PortIndex(0);
 const EAST: PortIndex = PortIndex(1);
 
-/// The forwarding entries: no route, ourselves, the gateway, the gateway with a pool to the peer.
-const LOCAL: EntryId = EntryId(1);
-const VIA: EntryId = EntryId(2);
-const VIA_POOLED: EntryId = EntryId(3);
-
 /// What a measurement found.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Rates {
@@ -64,46 +59,58 @@ pub struct Rates {
 }
 
 /// Where the router runs.
-pub struct Place<'a> {
-    /// The worker's CPU.
-    pub core: usize,
+pub struct Place {
+    /// The workers' CPUs.
+    pub cores: Vec<usize>,
     /// Packet memory.
     pub memory: Memory,
-    /// The capture file with the frames.
-    pub capture: &'a Path,
+    /// The ports, as DPDK's arguments.
+    pub devices: [String; 2],
+    /// Their driver, where it is not one of DPDK's.
+    pub driver: Option<PathBuf>,
 }
 
-/// Measures a case for `duration`.
-pub fn measure(case: &Case, place: &Place<'_>, duration: Duration) -> Result<Rates, BenchError> {
+/// Measures a case for `duration`: with a worker on each CPU, each with queues of its own.
+pub fn measure(case: &Case, place: &Place, duration: Duration) -> Result<Rates, BenchError> {
     let rate = TickRate::measure();
-    let Bench { eal, lcore, shared, seed, router } = Bench::new(case, place, rate)?;
-    let running = eal.launch(lcore, move || {
-        let (waiter, _) =
-            Waiter::new(&seed.queues.iter().map(|(_, queue)| queue).collect::<Vec<_>>()).map_err(failed)?;
-        Ok::<_, BenchError>(seed.worker().run(waiter))
-    });
-    let running = running.map_err(failed)?;
+    let Bench { eal, seeds, router } = Bench::new(case, place, rate)?;
+    let shared: Vec<Arc<WorkerShared>> = seeds.iter().map(|seed| Arc::clone(&seed.shared)).collect();
+    let launch = |(lcore, seed): (&Lcore, WorkerSeed)| {
+        let running = eal.launch(*lcore, move || {
+            let (waiter, _) =
+                Waiter::new(&seed.queues.iter().map(|(_, queue)| queue).collect::<Vec<_>>()).map_err(failed)?;
+            Ok::<_, BenchError>(seed.worker().run(waiter))
+        });
+        running.map_err(failed)
+    };
+    let running = eal.workers().iter().zip(seeds).map(launch).collect::<Result<Vec<_>, _>>()?;
 
+    let counters = || {
+        let mut total = Counters::default();
+        shared.iter().for_each(|shared| total.merge(&shared.counters.load()));
+        total
+    };
     thread::sleep(WARM_UP);
-    let (before, started) = (shared.counters.load(), Instant::now());
+    let (before, started) = (counters(), Instant::now());
     thread::sleep(duration);
-    let (after, seconds) = (shared.counters.load(), started.elapsed().as_secs_f64());
-    shared.request_stop();
-    let total = running.join()?;
+    let (after, seconds) = (counters(), started.elapsed().as_secs_f64());
+    shared.iter().for_each(|shared| shared.request_stop());
+    let totals = running.into_iter().map(|worker| worker.join()).collect::<Result<Vec<_>, _>>()?;
     drop(router);
     eal.cleanup();
 
-    check(case, &total)?;
+    check(case, &totals)?;
     let per_second = |counter| (after.get(counter) - before.get(counter)) as f64 / seconds;
     let (packets_in, packets_out) = (per_second(Counter::In), per_second(Counter::Out));
     Ok(Rates { packets_in, packets_out, hz: rate.hz() as f64 })
 }
 
-/// Runs so many iterations of the worker and returns how many packets the case counts.
-pub fn step(case: &Case, place: &Place<'_>, iterations: u64) -> Result<u64, BenchError> {
-    let Bench { eal, lcore, seed, router, .. } = Bench::new(case, place, TickRate::NANOSECONDS)?;
+/// Runs so many iterations of all workers on one lcore and returns how many packets the case counts.
+pub fn step(case: &Case, place: &Place, iterations: u64) -> Result<u64, BenchError> {
+    let Bench { eal, seeds, router } = Bench::new(case, place, TickRate::NANOSECONDS)?;
+    let lcore = eal.workers().first().copied().ok_or_else(|| failed("DPDK started no worker"))?;
     let running = eal.launch(lcore, move || {
-        let mut workers = seed.workers()?;
+        let mut workers = workers(seeds)?;
         let mut now = Tick(0);
         for _ in 0..iterations {
             now = now + TickRate::NANOSECONDS.ticks(Duration::from_micros(1));
@@ -122,7 +129,7 @@ pub fn step(case: &Case, place: &Place<'_>, iterations: u64) -> Result<u64, Benc
     let total: Counters = running.map_err(failed)?.join()?;
     drop(router);
     eal.cleanup();
-    check(case, &total)?;
+    check(case, std::slice::from_ref(&total))?;
     Ok(case.counted(total.get(Counter::In) as f64, total.get(Counter::Out) as f64) as u64)
 }
 
@@ -130,8 +137,17 @@ fn failed(error: impl std::fmt::Display) -> BenchError {
     BenchError::Router(error.to_string())
 }
 
-/// Whether every packet received from start to end was dealt with as the case says, and none was dropped.
-fn check(case: &Case, total: &Counters) -> Result<(), BenchError> {
+/// Whether every packet received from start to end was dealt with as the case says, and none was dropped. What each worker
+/// counted is given, of those that receive from a queue of their own.
+fn check(case: &Case, workers: &[Counters]) -> Result<(), BenchError> {
+    let mut total = Counters::default();
+    workers.iter().for_each(|worker| total.merge(worker));
+    let taken_out = || -> Result<u64, BenchError> {
+        let taken = |(number, worker): (usize, &Counters)| {
+            traffic::taken_out(case, worker.get(Counter::In), (number, workers.len()))
+        };
+        workers.iter().enumerate().map(taken).sum()
+    };
     let wrong = |problem| Err(BenchError::WrongWork { case: case.name, contender: "carpool", problem });
     for reason in Drop::ALL {
         if total.drops(*reason) > 0 {
@@ -160,20 +176,20 @@ fn check(case: &Case, total: &Counters) -> Result<(), BenchError> {
             equal("packets sent", Counter::Out, sent + lone + total.get(Counter::CreatedIndex))?;
             // Now and then a pool is open when the machine takes the CPU away for longer than its window.
             let full = received / u64::from(case.rows);
-            if sent + lone > full + full / 100 + 2 {
+            if sent + lone > full + full / 100 + 2 * workers.len() as u64 {
                 return wrong(format!("{received} packets went as {} and not as {full}", sent + lone));
             }
             Ok(())
         }
         Work::Depool => {
-            let taken = traffic::taken_out(case, received)?;
+            let taken = taken_out()?;
             let indexes = total.get(Counter::AbsorbedIndex);
             equal("pooled packets taken apart", Counter::AbsorbedDepooled, received - indexes)?;
             equal("packets taken out", Counter::PoolRowsReceived, taken)?;
             equal("packets sent", Counter::Out, taken)
         }
         Work::Transit | Work::Extract => {
-            let taken = traffic::taken_out(case, received)?;
+            let taken = taken_out()?;
             equal("pooled packets opened in transit", Counter::TransitOpened, received)?;
             equal("packets taken out", Counter::TransitRows, taken)?;
             equal("packets sent", Counter::Out, received + taken)
@@ -181,16 +197,14 @@ fn check(case: &Case, total: &Counters) -> Result<(), BenchError> {
     }
 }
 
-/// A router before its worker runs.
+/// A router before its workers run.
 struct Bench {
     eal: Eal,
-    lcore: Lcore,
-    shared: Arc<WorkerShared>,
-    seed: WorkerSeed,
+    seeds: Vec<WorkerSeed>,
     router: ControlSide,
 }
 
-/// What the control thread keeps while the worker runs.
+/// What the control thread keeps while the workers run.
 struct ControlSide {
     _ports: [Port; 2],
     _routes: (Lpm4Writer, Lpm6Writer),
@@ -199,8 +213,6 @@ struct ControlSide {
 
 /// What a worker is made of, on its own core.
 struct WorkerSeed {
-    /// A second one, which shares the pools with it and the core as well.
-    other: Option<Box<WorkerSeed>>,
     options: WorkerOptions,
     queues: Vec<(PortIndex, PortQueue)>,
     mempool: Mempool,
@@ -218,63 +230,66 @@ impl WorkerSeed {
         let (tables, shared) = ((self.table, self.table6), self.shared);
         Worker::new(self.options, self.queues, cache, self.reader, self.state, tables.0, tables.1, shared)
     }
+}
 
-    /// The same for both, if there are two.
-    fn workers(mut self) -> Result<Vec<Worker<PortQueue>>, BenchError> {
-        let Some(other) = self.other.take() else { return Ok(vec![self.worker()]) };
-        let wake = || Waiter::new(&[]).map(|(_, wake)| wake).map_err(failed);
-        let parts = Handover::between(vec![wake()?, wake()?]);
-        let workers = [self, *other].into_iter().map(WorkerSeed::worker);
-        Ok(workers.zip(parts).map(|(worker, part)| worker.share_pools(part)).collect())
-    }
+/// Workers of one lcore: where there are several, they share the pools.
+fn workers(seeds: Vec<WorkerSeed>) -> Result<Vec<Worker<PortQueue>>, BenchError> {
+    let share = seeds.len() > 1;
+    let wake = |_| Waiter::new(&[]).map(|(_, wake)| wake).map_err(failed);
+    let parts = Handover::between((0..seeds.len()).map(wake).collect::<Result<_, _>>()?);
+    let share =
+        |(seed, part): (WorkerSeed, Handover)| if share { seed.worker().share_pools(part) } else { seed.worker() };
+    Ok(seeds.into_iter().zip(parts).map(share).collect())
 }
 
 impl Bench {
-    fn new(case: &Case, place: &Place<'_>, rate: TickRate) -> Result<Bench, BenchError> {
+    fn new(case: &Case, place: &Place, rate: TickRate) -> Result<Bench, BenchError> {
         let eal = Eal::init(&EalOptions {
-            cores: vec![place.core],
+            cores: place.cores.clone(),
             memory: place.memory,
             memory_mb: MEMORY_MB,
             ordinary_mb: MEMORY_MB,
             pci: vec![],
+            drivers: place.driver.clone().into_iter().collect(),
             file_prefix: FILE_PREFIX.into(),
         })
         .map_err(failed)?;
-        let lcore = eal.workers().first().copied().ok_or_else(|| failed("DPDK started no worker"))?;
         let room = 2048 + HEADROOM;
         let mempool = Mempool::create(&eal, "bench", MBUFS, room).map_err(failed)?;
 
-        let mut queues = Vec::new();
-        let mut open = |device: &str, port, workers| -> Result<Port, BenchError> {
-            let options = PortOptions { rx_queues: workers, tx_queues: workers, ..PortOptions::default() };
+        let receivers = place.cores.len() as u16;
+        let workers = receivers.max(case.workers());
+        let mut queues: Vec<Vec<(PortIndex, PortQueue)>> = (0..workers).map(|_| Vec::new()).collect();
+        let [west, east] = &place.devices;
+        let mut open = |device: &str, port, count| -> Result<Port, BenchError> {
+            let options = PortOptions { rx_queues: count, tx_queues: count, ..PortOptions::default() };
             let mut opened = Port::open(&eal, device, &options, &mempool).map_err(failed)?;
-            queues.extend(opened.take_queues().into_iter().map(|queue| (port, queue)));
+            for (queues, queue) in queues.iter_mut().zip(opened.take_queues()) {
+                queues.push((port, queue));
+            }
             Ok(opened)
         };
-        let [west, east] = devices(place.capture);
-        // Only the first worker receives.
-        let ports = [open(&west, WEST, 1)?, open(&east, EAST, case.workers())?];
+        // Of workers that share a core only the first receives.
+        let ports = [open(west, WEST, receivers)?, open(east, EAST, workers)?];
 
-        let domain = Domain::new(case.workers().into());
-        let (mut routes, table) = lpm4(&domain).map_err(failed)?;
+        let domain = Domain::new(workers.into());
+        let (mut routes4, table) = lpm4(&domain).map_err(failed)?;
         let (mut routes6, table6) = lpm6(&domain).map_err(failed)?;
-        let network = Network::of(case);
-        let out = if case.work == Work::Pool { VIA_POOLED } else { VIA };
-        let networks = (0..DESTINATIONS).map(|number| (network.destination(number), network.prefix_len(), out));
-        let hosts = [(network.peer, VIA), (network.beyond, VIA), (network.router, LOCAL)];
-        let hosts = hosts.map(|(address, entry)| (address, if address.is_ipv6() { 128 } else { 32 }, entry));
-        for (address, length, entry) in networks.chain(hosts) {
+        if routes::hops(case) > 0 {
+            for (prefix, entry) in routes::internet()? {
+                routes4.insert(prefix, entry).map_err(failed)?;
+            }
+        }
+        for (address, length, entry) in routes::own(case) {
             match IpNet::new_assert(address, length) {
-                IpNet::V4(prefix) => routes.insert(prefix, entry),
+                IpNet::V4(prefix) => routes4.insert(prefix, entry),
                 IpNet::V6(prefix) => routes6.insert(prefix, entry),
             }
             .map_err(failed)?;
         }
         let (publisher, state) = publish(&domain, router_state(case, rate)?);
-        let shared = WorkerShared::new(Bell::new().map_err(failed)?);
-        let seed = |index, queues, shared: &Arc<WorkerShared>, other| -> Result<WorkerSeed, BenchError> {
+        let seed = |(index, queues)| -> Result<WorkerSeed, BenchError> {
             Ok(WorkerSeed {
-                other,
                 options: WorkerOptions {
                     index,
                     rate,
@@ -291,25 +306,13 @@ impl Bench {
                 state: state.clone(),
                 table: Arc::clone(&table),
                 table6: Arc::clone(&table6),
-                shared: Arc::clone(shared),
+                shared: WorkerShared::new(Bell::new().map_err(failed)?),
             })
         };
-        let other = if case.workers() > 1 {
-            let shared = WorkerShared::new(Bell::new().map_err(failed)?);
-            let queues = queues.pop().into_iter().collect();
-            Some(Box::new(seed(1, queues, &shared, None)?))
-        } else {
-            None
-        };
-        let seed = seed(0, queues, &shared, other)?;
-        let router = ControlSide { _ports: ports, _routes: (routes, routes6), _publisher: publisher };
-        Ok(Bench { eal, lcore, shared, seed, router })
+        let seeds = (0..).zip(queues).map(seed).collect::<Result<_, _>>()?;
+        let router = ControlSide { _ports: ports, _routes: (routes4, routes6), _publisher: publisher };
+        Ok(Bench { eal, seeds, router })
     }
-}
-
-/// The virtual ports: packets come from a capture file in memory, over and over, and go nowhere.
-pub fn devices(capture: &Path) -> [String; 2] {
-    [format!("net_pcap0,rx_pcap={},infinite_rx=1", capture.display()), "net_null0,no-rx=1".into()]
 }
 
 /// The number of the group of the only path: it says which of two workers owns it.
@@ -330,6 +333,10 @@ fn router_state(case: &Case, rate: TickRate) -> Result<RouterState, BenchError> 
     };
     let via = Adjacency::Via { port: EAST, gateway: NeighbourIndex(0) };
     let plain = |adjacency| Entry { adjacency, path: None };
+    let hops = 1..=routes::hops(case);
+    let more = hops.clone().map(|hop| plain(Adjacency::Via { port: EAST, gateway: NeighbourIndex(hop.into()) }));
+    let neighbour = |(address, mac)| Neighbour::new(EAST, address, Some(mac));
+    let neighbours = std::iter::once((network.gateway, GATEWAY_MAC)).chain(hops.map(Network::hop));
     let templates = match case.carriage {
         Carriage::Predetermined => Some(carriage::template(case).map_err(failed)?),
         _ => None,
@@ -344,8 +351,10 @@ fn router_state(case: &Case, rate: TickRate) -> Result<RouterState, BenchError> 
             plain(via),
             Entry { adjacency: via, path: Some(PathIndex(0)) },
         ]
-        .into(),
-        neighbours: Arc::new(NeighbourTable::new(vec![Neighbour::new(EAST, network.gateway, Some(GATEWAY_MAC))])),
+        .into_iter()
+        .chain(more)
+        .collect(),
+        neighbours: Arc::new(NeighbourTable::new(neighbours.map(neighbour).collect())),
         paths: [PoolPath {
             trunk: Trunk::new(&[1, 2], 0b10),
             addressee: Some(PEER),

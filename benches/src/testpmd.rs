@@ -1,23 +1,28 @@
 //! The contender: dpdk-testpmd on the same ports, reading the same frames.
 //!
-//! It is driven through its prompt: forwarding starts, and its port statistics are shown twice. The second time it says
-//! how many packets a second there were since the first, by its own clock.
+//! It is driven through its prompt. Where the ports are net_lean, what they count says how fast it is, as with any program; else
+//! its port statistics are shown twice: the second time it says how many packets a second there were since the first, by its
+//! own clock.
 
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::case::Case;
-use crate::child::{self, stdin_of};
+use crate::child::{self, last_lines, stdin_of};
 use crate::error::BenchError;
-use crate::router::{MBUFS, MEMORY_MB, WARM_UP, devices};
+use crate::lean::Count;
+use crate::ports;
+use crate::router::{MBUFS, MEMORY_MB, Rates, WARM_UP};
 
 const PROGRAM: &str = "dpdk-testpmd";
-/// From its start until it forwards.
+/// From its start until it forwards, where nothing tells.
 const START: Duration = Duration::from_millis(700);
+/// How long a program may take until it forwards.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How testpmd forwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +50,7 @@ impl Mode {
     }
 }
 
-/// Where testpmd runs.
+/// Where a program runs, and for how long it is measured.
 pub struct Place<'a> {
     /// The forwarding CPU.
     pub core: usize,
@@ -53,73 +58,126 @@ pub struct Place<'a> {
     pub main_core: usize,
     /// Whether packet memory is in hugepages.
     pub hugepages: bool,
-    /// The capture file with the frames.
-    pub capture: &'a Path,
-    /// Where its output can be written to.
+    /// The ports, as DPDK's arguments.
+    pub devices: [String; 2],
+    /// The driver of the ports, where it is net_lean.
+    pub driver: Option<&'a Path>,
+    /// Where its output can be written to; net_lean counts there.
     pub directory: &'a Path,
+    /// How long its packets are counted.
+    pub duration: Duration,
+    /// Ticks of the time stamp counter a second.
+    pub hz: f64,
 }
 
-/// Packets a second that it forwards, measured for `duration`.
-pub fn measure(case: &Case, mode: Mode, place: &Place<'_>, duration: Duration) -> Result<f64, BenchError> {
+/// Packets a second that it forwards.
+pub fn measure(case: &Case, mode: Mode, place: &Place<'_>) -> Result<Rates, BenchError> {
     let path = place.directory.join("testpmd.log");
     let failed = |problem: String| BenchError::Run { program: PROGRAM, problem };
     let log = File::create(&path).map_err(|error| failed(error.to_string()))?;
     let errors = log.try_clone().map_err(|error| failed(error.to_string()))?;
     let mut command = Command::new(PROGRAM);
-    command.args(eal_arguments(place));
+    command.args(eal_arguments(place, MEMORY_MB));
     command.args(["--", "-i", mode.argument(), "--nb-cores=1", "--burst=32", "--mbcache=512"]);
     command.arg(format!("--total-num-mbufs={MBUFS}"));
     command.stdin(Stdio::piped()).stdout(log).stderr(errors);
 
     let mut child = child::spawn(&mut command, PROGRAM, "dpdk-dev")?;
     let mut prompt = stdin_of(&mut child, PROGRAM)?;
-    let mut say = |line: &str, then: Duration| {
+    let mut say = |line: &str| {
         // Where it is gone, its exit status tells.
         let _ = writeln!(prompt, "{line}");
-        thread::sleep(then);
     };
-    say("start", START + WARM_UP);
-    say("show port stats all", duration);
-    say("show port stats all", Duration::ZERO);
-    say("stop", Duration::ZERO);
-    say("quit", Duration::ZERO);
+    say("start");
+    let counted = if place.driver.is_some() {
+        rate(&mut child, place)
+    } else {
+        thread::sleep(START + WARM_UP);
+        say("show port stats all");
+        thread::sleep(place.duration);
+        say("show port stats all");
+        None
+    };
+    say("stop");
+    say("quit");
     let status = child::wait(child, PROGRAM)?;
     let output = fs::read(&path).map_err(|error| failed(error.to_string()))?;
     let output = String::from_utf8_lossy(&output);
     if !status.success() {
-        let last: Vec<&str> = output.lines().rev().filter(|line| !line.trim().is_empty()).take(3).collect();
-        return Err(failed(format!("{status}: {}", last.into_iter().rev().collect::<Vec<_>>().join("; "))));
+        return Err(failed(format!("{status}: {}", last_lines(&output))));
     }
-    packets_per_second(&output).map_err(|problem| BenchError::WrongWork {
-        case: case.name,
-        contender: mode.contender(),
-        problem,
-    })
+    let wrong = |problem| BenchError::WrongWork { case: case.name, contender: mode.contender(), problem };
+    let [received, sent] = match counted {
+        Some(rates) => [rates.packets_in, rates.packets_out],
+        None if place.driver.is_some() => return Err(failed(format!("it forwarded nothing: {}", last_lines(&output)))),
+        None => shown_rates(&output).map_err(wrong)?,
+    };
+    check(received, sent, &output).map_err(wrong)?;
+    Ok(Rates { packets_in: received, packets_out: sent, hz: place.hz })
 }
 
-fn eal_arguments(place: &Place<'_>) -> Vec<String> {
-    let [west, east] = devices(place.capture);
+/// EAL's part of the command line: one forwarding lcore, number 1, and the two ports.
+pub fn eal_arguments(place: &Place<'_>, memory_mb: usize) -> Vec<String> {
+    let [west, east] = place.devices.clone();
     let memory = if place.hugepages { "--in-memory" } else { "--no-huge" };
     let lcores = format!("0@{},1@{}", place.main_core, place.core);
     let mut arguments: Vec<String> = ["--no-pci", "--no-telemetry", memory].map(String::from).into();
-    arguments.extend(["--lcores".into(), lcores, "-m".into(), MEMORY_MB.to_string()]);
-    arguments.push("--file-prefix=carpool-bench-testpmd".into());
+    arguments.extend(["--lcores".into(), lcores, "-m".into(), memory_mb.to_string()]);
+    arguments.push("--file-prefix=carpool-bench-peer".into());
+    if let Some(driver) = place.driver {
+        arguments.extend(["-d".into(), driver.display().to_string()]);
+    }
     arguments.extend(["--vdev".into(), west, "--vdev".into(), east]);
     arguments
 }
 
-/// The rate in testpmd's output: what the second port sent, where that is what the first received.
-fn packets_per_second(output: &str) -> Result<f64, String> {
+/// Packets a second between the net_lean ports of a program that was just started: none if it ends or forwards nothing. The files
+/// they count in were not there before.
+pub fn rate(child: &mut Child, place: &Place<'_>) -> Option<Rates> {
+    let [west, east] = ports::counters(place.directory);
+    let started = Instant::now();
+    while Count::read(&east).sent == 0 {
+        if started.elapsed() > PATIENCE || !matches!(child.try_wait(), Ok(None)) {
+            return None;
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    thread::sleep(WARM_UP);
+    let count = || (Instant::now(), Count::read(&west), Count::read(&east));
+    let before = count();
+    thread::sleep(place.duration);
+    let after = count();
+    let per_second = |before: u64, after: u64, since: Instant, until: Instant| {
+        after.saturating_sub(before) as f64 / until.duration_since(since).as_secs_f64()
+    };
+    Some(Rates {
+        packets_in: per_second(before.1.received, after.1.received, before.0, after.0),
+        packets_out: per_second(before.2.sent, after.2.sent, before.0, after.0),
+        hz: place.hz,
+    })
+}
+
+/// The rates in testpmd's output: what the first port received and the second sent.
+fn shown_rates(output: &str) -> Result<[f64; 2], String> {
     let received = last_number(output, "statistics for port 0", "Rx-pps:")?;
-    let sent = last_number(output, "statistics for port 1", "Tx-pps:")?;
+    Ok([received, last_number(output, "statistics for port 1", "Tx-pps:")?])
+}
+
+/// Whether it sent what it received, and dropped nothing.
+fn check(received: f64, sent: f64, output: &str) -> Result<(), String> {
     let dropped = last_number(output, "Accumulated forward statistics", "TX-dropped:")?;
     if dropped > 0.0 {
         return Err(format!("it dropped {dropped} packets"));
     }
+    forwarded(received, sent)
+}
+
+/// Whether all that is received is sent.
+pub fn forwarded(received: f64, sent: f64) -> Result<(), String> {
     if sent == 0.0 || (sent - received).abs() > received / 100.0 {
-        return Err(format!("it received {received} packets a second and sent {sent}"));
+        return Err(format!("it received {received:.0} packets a second and sent {sent:.0}"));
     }
-    Ok(sent)
+    Ok(())
 }
 
 /// The number behind the first `label` after the last `heading` that has such a label.
@@ -152,16 +210,21 @@ mod tests {
         [port(0, 0, 0), port(1, 0, 0), port(0, rx, 0), port(1, 0, tx), forward.into(), total].concat()
     }
 
+    fn judged(output: &str) -> Result<[f64; 2], String> {
+        let [received, sent] = shown_rates(output)?;
+        check(received, sent, output).map(|()| [received, sent])
+    }
+
     #[test]
     fn the_rate_is_that_of_the_second_showing() {
-        assert_eq!(packets_per_second(&output([21_687_365, 21_687_749], 0)), Ok(21_687_749.0));
+        assert_eq!(judged(&output([21_687_365, 21_687_749], 0)), Ok([21_687_365.0, 21_687_749.0]));
     }
 
     #[test]
     fn a_run_that_dropped_packets_or_forwarded_none_is_refused() {
-        assert!(packets_per_second(&output([1000, 1000], 3)).is_err());
-        assert!(packets_per_second(&output([1000, 500], 0)).is_err());
-        assert!(packets_per_second(&output([0, 0], 0)).is_err());
-        assert!(packets_per_second("EAL: Error").is_err());
+        assert!(judged(&output([1000, 1000], 3)).is_err());
+        assert!(judged(&output([1000, 500], 0)).is_err());
+        assert!(judged(&output([0, 0], 0)).is_err());
+        assert!(judged("EAL: Error").is_err());
     }
 }

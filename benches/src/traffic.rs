@@ -14,7 +14,7 @@ use carpool_dataplane::packet::{
 use pcap_file::pcap::{PcapPacket, PcapWriter};
 
 use crate::carriage::{DSCP, TTL};
-use crate::case::{Carriage, Case, EXTRACT_EVERY, STREAMS, Work};
+use crate::case::{Carriage, Case, Destinations, EXTRACT_EVERY, STREAMS, Work};
 use crate::error::BenchError;
 use crate::network::{Network, ROUTER_MAC, SENDER_MAC, ports};
 use crate::peer::{self, Sent};
@@ -39,10 +39,13 @@ pub fn write_capture(case: &Case, path: &Path) -> Result<(), BenchError> {
     Ok(())
 }
 
-/// Packets that are taken out of the first `received` ones of a case, which come over and over.
-pub fn taken_out(case: &Case, received: u64) -> Result<u64, BenchError> {
-    let taken: Vec<u64> = packets(case)?.iter().map(|sent| taken(case, sent.rows).into()).collect();
+/// Packets that are taken out of the first `received` ones of a case, which come over and over, on the queue `queue` of so many: each
+/// begins its share of the file after the one before it.
+pub fn taken_out(case: &Case, received: u64, (queue, queues): (usize, usize)) -> Result<u64, BenchError> {
+    let mut taken: Vec<u64> = packets(case)?.iter().map(|sent| taken(case, sent.rows).into()).collect();
     let (rounds, rest) = (received / taken.len() as u64, received as usize % taken.len());
+    let first = taken.len() * queue / queues;
+    taken.rotate_left(first);
     Ok(rounds * taken.iter().sum::<u64>() + taken.iter().take(rest).sum::<u64>())
 }
 
@@ -62,8 +65,10 @@ fn packets(case: &Case) -> Result<Vec<Sent>, BenchError> {
     let mut number = 0..;
     let mut next = || stream_packet(case, number.next().unwrap_or_default());
     let to = match case.work {
-        Work::Forward => return Ok((0..FRAMES).map(|number| own(forwarded_packet(case, number))).collect()),
-        Work::Pool => return Ok((0..FRAMES).map(|_| own(next())).collect()),
+        Work::Forward if case.destinations != Destinations::Streams => {
+            return Ok((0..FRAMES).map(|number| own(forwarded_packet(case, number))).collect());
+        }
+        Work::Forward | Work::Pool => return Ok((0..FRAMES).map(|_| own(next())).collect()),
         Work::Depool => network.router,
         Work::Transit | Work::Extract => network.beyond,
     };
@@ -261,6 +266,6 @@ mod tests {
     #[test]
     fn what_is_taken_out_is_counted_over_the_end_of_the_file() {
         let case = named("depool_60");
-        assert_eq!(taken_out(&case, 2 * u64::from(FRAMES) + 3).expect("packets"), (2 * 256 + 3) * 22);
+        assert_eq!(taken_out(&case, 2 * u64::from(FRAMES) + 3, (0, 1)).expect("packets"), (2 * 256 + 3) * 22);
     }
 }

@@ -11,16 +11,16 @@ mod contender;
 mod crates;
 mod dpdk;
 mod figure;
-mod hop;
+pub mod hop;
 mod measure;
 mod own;
 mod peers;
 mod reclamation;
-mod reference;
+pub mod reference;
 mod report;
-mod stream;
+pub mod stream;
 mod streams;
-mod table;
+pub mod table;
 mod target;
 mod updates;
 
@@ -146,6 +146,7 @@ fn start_dpdk(memory: &PacketMemory, wide_vectors: bool) -> Result<Eal, BenchErr
         memory_mb: MEMORY_MB,
         ordinary_mb: MEMORY_MB,
         pci: Vec::new(),
+        drivers: vec![],
         file_prefix: format!("carpool-bench-{}", std::process::id()),
     };
     let eal = Eal::init(&options).map_err(|error| BenchError::System(error.to_string()))?;

@@ -268,6 +268,7 @@ fn start_eal(config: &Config, cores: &[u16], sizing: &Sizing, socket: &Path) -> 
         memory_mb: sizing.memory_mb,
         ordinary_mb: sizing.ordinary_mb,
         pci: config.ports.iter().filter_map(|port| pci_address(&port.device)).collect(),
+        drivers: vec![],
         file_prefix: file_prefix(socket),
     };
     Ok(Eal::init(&options)?)

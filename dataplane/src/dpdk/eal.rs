@@ -34,6 +34,8 @@ pub struct EalOptions {
     pub ordinary_mb: usize,
     /// PCI addresses of the NICs that may be used; none: the PCI bus is not touched at all.
     pub pci: Vec<String>,
+    /// Drivers beside the distribution's: shared objects. EAL refuses those that others may change, or a folder above them.
+    pub drivers: Vec<PathBuf>,
     /// Distinguishes this process's shared files from those of other DPDK processes: one per running router.
     pub file_prefix: String,
 }
@@ -99,6 +101,14 @@ impl Eal {
         }
         for address in &options.pci {
             arguments.extend(["-a".into(), address.clone()]);
+        }
+        for driver in &options.drivers {
+            let path = driver.to_str().ok_or_else(|| EalError::Invalid {
+                what: "driver",
+                value: driver.display().to_string(),
+                expected: "expected a path in UTF-8",
+            })?;
+            arguments.extend(["-d".into(), path.to_owned()]);
         }
         let megabytes = match memory {
             MemoryChoice::NoHuge { .. } => options.ordinary_mb,
@@ -319,6 +329,7 @@ mod tests {
             memory_mb: 64,
             ordinary_mb: 64,
             pci: vec![],
+            drivers: vec![],
             file_prefix: "carpool-second".into(),
         };
         assert!(matches!(Eal::init(&options), Err(EalError::AlreadyStarted)));
@@ -332,6 +343,7 @@ mod tests {
             memory_mb: 64,
             ordinary_mb: 64,
             pci: vec![],
+            drivers: vec![],
             file_prefix: "a/b".into(),
         };
         assert!(matches!(Eal::init(&options), Err(EalError::Invalid { .. })));

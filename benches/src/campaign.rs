@@ -1,0 +1,296 @@
+//! The measurements of a run: each case with its contenders in turn, each in a process of its own.
+
+use std::fs;
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use carpool_dataplane::arch::TickRate;
+use clap::Args;
+
+use crate::case::{Case, Destinations};
+use crate::contender::Contender;
+use crate::cpu::Cpus;
+use crate::error::BenchError;
+use crate::figure::{self, Figure, Runs};
+use crate::interrupt::Interrupt;
+use crate::memory::PacketMemory;
+use crate::ports::{Input, PortKind, Ports};
+use crate::router::{self, Rates};
+use crate::{child, instructions, l3fwd, ports, routes, testpmd, traffic};
+
+/// How a run goes.
+#[derive(Args)]
+pub struct RunOptions {
+    /// Seconds that packets are counted in each run
+    #[arg(long, default_value_t = 1.0, value_name = "S", value_parser = seconds)]
+    pub seconds: f64,
+    /// Runs of each contender, taking turns
+    #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub runs: u16,
+    /// CPU that packets are forwarded on [default: the last one]
+    #[arg(long, value_name = "CPU")]
+    pub core: Option<usize>,
+    /// Keep packets in ordinary pages even where hugepages can be had
+    #[arg(long)]
+    pub no_huge: bool,
+    /// The ports [default: lean where it can be built, which takes Debian's source package of dpdk]
+    #[arg(long, value_name = "KIND")]
+    pub ports: Option<PortKind>,
+    /// Print one JSON object a line
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(seconds) if (0.1..=3600.0).contains(&seconds) => Ok(seconds),
+        _ => Err("expected a number of seconds from 0.1 to 3600".into()),
+    }
+}
+
+/// What all runs have in common.
+pub struct Campaign {
+    cpus: Cpus,
+    runs: u16,
+    duration: Duration,
+    json: bool,
+    memory: PacketMemory,
+    directory: Directory,
+    interrupt: Interrupt,
+    progress: Progress,
+    ports: Ports,
+    hz: f64,
+}
+
+impl Campaign {
+    /// Prepares to measure rates, or instructions.
+    pub fn new(options: &RunOptions, instructions: bool) -> Result<Campaign, BenchError> {
+        let cpus = Cpus::choose(options.core)?;
+        let interrupt = Interrupt::new()?;
+        let progress = Progress { terminal: std::io::stderr().is_terminal() };
+        // net_pcap is a shared object of DPDK's own: what is counted with it is the same on every machine.
+        let wanted = options.ports.or(instructions.then_some(PortKind::Pcap));
+        let ports = Ports::choose(wanted, |line| progress.say(line));
+        interrupt.check()?;
+        let ports = ports?;
+        let megabytes = match ports {
+            Ports::Pcap => router::MEMORY_MB,
+            Ports::Lean { .. } => l3fwd::MEMORY_MB,
+        };
+        let memory = PacketMemory::choose(megabytes, options.no_huge || instructions);
+        if instructions {
+            progress.say(&format!("instructions counted by callgrind, ports ({}) included", ports.names()));
+        } else {
+            progress.say(&format!(
+                "CPU {}, {}, {memory}, {} runs of {} s each, contenders taking turns",
+                cpus.core,
+                ports.names(),
+                options.runs,
+                options.seconds
+            ));
+        }
+        Ok(Campaign {
+            cpus,
+            runs: options.runs,
+            duration: Duration::from_secs_f64(options.seconds),
+            json: options.json,
+            memory,
+            directory: Directory::new()?,
+            interrupt,
+            progress,
+            ports,
+            hz: TickRate::measure().hz() as f64,
+        })
+    }
+
+    /// Whether net_lean writes destinations into frames.
+    pub fn is_lean(&self) -> bool {
+        matches!(self.ports, Ports::Lean { .. })
+    }
+
+    /// Those of the contenders asked for that a case can be measured with; all, where none was asked for.
+    pub fn contenders(&self, case: &Case, wanted: &[Contender]) -> Vec<Contender> {
+        let cpus = if self.cpus.main_core == self.cpus.core { 1 } else { 2 };
+        let mut contenders = Contender::of(case, self.is_lean(), cpus);
+        contenders.retain(|contender| wanted.is_empty() || wanted.contains(contender));
+        contenders
+    }
+
+    /// Measures packets a second of each contender and prints the figures.
+    pub fn rates(&self, case: &Case, contenders: &[Contender]) -> Result<Vec<Figure>, BenchError> {
+        let mut measured: Vec<Runs> =
+            contenders.iter().map(|contender| Runs { contender: *contender, rates: Vec::new() }).collect();
+        let own = self.input(case)?;
+        let reference = match case.reference() {
+            Some(reference) if contenders.contains(&Contender::Reference) => Some((reference, self.input(&reference)?)),
+            _ => None,
+        };
+        for run in 1..=self.runs {
+            for runs in &mut measured {
+                self.progress.step(case, run, self.runs);
+                let rates = match (runs.contender, &reference) {
+                    (Contender::Reference, Some((reference, input))) => {
+                        self.measure(reference, Contender::Carpool, input)
+                    }
+                    (contender, _) => self.measure(case, contender, &own),
+                };
+                self.progress.clear();
+                self.interrupt.check()?;
+                runs.rates.push(rates?);
+            }
+        }
+        let figures = figure::of_case(case, self.ports.names(), &measured);
+        self.print(&figures)?;
+        Ok(figures)
+    }
+
+    /// Counts carpool's instructions per packet and prints them.
+    pub fn instructions(&self, case: &Case) -> Result<f64, BenchError> {
+        self.progress.step(case, 1, 1);
+        let input = self.input(case)?;
+        let counted = instructions::count(case, &self.arguments(case, &[self.cpus.core], &input), &self.directory.path);
+        self.progress.clear();
+        self.interrupt.check()?;
+        let counted = counted?;
+        self.print(&[figure::of_instructions(case, counted)])?;
+        Ok(counted)
+    }
+
+    /// What stands above the rows of rates.
+    pub fn print_heading(&self) {
+        if !self.json {
+            println!("{}", figure::heading());
+        }
+    }
+
+    fn print(&self, figures: &[Figure]) -> Result<(), BenchError> {
+        if !self.json {
+            print!("{}", figure::rows(figures));
+            return Ok(());
+        }
+        for figure in figures {
+            println!("{}", serde_json::to_string(figure).map_err(|error| BenchError::System(error.to_string()))?);
+        }
+        Ok(())
+    }
+
+    /// One measurement.
+    fn measure(&self, case: &Case, contender: Contender, input: &Files) -> Result<Rates, BenchError> {
+        let place = testpmd::Place {
+            core: self.cpus.core,
+            main_core: self.cpus.main_core,
+            hugepages: self.memory.hugepages(),
+            devices: self.devices(input),
+            driver: self.ports.driver(),
+            directory: &self.directory.path,
+            duration: self.duration,
+            hz: self.hz,
+        };
+        for file in ports::counters(&self.directory.path) {
+            // There may be none; what it says is not to be taken for what the next contender counts.
+            let _ = fs::remove_file(file);
+        }
+        match (contender, &self.ports) {
+            (Contender::Testpmd(mode), _) => testpmd::measure(case, mode, &place),
+            (Contender::L3fwd(lookup), Ports::Lean { l3fwd, .. }) => l3fwd::measure(case, lookup, l3fwd, &place),
+            (Contender::TwoWorkers, _) => self.carpool(case, &[self.cpus.core, self.cpus.main_core], input),
+            _ => self.carpool(case, &[self.cpus.core], input),
+        }
+    }
+
+    /// One measurement of carpool, in a process of its own.
+    fn carpool(&self, case: &Case, cores: &[usize], input: &Files) -> Result<Rates, BenchError> {
+        const PROGRAM: &str = "carpool";
+        let failed = |problem: String| BenchError::Run { program: PROGRAM, problem };
+        let own = std::env::current_exe().map_err(|error| failed(error.to_string()))?;
+        let mut command = Command::new(own);
+        command.arg("measure").args(self.arguments(case, cores, input));
+        command.args(["--seconds", &self.duration.as_secs_f64().to_string()]);
+        if self.memory.hugepages() {
+            command.arg("--hugepages");
+        }
+        let output = child::output(&mut command, PROGRAM, PROGRAM)?;
+        serde_json::from_str(&output).map_err(|error| failed(error.to_string()))
+    }
+
+    /// What the benchmark says to itself about a case, in another process.
+    fn arguments(&self, case: &Case, cores: &[usize], input: &Files) -> Vec<String> {
+        let mut arguments: Vec<String> = vec!["--case".into(), case.name.into()];
+        arguments.extend(cores.iter().flat_map(|core| ["--core".into(), core.to_string()]));
+        arguments.extend(self.devices(input).into_iter().flat_map(|device| ["--device".into(), device]));
+        arguments
+            .extend(self.ports.driver().into_iter().flat_map(|file| ["--driver".into(), file.display().to_string()]));
+        arguments
+    }
+
+    fn devices(&self, input: &Files) -> [String; 2] {
+        let input = Input { capture: &input.capture, destinations: input.destinations.as_deref() };
+        self.ports.devices(&input, &self.directory.path)
+    }
+
+    /// Writes what comes in.
+    fn input(&self, case: &Case) -> Result<Files, BenchError> {
+        let path = |ending| self.directory.path.join(format!("{}.{ending}", case.name));
+        let capture = path("pcap");
+        traffic::write_capture(case, &capture)?;
+        let Destinations::Random(count) = case.destinations else { return Ok(Files { capture, destinations: None }) };
+        let destinations = path("destinations");
+        fs::write(&destinations, routes::destinations(count)?)
+            .map_err(|error| BenchError::System(format!("{} cannot be written: {error}", destinations.display())))?;
+        Ok(Files { capture, destinations: Some(destinations) })
+    }
+}
+
+/// The files of what comes in.
+struct Files {
+    capture: PathBuf,
+    destinations: Option<PathBuf>,
+}
+
+/// A directory for capture files and logs, gone with its owner.
+struct Directory {
+    path: PathBuf,
+}
+
+impl Directory {
+    fn new() -> Result<Directory, BenchError> {
+        let path = std::env::temp_dir().join(format!("carpool-bench-{}", std::process::id()));
+        fs::create_dir(&path)
+            .map_err(|error| BenchError::System(format!("{} cannot be made: {error}", path.display())))?;
+        Ok(Directory { path })
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        // What cannot be removed is a few megabytes in the directory for such things.
+        let _ = fs::remove_dir_all(&self.path);
+    }
+}
+
+/// Says on standard error what is going on.
+struct Progress {
+    terminal: bool,
+}
+
+impl Progress {
+    fn say(&self, line: &str) {
+        eprintln!("{line}");
+    }
+
+    fn step(&self, case: &Case, run: u16, runs: u16) {
+        if self.terminal {
+            eprint!("\r{}: run {run} of {runs} ", case.name);
+            // It is shown later, then.
+            let _ = std::io::stderr().flush();
+        }
+    }
+
+    fn clear(&self) {
+        if self.terminal {
+            eprint!("\r\x1b[K");
+        }
+    }
+}
