@@ -18,6 +18,7 @@ use crate::interrupt::Interrupt;
 use crate::memory::PacketMemory;
 use crate::ports::{Input, PortKind, Ports};
 use crate::router::{self, Rates};
+use crate::turn::Turn;
 use crate::{child, instructions, l3fwd, ports, routes, testpmd, traffic};
 
 /// How a run goes.
@@ -59,6 +60,7 @@ pub struct Campaign {
     memory: PacketMemory,
     directory: Directory,
     interrupt: Interrupt,
+    _turn: Turn,
     progress: Progress,
     ports: Ports,
     hz: f64,
@@ -70,6 +72,7 @@ impl Campaign {
         let cpus = Cpus::choose(options.core)?;
         let interrupt = Interrupt::new()?;
         let progress = Progress { terminal: std::io::stderr().is_terminal() };
+        let turn = Turn::take(&interrupt, |line| progress.say(line))?;
         // net_pcap is a shared object of DPDK's own: what is counted with it is the same on every machine.
         let wanted = options.ports.or(instructions.then_some(PortKind::Pcap));
         let ports = Ports::choose(wanted, |line| progress.say(line));
@@ -99,6 +102,7 @@ impl Campaign {
             memory,
             directory: Directory::new()?,
             interrupt,
+            _turn: turn,
             progress,
             ports,
             hz: TickRate::measure().hz() as f64,

@@ -30,6 +30,7 @@ mod router;
 mod routes;
 mod testpmd;
 mod traffic;
+mod turn;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

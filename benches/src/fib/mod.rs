@@ -42,6 +42,7 @@ use crate::cpu::{self, Cpus};
 use crate::error::BenchError;
 use crate::interrupt::Interrupt;
 use crate::memory::PacketMemory;
+use crate::turn::Turn;
 
 /// Megabytes that DPDK's tables of one family take, with room for how they are placed.
 const MEMORY_MB: usize = 800;
@@ -114,6 +115,7 @@ pub fn run(options: &FibOptions) -> Result<(), BenchError> {
     }
     let cpus = Cpus::choose(options.core)?;
     let interrupt = Interrupt::new()?;
+    let _turn = Turn::take(&interrupt, |line| eprintln!("{line}"))?;
     let memory = PacketMemory::choose(MEMORY_MB, options.no_huge || !options.wants_streams());
     let eal = if options.wants_streams() { Some(start_dpdk(&memory, !options.no_avx512)?) } else { None };
     eprintln!("look-ups on CPU {}, changes on CPU {}", cpus.core, cpus.main_core);
