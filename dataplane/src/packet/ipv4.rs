@@ -209,8 +209,8 @@ impl Ipv4Header {
 pub struct Plain {
     /// Length of the packet with its header, in bytes.
     pub total_len: u16,
-    /// Who it is for: a single host, as far as the address alone tells.
-    pub dst: Ipv4Addr,
+    /// Who it is for: a single host, as far as the address alone tells. As a number, as it is looked up.
+    pub dst: u32,
 }
 
 impl Plain {
@@ -234,7 +234,7 @@ impl Plain {
             && ttl > 1
             && u32::from(u16::from_ne_bytes([p0, p1])) != but
             && Sum::of_header(a, b, u32::from_le_bytes([d0, d1, d2, d3])).is_valid();
-        is_plain.then_some(Plain { total_len, dst: Ipv4Addr::new(d0, d1, d2, d3) })
+        is_plain.then_some(Plain { total_len, dst: u32::from_be_bytes([d0, d1, d2, d3]) })
     }
 }
 
@@ -256,10 +256,12 @@ const fn header_len(version_ihl: u8) -> u8 {
 pub fn decrement_ttl(bytes: &mut [u8]) -> Option<u8> {
     let [_, _, _, _, _, _, _, _, ttl, _, c0, c1, ..] = bytes.first_chunk_mut::<MIN_HEADER_LEN>()?;
     let left = ttl.checked_sub(1)?;
-    // RFC 1624, equation 3: ~m + m' is the same whatever the protocol beside the TTL.
-    let checksum = Sum::of_word(!u16::from_be_bytes([*c0, *c1])).add_word(!0x0100).checksum();
+    // RFC 1624, equation 3, of which ~m + m' is 0xfeff whatever stands beside the TTL: one is added to the first byte, and at the
+    // end round again. In little-endian that is the low one.
+    let checksum = u32::from(u16::from_le_bytes([*c0, *c1])) + 1;
+    let checksum = checksum + u32::from(checksum >= 0xffff);
     *ttl = left;
-    [*c0, *c1] = checksum.to_be_bytes();
+    [*c0, *c1] = (checksum as u16).to_le_bytes();
     Some(left)
 }
 
@@ -491,7 +493,7 @@ pub(crate) mod tests {
                     && destination_class(header.dst) == DestinationClass::Unicast
                     && port.is_some_and(|port| port != but)
             });
-            let expected = plain.map(|header| Plain { total_len: header.total_len, dst: header.dst });
+            let expected = plain.map(|header| Plain { total_len: header.total_len, dst: header.dst.to_bits() });
             prop_assert_eq!(Plain::recognise(&bytes, but), expected);
         }
 

@@ -32,11 +32,13 @@ impl<N: Nic> Stages<N> {
         }
         let own = moment.state.port(port).map_or(MacAddr::ZERO, |port| MacAddr(port.mac));
         let origin = Origin::received(port, false, Family::V4);
+        let [o0, o1, o2, o3, o4, o5] = own.0;
+        let (own_number, pool_port) = (u64::from_be_bytes([0, 0, o0, o1, o2, o3, o4, o5]), self.hops.pool_port());
         for mut frame in frames.drain(..) {
-            match recognise(&frame, own, self.hops.pool_port()) {
+            match recognise(&frame, own_number, pool_port) {
                 Some(plain) => {
                     frame.narrow(HEADER_LEN, plain.total_len);
-                    ip.push(frame, origin, plain);
+                    ip.push(frame, origin, plain.dst);
                 }
                 None => self.sort_frame(frame, port, own, ip, moment),
             }
@@ -65,11 +67,13 @@ impl<N: Nic> Stages<N> {
     }
 }
 
-/// Recognises the plain packet in a frame to `own`, as [`Plain::recognise`] does.
+/// Recognises the plain packet in a frame to the station `own`, as [`Plain::recognise`] does.
 #[inline(always)]
-fn recognise(frame: &Mbuf, own: MacAddr, but: u32) -> Option<Plain> {
+fn recognise(frame: &Mbuf, own: u64, but: u32) -> Option<Plain> {
     let (header, packet) = frame.bytes().split_first_chunk::<HEADER_LEN>()?;
-    let &[d0, d1, d2, d3, d4, d5, _, _, _, _, _, _, t0, t1] = header;
-    let is_for_us = [d0, d1, d2, d3, d4, d5] == own.0 && [t0, t1] == EtherType::IPV4.0.to_be_bytes();
+    let &[d0, d1, d2, d3, d4, d5, s0, s1, _, _, _, _, t0, t1] = header;
+    // The address that it is to, in one load.
+    let dst = u64::from_be_bytes([d0, d1, d2, d3, d4, d5, s0, s1]) >> 16;
+    let is_for_us = dst == own && [t0, t1] == EtherType::IPV4.0.to_be_bytes();
     if is_for_us && frame.is_contiguous() { Plain::recognise(packet, but) } else { None }
 }

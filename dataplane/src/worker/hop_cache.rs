@@ -8,7 +8,6 @@
 use std::time::Duration;
 
 use crate::arch::{Tick, TickRate, TickSpan};
-use crate::dpdk::BURST;
 use crate::fib::{Adjacency, Entry, EntryId, PortIndex};
 use crate::packet::ethernet::{EtherType, EthernetHeader, HEADER_LEN, MacAddr};
 
@@ -39,7 +38,7 @@ pub(super) struct Hop {
 /// The hops that a worker remembers.
 pub(super) struct HopCache {
     places: Box<[Hop; PLACES]>,
-    /// Grows whenever all is forgotten. Tags of generation 0 are of no leaf.
+    /// Grows whenever all is forgotten, by more than there are leaves: the upper bits of tags. Those of generation 0 are of no leaf.
     generation: u64,
     /// The epoch and the address of the state that it was learnt from.
     learnt_from: (u64, usize),
@@ -75,28 +74,23 @@ impl HopCache {
 
     #[cold]
     fn forget(&mut self, source: (u64, usize), moment: &Moment<'_>) {
-        self.generation += 1;
+        self.generation += 1 << 16;
         self.learnt_from = source;
         self.until = moment.now + self.memory;
         self.pool_port =
             if moment.state.peers.is_empty() { NO_PORT } else { u32::from(moment.state.pool_port.to_be()) };
     }
 
-    /// A bit for each leaf whose way is remembered, and takes a packet of that length.
-    #[inline(always)]
-    pub fn known(&self, leaves: &[EntryId; BURST], lengths: &[u16; BURST]) -> u32 {
-        let mut known = 0;
-        for (at, (&leaf, &length)) in leaves.iter().zip(lengths).enumerate() {
-            let hop = self.at(leaf);
-            known |= u32::from((hop.tag == self.tag(leaf)) & (length <= hop.mtu)) << at;
-        }
-        known
-    }
-
-    /// What is remembered where a leaf has its place: its own hop, where it is known.
+    /// What is remembered where a leaf has its place, of whatever leaf it is.
     #[inline(always)]
     pub fn at(&self, leaf: EntryId) -> &Hop {
         &self.places[usize::from(leaf.0) % PLACES]
+    }
+
+    /// Whether a hop is what is known of a leaf.
+    #[inline(always)]
+    pub fn is_of(&self, hop: &Hop, leaf: EntryId) -> bool {
+        hop.tag == self.tag(leaf)
     }
 
     /// The UDP port that packets to be forwarded must not have to go without a closer look, in network byte order; larger than
@@ -125,6 +119,6 @@ impl HopCache {
 
     #[inline(always)]
     fn tag(&self, leaf: EntryId) -> u64 {
-        self.generation << 16 | u64::from(leaf.0)
+        self.generation | u64::from(leaf.0)
     }
 }

@@ -36,12 +36,6 @@ impl Ipv6Burst {
         Ipv6Burst { packets: ArrayVec::new(), destinations: ArrayVec::new(), leaves, taken: 0 }
     }
 
-    /// Whether there are none, or none is left.
-    #[inline(always)]
-    pub fn is_empty(&self) -> bool {
-        self.packets.is_empty()
-    }
-
     /// Looks all of them up, and turns them round, so that the first is the last in memory and taken first.
     #[inline(always)]
     pub fn look_up(&mut self, moment: &Moment<'_>) {

@@ -24,9 +24,7 @@ pub(super) struct SoundBurst {
     packets: ArrayVec<(Mbuf, Origin), BURST>,
     /// Whom each of them is for.
     destinations: [u32; BURST],
-    /// How long each of them is, in bytes.
-    lengths: [u16; BURST],
-    /// A bit for each of them that is not [`Plain`].
+    /// A bit for each of them that is not [`Plain`], or comes next after one of IPv6.
     special: u32,
     /// Those of IPv6.
     packets6: Ipv6Burst,
@@ -36,24 +34,22 @@ impl SoundBurst {
     /// An empty burst.
     #[inline(always)]
     pub fn new() -> SoundBurst {
-        SoundBurst {
-            packets: ArrayVec::new(),
-            destinations: [0; BURST],
-            lengths: [0; BURST],
-            special: 0,
-            packets6: Ipv6Burst::new(),
-        }
+        SoundBurst { packets: ArrayVec::new(), destinations: [0; BURST], special: 0, packets6: Ipv6Burst::new() }
     }
 
-    /// Adds a packet, of which `mbuf` holds nothing else, and returns its position.
+    /// Adds a packet to the destination `dst`, of which `mbuf` holds nothing else.
     #[inline(always)]
-    pub fn push(&mut self, mbuf: Mbuf, origin: Origin, plain: Plain) -> usize {
-        let at = self.packets.len();
-        if let (Some(destination), Some(length)) = (self.destinations.get_mut(at), self.lengths.get_mut(at)) {
-            (*destination, *length) = (plain.dst.to_bits(), plain.total_len);
+    pub fn push(&mut self, mbuf: Mbuf, origin: Origin, dst: u32) {
+        if let Some(destination) = self.destinations.get_mut(self.packets.len()) {
+            *destination = dst;
         }
         self.packets.push((mbuf, origin));
-        at
+    }
+
+    /// Has the next packet take the long way.
+    #[inline(always)]
+    fn next_is_special(&mut self) {
+        self.special |= 1u32.checked_shl(self.packets.len() as u32).unwrap_or(0);
     }
 }
 
@@ -72,7 +68,7 @@ impl<N: Nic> Stages<N> {
             match plain {
                 Some(plain) if !origin.link_broadcast() => {
                     mbuf.truncate(usize::from(plain.total_len));
-                    sound.push(mbuf, origin, plain);
+                    sound.push(mbuf, origin, plain.dst);
                 }
                 _ => self.admit(mbuf, origin, &mut sound, moment),
             }
@@ -83,13 +79,12 @@ impl<N: Nic> Stages<N> {
     /// Adds a packet that is not known to be plain to `burst`, if it is sound.
     #[inline(never)]
     pub(super) fn admit(&mut self, mut mbuf: Mbuf, origin: Origin, burst: &mut SoundBurst, moment: &Moment<'_>) {
+        burst.next_is_special();
         if origin.family() == Family::V6 {
             return self.ip6_input(mbuf, origin, burst.packets.len(), &mut burst.packets6, moment);
         }
         match validate(&mut mbuf, origin) {
-            Ok(Ipv4Header { total_len, dst, .. }) => {
-                burst.special |= 1 << burst.push(mbuf, origin, Plain { total_len, dst });
-            }
+            Ok(header) => burst.push(mbuf, origin, header.dst.to_bits()),
             Err(reason) => self.out.drop(mbuf, reason),
         }
     }
@@ -102,59 +97,59 @@ impl<N: Nic> Stages<N> {
         let destinations = burst.destinations.get(..count).unwrap_or_default();
         moment.fib.lookup_burst(moment.section, destinations, &mut leaves);
         burst.packets6.look_up(moment);
-        let plain = !burst.special & self.hops.known(&leaves, &burst.lengths);
-        if plain.trailing_ones() as usize >= count && burst.packets6.is_empty() && self.may_go_short(depth) {
-            self.send_short(&mut burst.packets, &leaves);
-        } else {
-            self.send_each(burst, &leaves, plain, depth, moment);
-        }
+        self.send_each(burst, &leaves, depth, moment);
         burst.special = 0;
         self.take_up_reentry(depth, 1, moment);
         self.out.free_dropped(&mut self.mempool);
     }
 
-    /// Whether no packet waits that one which is only forwarded could overtake.
+    /// Sends each packet the way it needs: the short way where nothing in its header needs a closer look, nothing waits that it
+    /// could overtake, and a way is remembered that takes it.
     #[inline(always)]
-    fn may_go_short(&self, depth: u8) -> bool {
-        self.pooler.is_empty() && self.reentry.waiting(depth) == 0
-    }
-
-    /// Forwards packets the short way: nothing in their headers needs a closer look, nothing waits that they could overtake, and
-    /// the way of their leaves is remembered.
-    #[inline(never)]
-    fn send_short(&mut self, packets: &mut ArrayVec<(Mbuf, Origin), BURST>, leaves: &[EntryId; BURST]) {
-        let (hops, out) = (&self.hops, &mut self.out);
-        out.counters.add(Counter::Forwarded, packets.len() as u64);
-        for ((mbuf, _), &leaf) in packets.drain(..).zip(leaves) {
-            out.forward_short(mbuf, hops.at(leaf));
+    fn send_each(&mut self, burst: &mut SoundBurst, leaves: &[EntryId; BURST], depth: u8, moment: &Moment<'_>) {
+        let (packets, packets6) = (&mut burst.packets, &mut burst.packets6);
+        let mut forwarded = 0;
+        let mut special = self.special_now(burst.special, depth);
+        for (position, ((mbuf, origin), &leaf)) in packets.drain(..).zip(leaves).enumerate() {
+            let hop = self.hops.at(leaf);
+            if special >> position & 1 == 0 && self.hops.is_of(hop, leaf) && mbuf.len() <= usize::from(hop.mtu) {
+                forwarded += 1;
+                self.out.forward_short(mbuf, hop);
+            } else {
+                self.send_long((mbuf, origin), leaf, position, packets6, depth, moment);
+                special = self.special_now(burst.special, depth);
+            }
+        }
+        self.out.counters.add(Counter::Forwarded, forwarded);
+        while let Some((packet6, leaf6)) = packets6.next_before(usize::MAX) {
+            self.send_on6(packet6, leaf6, depth, moment);
         }
     }
 
-    /// Sends packets of which not all are `plain`, each the way it needs.
+    /// Which packets take the long way: those of `special`, and all while some wait that the others could overtake.
+    #[inline(always)]
+    fn special_now(&self, special: u32, depth: u8) -> u32 {
+        let none_waits = self.pooler.is_empty() && self.reentry.waiting(depth) == 0;
+        if none_waits { special } else { u32::MAX }
+    }
+
+    /// Sends a packet the long way, behind those of IPv6 that came before it.
     #[inline(never)]
-    fn send_each(
+    fn send_long(
         &mut self,
-        burst: &mut SoundBurst,
-        leaves: &[EntryId; BURST],
-        plain: u32,
+        (mbuf, origin): (Mbuf, Origin),
+        leaf: EntryId,
+        position: usize,
+        packets6: &mut Ipv6Burst,
         depth: u8,
         moment: &Moment<'_>,
     ) {
-        for (position, ((mbuf, origin), &leaf)) in burst.packets.drain(..).zip(leaves).enumerate() {
-            while let Some((packet6, leaf6)) = burst.packets6.next_before(position) {
-                self.send_on6(packet6, leaf6, depth, moment);
-            }
-            if plain >> position & 1 != 0 && self.may_go_short(depth) {
-                self.out.counters.add(Counter::Forwarded, 1);
-                self.out.forward_short(mbuf, self.hops.at(leaf));
-            } else if let Some(header) = mbuf.bytes().first_chunk().map(Ipv4Header::of_sound) {
-                self.send_on(Packet { mbuf, header, origin }, leaf, depth, moment);
-            } else {
-                self.out.drop(mbuf, Drop::Ipv4Length);
-            }
-        }
-        while let Some((packet6, leaf6)) = burst.packets6.next_before(usize::MAX) {
+        while let Some((packet6, leaf6)) = packets6.next_before(position) {
             self.send_on6(packet6, leaf6, depth, moment);
+        }
+        match mbuf.bytes().first_chunk().map(Ipv4Header::of_sound) {
+            Some(header) => self.send_on(Packet { mbuf, header, origin }, leaf, depth, moment),
+            None => self.out.drop(mbuf, Drop::Ipv4Length),
         }
     }
 
