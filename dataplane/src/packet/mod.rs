@@ -10,6 +10,7 @@
 pub mod arp;
 pub mod buffer;
 pub mod checksum;
+pub mod copy;
 pub mod ecn;
 pub mod ethernet;
 pub mod icmp;

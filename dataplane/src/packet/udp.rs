@@ -128,7 +128,7 @@ fn verify_with(pseudo_header: impl FnOnce(u16) -> Sum, datagram: &[u8]) -> Verdi
     if [*c0, *c1] == [0, 0] {
         return Verdict::Absent;
     }
-    if pseudo_header(length).add(Sum::of(datagram)).is_valid() { Verdict::Valid } else { Verdict::Wrong }
+    if pseudo_header(length).add(Sum::of_long(datagram)).is_valid() { Verdict::Valid } else { Verdict::Wrong }
 }
 
 #[cfg(test)]

@@ -162,5 +162,5 @@ fn complete<B: Buffer>(index: &mut B, outer: &OuterHeader, sequence: u32, blocks
     let pool = payload.first_chunk_mut::<HEADER_LEN>()?;
     PoolHeader { kind: Kind::Index, count: blocks, outer_ttl: outer.ttl(), template: 0, sequence }.write(pool);
     let length = u16::try_from(payload.len()).ok()?;
-    outer.write(length, || Sum::of(payload), ip_udp)
+    outer.write(length, || Sum::of_long(payload), ip_udp)
 }

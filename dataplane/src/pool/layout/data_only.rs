@@ -11,7 +11,7 @@ use super::super::wire::{self, BLOCK_HEADER_LEN, Kind, PoolHeader, ROW_LEN, Row}
 use super::native::row_type;
 use super::outer_header::OuterHeader;
 use super::{Room, SHORTEST};
-use crate::packet::checksum::copy_and_sum;
+use crate::packet::copy::copy;
 use crate::packet::{Buffer, Sum};
 
 /// A pool of kind 1: how much it can come to hold, and what it holds.
@@ -27,8 +27,6 @@ pub(in crate::pool) struct DataOnlyRows {
     max_rows: u8,
     rows: u8,
     data_length: u16,
-    /// Sum of the data.
-    sum: Sum,
 }
 
 impl DataOnlyRows {
@@ -48,7 +46,7 @@ impl DataOnlyRows {
         let limit = longest.min(usize::from(room).checked_sub(rows * ROW_LEN)?);
         let data_length = u16::try_from(length).ok()?;
         let (limit, path_mtu, max_rows) = (limit as u16, longest as u16, rows as u8);
-        let pool = DataOnlyRows { front, limit, path_mtu, max_rows, rows: 1, data_length, sum: Sum::ZERO };
+        let pool = DataOnlyRows { front, limit, path_mtu, max_rows, rows: 1, data_length };
         pool.can_open(length).then_some(pool)
     }
 
@@ -64,7 +62,7 @@ impl DataOnlyRows {
 
     #[inline(always)]
     pub(super) fn emptied(&self) -> DataOnlyRows {
-        DataOnlyRows { rows: 0, data_length: 0, sum: Sum::ZERO, ..*self }
+        DataOnlyRows { rows: 0, data_length: 0, ..*self }
     }
 
     #[inline(always)]
@@ -111,8 +109,7 @@ impl DataOnlyRows {
         let row_at = self.front() + ROW_LEN * usize::from(self.rows);
         let row = buffer.bytes_mut().get_mut(row_at..)?.first_chunk_mut::<ROW_LEN>()?;
         Row { start: self.data_length, length, ttl, row_type: row_type(packet) }.write(row);
-        let packet_sum = copy_and_sum(packet, buffer.append(packet.len())?);
-        self.sum = self.sum.then(usize::from(self.data_length), packet_sum);
+        copy(packet, buffer.append(packet.len())?).then_some(())?;
         self.data_length = data_length;
         self.rows = rows;
         Some(())
@@ -129,13 +126,13 @@ impl DataOnlyRows {
 
     pub(super) fn complete<B: Buffer>(&self, buffer: &mut B, outer: &OuterHeader, sequence: u32) -> Option<()> {
         let unused = ROW_LEN * usize::from(self.max_rows);
-        let front = buffer.bytes_mut().get_mut(unused..unused + self.front())?;
-        let (ip_udp, behind) = front.split_at_mut_checked(self.front().checked_sub(wire::HEADER_LEN)?)?;
+        let length = self.data_length.checked_add(wire::HEADER_LEN as u16)?;
+        let outer_length = self.front().checked_sub(wire::HEADER_LEN)?;
+        let bytes = buffer.bytes_mut().get_mut(unused..unused + outer_length + usize::from(length))?;
+        let (ip_udp, behind) = bytes.split_at_mut_checked(outer_length)?;
         let pool = behind.first_chunk_mut::<{ wire::HEADER_LEN }>()?;
         PoolHeader { kind: Kind::DataOnly, count: self.rows, outer_ttl: outer.ttl, template: 0, sequence }.write(pool);
-        let length = self.data_length.checked_add(wire::HEADER_LEN as u16)?;
-        // The pool header is of even length, so what is behind it keeps its place in the words.
-        outer.write(length, || Sum::of(pool).add(self.sum), ip_udp)?;
+        outer.write(length, || Sum::of_long(behind), ip_udp)?;
         buffer.trim_front(unused).then_some(())
     }
 }

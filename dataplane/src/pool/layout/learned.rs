@@ -43,8 +43,6 @@ pub(in crate::pool) struct LearnedEntries {
     shortest: u16,
     /// Bytes of IP length of the packets in it.
     bytes_in: u16,
-    /// Sum of the data.
-    sum: Sum,
     /// What it takes to undo what the compressor noted of the packet appended last.
     undo: Option<Undo>,
 }
@@ -88,7 +86,6 @@ impl LearnedEntries {
             data_length: bytes_in,
             shortest: u16::MAX,
             bytes_in,
-            sum: Sum::ZERO,
             undo: None,
         };
         pool.can_open(length).then_some(pool)
@@ -155,11 +152,10 @@ impl LearnedEntries {
         if self.packets >= self.max_rows || self.length() + growth + length > usize::from(self.limit) {
             return None;
         }
-        let entry_sum = encoded.write(packet, buffer.append(length)?)?;
+        encoded.write(packet, buffer.append(length)?)?;
         let mut rows = self.rows;
         rows.push(length, buffer.bytes_mut().get_mut(self.front()..self.reserved())?)?;
         self.undo = Some(codecs.compressor.sent(&encoded));
-        self.sum = self.sum.then(usize::from(self.data_length), entry_sum);
         self.rows = rows;
         self.packets = rows.rows();
         self.data_length += length as u16;
@@ -185,9 +181,10 @@ impl LearnedEntries {
         let index = self.rows.len();
         let unused = (ROW * usize::from(self.max_rows)).checked_sub(index)?;
         let front = self.front();
-        let bytes = buffer.bytes_mut().get_mut(..front + unused + index)?;
-        bytes.copy_within(front..front + index, front + unused);
         let outer_length = front.checked_sub(SHORT_HEADER_LEN)?;
+        let data_at = front + unused + index;
+        let bytes = buffer.bytes_mut().get_mut(..data_at + usize::from(self.data_length))?;
+        bytes.copy_within(front..front + index, front + unused);
         let (ip_udp, behind) = bytes.get_mut(unused..)?.split_at_mut_checked(outer_length)?;
         write_short_header(
             self.packets,
@@ -196,8 +193,8 @@ impl LearnedEntries {
             instance_towards(instance, outer.destination),
             behind.first_chunk_mut()?,
         );
-        let length = u16::try_from(behind.len()).ok()?.checked_add(self.data_length)?;
-        outer.write(length, || Sum::of(behind).then(behind.len(), self.sum), ip_udp)?;
+        let length = u16::try_from(behind.len()).ok()?;
+        outer.write(length, || Sum::of_long(behind), ip_udp)?;
         buffer.trim_front(unused).then_some(())
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! The reserved bytes have room for as many rows as the pool can come to hold. Rows are written from the start of that
 //! room as packets join; when the pool is flushed, they move up to the data, the headers go in front of them, and what
-//! is left of the room is cut off. The UDP checksum is folded from the copies, so no byte of the data is read again.
+//! is left of the room is cut off. The UDP checksum is computed then, over all of it at once.
 #![cfg_attr(
     not(test),
     deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable)
@@ -12,7 +12,7 @@ use super::super::representation::Lone;
 use super::super::wire::{self, Kind, OVERLAY, PoolHeader, ROW_LEN, Row, RowType};
 use super::outer_header::{self, OuterHeader};
 use super::{Room, SHORTEST};
-use crate::packet::checksum::copy_and_sum;
+use crate::packet::copy::copy;
 use crate::packet::{Buffer, Sum};
 
 /// A pool of kind 0: how much it can come to hold, and what it holds.
@@ -28,8 +28,6 @@ pub(in crate::pool) struct NativeRows {
     max_rows: u8,
     rows: u8,
     data_length: u16,
-    /// Sum of rows and data.
-    sum: Sum,
     /// Flags of kind 0.
     template: u8,
 }
@@ -43,7 +41,6 @@ impl NativeRows {
         max_rows: 0,
         rows: 0,
         data_length: 0,
-        sum: Sum::ZERO,
         template: 0,
     };
 
@@ -78,7 +75,7 @@ impl NativeRows {
         let data_length = u16::try_from(length).ok()?;
         let (limit, longest_first, max_rows) = (limit as u16, longest_first as u16, rows as u8);
         let pool =
-            NativeRows { front, limit, longest_first, max_rows, rows: 1, data_length, sum: Sum::ZERO, template: 0 };
+            NativeRows { front, limit, longest_first, max_rows, rows: 1, data_length, template: 0 };
         pool.can_open(length).then_some(pool)
     }
 
@@ -99,7 +96,7 @@ impl NativeRows {
 
     #[inline(always)]
     pub(super) fn emptied(&self) -> NativeRows {
-        NativeRows { rows: 0, data_length: 0, sum: Sum::ZERO, ..*self }
+        NativeRows { rows: 0, data_length: 0, ..*self }
     }
 
     #[inline(always)]
@@ -140,11 +137,11 @@ impl NativeRows {
 
     #[inline]
     pub(super) fn append<B: Buffer>(&mut self, buffer: &mut B, packet: &[u8], ttl: u8) -> Option<()> {
-        let write = |out: &mut [u8]| Some(copy_and_sum(packet, out));
+        let write = |out: &mut [u8]| copy(packet, out).then_some(());
         self.append_entry(buffer, row_type(packet), packet.len(), ttl, write)
     }
 
-    /// Writes a row of `length` bytes, which `write` does and says the sum of, behind those in `buffer`.
+    /// Writes a row of `length` bytes, which `write` does, behind those in `buffer`.
     #[inline(always)]
     pub(super) fn append_entry<B: Buffer>(
         &mut self,
@@ -152,7 +149,7 @@ impl NativeRows {
         row_type: RowType,
         length: usize,
         ttl: u8,
-        write: impl FnOnce(&mut [u8]) -> Option<Sum>,
+        write: impl FnOnce(&mut [u8]) -> Option<()>,
     ) -> Option<()> {
         let row_length = u16::try_from(length).ok()?;
         let data_length = self.data_length.checked_add(row_length)?;
@@ -161,9 +158,7 @@ impl NativeRows {
         let row = buffer.bytes_mut().get_mut(row_at..)?.first_chunk_mut::<ROW_LEN>()?;
         let entry = Row { start: self.data_length, length: row_length, ttl, row_type };
         entry.write(row);
-        let packet_sum = write(buffer.append(length)?)?;
-        // Index and headers are of even length: where the data is in the words depends on the data alone.
-        self.sum = self.sum.add(entry.sum()).add(Sum::ZERO.then(usize::from(self.data_length), packet_sum));
+        write(buffer.append(length)?)?;
         self.data_length = data_length;
         self.rows = rows;
         Some(())
@@ -173,16 +168,16 @@ impl NativeRows {
         let index_length = ROW_LEN * usize::from(self.rows);
         let unused = ROW_LEN * usize::from(self.max_rows.checked_sub(self.rows)?);
         let front = self.front();
-        let bytes = buffer.bytes_mut().get_mut(..front + unused + index_length)?;
-        bytes.copy_within(front..front + index_length, front + unused);
+        let length = (wire::HEADER_LEN + index_length) as u16;
+        let length = self.data_length.checked_add(length)?;
         let outer_length = front.checked_sub(wire::HEADER_LEN)?;
+        let bytes = buffer.bytes_mut().get_mut(..unused + outer_length + usize::from(length))?;
+        bytes.copy_within(front..front + index_length, front + unused);
         let (ip_udp, behind) = bytes.get_mut(unused..)?.split_at_mut_checked(outer_length)?;
         let pool = behind.first_chunk_mut::<{ wire::HEADER_LEN }>()?;
         let template = self.template;
         PoolHeader { kind: Kind::Pooled, count: self.rows, outer_ttl: outer.ttl, template, sequence }.write(pool);
-        let length = (wire::HEADER_LEN + index_length) as u16;
-        // The pool header is of even length, so what is behind it keeps its place in the words.
-        outer.write(self.data_length.checked_add(length)?, || Sum::of(pool).add(self.sum), ip_udp)?;
+        outer.write(length, || Sum::of_long(behind), ip_udp)?;
         buffer.trim_front(unused).then_some(())
     }
 }

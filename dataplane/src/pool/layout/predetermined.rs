@@ -10,7 +10,7 @@
 use super::super::wire::{self, Kind, PoolHeader, Template, TemplateId};
 use super::Room;
 use super::outer_header::OuterHeader;
-use crate::packet::checksum::copy_and_sum;
+use crate::packet::copy::copy;
 use crate::packet::{Buffer, Sum};
 
 /// A pool of kind 3: how much it can come to hold, and what it holds.
@@ -26,8 +26,6 @@ pub(in crate::pool) struct Records {
     max_count: u8,
     count: u8,
     data_length: u16,
-    /// Sum of the data.
-    sum: Sum,
 }
 
 impl Records {
@@ -43,7 +41,7 @@ impl Records {
     ) -> Option<Records> {
         let data_length = u16::try_from(length).ok()?;
         let (limit, front) = (mtu.min(room), outer_length + wire::HEADER_LEN as u16);
-        let pool = Records { id, template, front, limit, max_count, count: 1, data_length, sum: Sum::ZERO };
+        let pool = Records { id, template, front, limit, max_count, count: 1, data_length };
         pool.can_open(length).then_some(pool)
     }
 
@@ -59,7 +57,7 @@ impl Records {
 
     #[inline(always)]
     pub(super) fn emptied(&self) -> Records {
-        Records { count: 0, data_length: 0, sum: Sum::ZERO, ..*self }
+        Records { count: 0, data_length: 0, ..*self }
     }
 
     #[inline(always)]
@@ -106,21 +104,22 @@ impl Records {
         }
         let data_length = self.data_length.checked_add(packet.len() as u16)?;
         let count = self.count.checked_add(1)?;
-        let packet_sum = copy_and_sum(packet, buffer.append(packet.len())?);
-        self.sum = self.sum.then(usize::from(self.data_length), packet_sum);
+        copy(packet, buffer.append(packet.len())?).then_some(())?;
         self.data_length = data_length;
         self.count = count;
         Some(())
     }
 
     pub(super) fn complete<B: Buffer>(&self, buffer: &mut B, outer: &OuterHeader, sequence: u32) -> Option<()> {
-        let (ip_udp, behind) = buffer.bytes_mut().split_at_mut_checked(self.front().checked_sub(wire::HEADER_LEN)?)?;
+        let length = self.data_length.checked_add(wire::HEADER_LEN as u16)?;
+        let outer_length = self.front().checked_sub(wire::HEADER_LEN)?;
+        let bytes = buffer.bytes_mut().get_mut(..outer_length + usize::from(length))?;
+        let (ip_udp, behind) = bytes.split_at_mut_checked(outer_length)?;
         let pool = behind.first_chunk_mut::<{ wire::HEADER_LEN }>()?;
         let template = self.id.value();
         PoolHeader { kind: Kind::Predetermined, count: self.count, outer_ttl: outer.ttl, template, sequence }
             .write(pool);
-        let length = self.data_length.checked_add(wire::HEADER_LEN as u16)?;
-        outer.write(length, || Sum::of(pool).add(self.sum), ip_udp)
+        outer.write(length, || Sum::of_long(behind), ip_udp)
     }
 
     /// The length that the next packet must have.

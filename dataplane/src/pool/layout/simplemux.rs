@@ -11,7 +11,7 @@ use super::super::representation::Lone;
 use super::super::simplemux::{Flavour, MAX_ENTRIES, MAX_LENGTH, Writer};
 use super::outer_header::{self, OuterHeader};
 use super::{Room, SHORTEST};
-use crate::packet::checksum::copy_and_sum;
+use crate::packet::copy::copy;
 use crate::packet::{Buffer, Sum};
 
 /// A pool that becomes a Simplemux datagram: how much it can come to hold, and what it holds.
@@ -27,8 +27,6 @@ pub(in crate::pool) struct SimplemuxEntries {
     writer: Writer,
     /// The lengths of the packets, without their separators.
     bytes_in: u16,
-    /// Sum of separators and packets.
-    sum: Sum,
 }
 
 impl SimplemuxEntries {
@@ -45,7 +43,7 @@ impl SimplemuxEntries {
         let limit = usize::from(mtu.min(room)).min(outer_header::LENGTH_IPV4 + MAX_LENGTH) as u16;
         let max_entries = max_count.min(MAX_ENTRIES);
         let mut writer = Writer::new(flavour);
-        let empty = SimplemuxEntries { limit, max_entries, lone, flavour, writer, bytes_in: 0, sum: Sum::ZERO };
+        let empty = SimplemuxEntries { limit, max_entries, lone, flavour, writer, bytes_in: 0 };
         if max_entries < 2 || !empty.can_open(length) {
             return None;
         }
@@ -60,7 +58,7 @@ impl SimplemuxEntries {
 
     #[inline(always)]
     pub(super) fn emptied(&self) -> SimplemuxEntries {
-        SimplemuxEntries { writer: Writer::new(self.flavour), bytes_in: 0, sum: Sum::ZERO, ..*self }
+        SimplemuxEntries { writer: Writer::new(self.flavour), bytes_in: 0, ..*self }
     }
 
     #[inline(always)]
@@ -109,19 +107,17 @@ impl SimplemuxEntries {
         let mut writer = self.writer;
         let separator = writer.add(packet.len())?;
         let (front, behind) = buffer.append(separator.len() + packet.len())?.split_at_mut_checked(separator.len())?;
-        let sum = copy_and_sum(&separator, front);
-        // A separator can be of odd length: where a part is in the words depends on all that is in front of it.
-        let at = usize::from(self.writer.length());
-        let packet_sum = copy_and_sum(packet, behind);
-        self.sum = self.sum.then(at, sum).then(at + separator.len(), packet_sum);
+        (copy(&separator, front) && copy(packet, behind)).then_some(())?;
         self.bytes_in = self.bytes_in.checked_add(u16::try_from(packet.len()).ok()?)?;
         self.writer = writer;
         Some(())
     }
 
     pub(super) fn complete<B: Buffer>(&self, buffer: &mut B, outer: &OuterHeader) -> Option<()> {
-        let front = buffer.bytes_mut().first_chunk_mut::<{ outer_header::LENGTH_IPV4 }>()?;
-        outer.write(self.writer.length(), || self.sum, front)
+        let length = self.writer.length();
+        let (front, behind) = buffer.bytes_mut().split_at_mut_checked(outer_header::LENGTH_IPV4)?;
+        let datagram = behind.get(..usize::from(length))?;
+        outer.write(length, || Sum::of_long(datagram), front)
     }
 }
 
@@ -175,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_appended_is_a_datagram_of_as_many_bytes_as_are_told_and_of_that_sum() {
+    fn what_is_appended_is_a_datagram_of_as_many_bytes_as_are_told() {
         for flavour in [Flavour::Normal, Flavour::Fast] {
             let mut source = HeapSource { room: 2048, available: 1 };
             let mut buffer = source.alloc(32).expect("memory");
@@ -196,7 +192,6 @@ mod tests {
             }
             assert_eq!((pool.room(), pool.rows(), pool.bytes_in()), (Room::NoRows, 4, 616));
             let payload = &buffer.bytes()[28..];
-            assert_eq!(pool.sum, Sum::of(payload));
             let datagram = Datagram::parse(flavour, payload).expect("it is sound");
             assert!(datagram.entries().zip(&packets).all(|(entry, packet)| entry == Entry::Ipv4(packet)));
         }

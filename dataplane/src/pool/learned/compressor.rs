@@ -15,9 +15,9 @@ use super::stream::{Announced, Next, Stream};
 use super::{ContextTimes, IdSpace, MULTIPLIERS, bits_of, mix};
 use crate::arch::{RateLimit, Tick, TickRate, TickSpan};
 use crate::packet::Sum;
-use crate::packet::checksum::copy_and_sum;
+use crate::packet::copy::copy;
 use crate::pool::FlowSeed;
-use crate::pool::header_template::{RTP_LEN, Template, Varying};
+use crate::pool::header_template::{RTP_LEN, Template};
 use crate::pool::wire::entry::{Announcement, Prefix};
 
 const WAYS: usize = 4;
@@ -91,8 +91,6 @@ pub struct Encoded {
     prefix: Prefix,
     /// Bytes of the packet that are left out at its start.
     skip: usize,
-    /// The sum of what is left, where it is known.
-    body_sum: Option<Sum>,
     announcement: Option<Pending>,
 }
 
@@ -143,18 +141,14 @@ struct Set {
 impl Encoded {
     /// The packet as it is.
     fn whole() -> Encoded {
-        Encoded { prefix: Prefix::new(), skip: 0, body_sum: None, announcement: None }
+        Encoded { prefix: Prefix::new(), skip: 0, announcement: None }
     }
 
-    /// A prefix, and what is left behind the header: the sums are those of the first bytes of the payload, as many as an RTP
-    /// header has, and of the rest.
+    /// A prefix, and what is left behind the header.
     #[inline]
-    fn compressed(prefix: Prefix, template: &Template, has_rtp: bool, (rtp_sum, rest_sum): (Sum, Sum)) -> Encoded {
-        let (skip, sum) = match has_rtp {
-            true => (template.len() + RTP_LEN, rest_sum),
-            false => (template.len(), rtp_sum.add(rest_sum)),
-        };
-        Encoded { prefix, skip, body_sum: Some(sum), announcement: None }
+    fn compressed(prefix: Prefix, template: &Template, has_rtp: bool) -> Encoded {
+        let skip = template.len() + if has_rtp { RTP_LEN } else { 0 };
+        Encoded { prefix, skip, announcement: None }
     }
 
     /// The length of the entry that a packet of `packet` bytes becomes.
@@ -163,21 +157,13 @@ impl Encoded {
         (self.prefix.len() + packet).saturating_sub(self.skip)
     }
 
-    /// Writes the entry of `packet` to `out` and returns the sum of what it wrote. None where `out` is not exactly as
+    /// Writes the entry of `packet` to `out`. None where `out` is not exactly as
     /// long as [`Encoded::len`] says, or the packet is not the one that was encoded.
     #[inline]
-    pub fn write(&self, packet: &[u8], out: &mut [u8]) -> Option<Sum> {
+    pub fn write(&self, packet: &[u8], out: &mut [u8]) -> Option<()> {
         let (prefix, body) = out.split_at_mut_checked(self.prefix.len())?;
         let packet = packet.get(self.skip..).filter(|packet| packet.len() == body.len())?;
-        prefix.copy_from_slice(&self.prefix);
-        let body_sum = match self.body_sum {
-            Some(sum) => {
-                body.copy_from_slice(packet);
-                sum
-            }
-            None => copy_and_sum(packet, body),
-        };
-        Some(Sum::of(prefix).then(prefix.len(), body_sum))
+        (copy(&self.prefix, prefix) && copy(packet, body)).then_some(())
     }
 }
 
@@ -215,22 +201,25 @@ impl Compressor {
             set.claim(tag, stream, self.idle, now);
             return Encoded::whole();
         };
-        let Some(sums) = sums(&template, stream, &varying) else { return Encoded::whole() };
+        // What the far end would not rebuild to the last bit travels whole.
+        if !template.rebuilds(&stream.sums, &varying, Sum::of(varying.payload)) {
+            return Encoded::whole();
+        }
         match stream.next(varying.ip_id, varying.payload, &self.times, now) {
             Next::Whole => Encoded::whole(),
-            Next::Compressed { prefix, has_rtp } => Encoded::compressed(prefix, &template, has_rtp, sums),
+            Next::Compressed { prefix, has_rtp } => Encoded::compressed(prefix, &template, has_rtp),
             Next::Announce(reference) => {
                 let Some(context) = self.ids.next(space, now) else {
                     self.counters.no_id += 1;
                     return match stream.go_on(varying.ip_id, varying.payload, &self.times, now) {
-                        Some((prefix, has_rtp)) => Encoded::compressed(prefix, &template, has_rtp, sums),
+                        Some((prefix, has_rtp)) => Encoded::compressed(prefix, &template, has_rtp),
                         None => Encoded::whole(),
                     };
                 };
                 let prefix = Announcement { context, profile: reference.profile }.prefix();
                 let slot = (WAYS * set_at + way) as u32;
                 let announcement = Some(Pending { slot, announced: Announced::new(context, reference, now) });
-                Encoded { prefix, skip: 0, body_sum: None, announcement }
+                Encoded { prefix, skip: 0, announcement }
             }
         }
     }
@@ -307,16 +296,6 @@ impl Compressor {
     fn place(&self, space: IdSpace, context: u16) -> usize {
         (space.hash() as usize).wrapping_add(usize::from(context)) & (self.by_context.len() - 1)
     }
-}
-
-/// The sums of the first bytes of the payload, as many as an RTP header has, and of the rest; None where the packet's
-/// checksums are not those that its stream's template gives.
-#[inline]
-fn sums(template: &Template, stream: &Stream, varying: &Varying<'_>) -> Option<(Sum, Sum)> {
-    let (rtp, rest) = varying.payload.split_at_checked(RTP_LEN).unwrap_or((varying.payload, &[]));
-    // An RTP header is of even length, and behind a shorter payload there is nothing.
-    let sums = (Sum::of(rtp), Sum::of(rest));
-    template.rebuilds(&stream.sums, varying, sums.0.add(sums.1)).then_some(sums)
 }
 
 impl Set {

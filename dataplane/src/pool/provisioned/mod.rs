@@ -18,6 +18,7 @@ use super::rule::Dscp;
 use crate::fib::PeerIndex;
 use crate::packet::Sum;
 use crate::packet::checksum::copy_and_sum;
+use crate::packet::copy::copy;
 
 /// The most bytes that stand in front of the payload of an entry.
 const MAX_PREFIX: usize = 6;
@@ -76,7 +77,6 @@ pub struct Encoded {
     prefix: ArrayVec<u8, MAX_PREFIX>,
     /// Bytes of the packet that are left out at its start.
     skip: usize,
-    payload_sum: Sum,
 }
 
 /// The packet that an entry stands for.
@@ -160,7 +160,7 @@ impl StreamSet {
         } else {
             6
         });
-        Some(Encoded { prefix, skip: template.len(), payload_sum })
+        Some(Encoded { prefix, skip: template.len() })
     }
 
     /// The packet that an entry from `peer` stands for.
@@ -211,15 +211,13 @@ impl Encoded {
         (self.prefix.len() + packet).saturating_sub(self.skip)
     }
 
-    /// Writes the entry of `packet` to `out` and returns the sum of what it wrote. None where `out` is not exactly as
+    /// Writes the entry of `packet` to `out`. None where `out` is not exactly as
     /// long as [`Encoded::len`] says, or the packet is not the one that was encoded.
     #[inline]
-    pub fn write(&self, packet: &[u8], out: &mut [u8]) -> Option<Sum> {
+    pub fn write(&self, packet: &[u8], out: &mut [u8]) -> Option<()> {
         let (prefix, body) = out.split_at_mut_checked(self.prefix.len())?;
         let payload = packet.get(self.skip..).filter(|payload| payload.len() == body.len())?;
-        prefix.copy_from_slice(&self.prefix);
-        body.copy_from_slice(payload);
-        Some(Sum::of(prefix).then(prefix.len(), self.payload_sum))
+        (copy(&self.prefix, prefix) && copy(payload, body)).then_some(())
     }
 }
 

@@ -22,8 +22,7 @@ fn set() -> StreamSet {
 fn entry(packet: &[u8]) -> Option<Vec<u8>> {
     let encoded = set().encode(PEER, packet)?;
     let mut entry = vec![0; encoded.len(packet.len())];
-    let sum = encoded.write(packet, &mut entry).expect("room for it");
-    assert_eq!(sum.checksum(), Sum::of(&entry).checksum());
+    encoded.write(packet, &mut entry).expect("room for it");
     Some(entry)
 }
 

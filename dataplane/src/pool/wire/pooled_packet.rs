@@ -89,13 +89,6 @@ impl Row {
         let [l0, l1] = self.length.to_be_bytes();
         *out = [s0, s1, l0, l1, self.ttl, self.row_type.number()];
     }
-
-    /// The sum of the row as it is on the wire.
-    #[inline(always)]
-    pub fn sum(&self) -> Sum {
-        let last = u16::from_be_bytes([self.ttl, self.row_type.number()]);
-        Sum::of_total(u32::from(self.start) + u32::from(self.length) + u32::from(last))
-    }
 }
 
 /// A pooled packet all of whose bounds hold: its rows lie behind each other, from the first byte of the data to the

@@ -11,7 +11,6 @@ use std::net::{IpAddr, Ipv4Addr};
 use super::test_packets::{Header, rtp};
 use super::*;
 use crate::arch::Tick;
-use crate::packet::Sum;
 use crate::pool::FlowSeed;
 use crate::pool::wire::MAX_ROWS;
 use crate::pool::wire::short_rows::{SHORT_HEADER_LEN, ShortPacket, ShortRows, write_short_header};
@@ -49,8 +48,7 @@ fn entry(compressor: &mut Compressor, packet: &[u8], now: Tick) -> Vec<u8> {
     let encoded = compressor.encode(packet, SPACE, now);
     compressor.sent(&encoded);
     let mut entry = vec![0; encoded.len(packet.len())];
-    let sum = encoded.write(packet, &mut entry).expect("room for it");
-    assert_eq!(sum.checksum(), Sum::of(&entry).checksum(), "the sum of what was written");
+    encoded.write(packet, &mut entry).expect("room for it");
     entry
 }
 
