@@ -8,7 +8,7 @@ use std::ops::RangeInclusive;
 
 use ipnet::IpNet;
 
-use super::compiled_match::{CompiledMatch, class_word, first_fit, prefix4, prefix6};
+use super::compiled_match::{Bits, CompiledMatch, class_word, first_fit, prefix4, prefix6};
 use super::path::{MAX_HOPS, SharedHops};
 use super::representation::{Index, Lone, Representation};
 use super::stream_detector::{Addresses, StreamFields};
@@ -166,9 +166,9 @@ pub enum RuleSetError {
 pub struct RuleSet {
     rules: Box<[Rule]>,
     /// The match of each rule for IPv4 packets, apart from the rest so that a scan touches few cache lines.
-    compiled4: Box<[CompiledMatch<u32>]>,
+    compiled4: Box<[CompiledMatch<u64>]>,
     /// The same for IPv6 packets, whose addresses take four times as much.
-    compiled6: Box<[CompiledMatch<u128>]>,
+    compiled6: Box<[CompiledMatch<[u128; 2]>]>,
 }
 
 impl RuleSet {
@@ -203,12 +203,16 @@ impl RuleSet {
     }
 
     /// The first rule whose match fits the packet. Neither size nor count are looked at.
-    #[inline]
+    #[inline(always)]
     pub fn first_match(&self, fields: &StreamFields) -> Option<RuleIndex> {
         let class = class_word(fields.protocol, fields.dscp, fields.has_ports);
         let position = match fields.addresses {
-            Addresses::V4 { source, destination } => first_fit(&self.compiled4, source, destination, fields, class),
-            Addresses::V6 { source, destination } => first_fit(&self.compiled6, source, destination, fields, class),
+            Addresses::V4 { source, destination } => {
+                first_fit(&self.compiled4, Bits::pair(source, destination), fields, class)
+            }
+            Addresses::V6 { source, destination } => {
+                first_fit(&self.compiled6, Bits::pair(source, destination), fields, class)
+            }
         }?;
         u16::try_from(position).ok().map(RuleIndex)
     }
@@ -220,11 +224,15 @@ impl RuleSet {
         let class = class_word(fields.protocol, fields.dscp, fields.has_ports);
         let found = match fields.addresses {
             Addresses::V4 { source, destination } => {
-                let fits = |rule: &CompiledMatch<u32>| rule.of_flow(any_port).fits(source, destination, fields, class);
+                let fits = |rule: &CompiledMatch<u64>| {
+                    rule.of_flow(any_port).fits(Bits::pair(source, destination), fields, class)
+                };
                 first_decisive(&self.rules, self.compiled4.iter().map(fits), any_port)
             }
             Addresses::V6 { source, destination } => {
-                let fits = |rule: &CompiledMatch<u128>| rule.of_flow(any_port).fits(source, destination, fields, class);
+                let fits = |rule: &CompiledMatch<[u128; 2]>| {
+                    rule.of_flow(any_port).fits(Bits::pair(source, destination), fields, class)
+                };
                 first_decisive(&self.rules, self.compiled6.iter().map(fits), any_port)
             }
         };
