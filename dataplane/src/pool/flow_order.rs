@@ -30,6 +30,14 @@ impl Set {
             pool
         })
     }
+
+    /// A place whose pool is not open: where the hash has one, that, so that it seldom has several.
+    #[inline(never)]
+    fn vacant(&self, hash: u32, open: &Generations) -> Option<usize> {
+        let is_vacant = |other: &PoolReference| !open.is_open(*other);
+        let of_hash = self.hashes.iter().zip(&self.pools).position(|(other, pool)| *other == hash && is_vacant(pool));
+        of_hash.or_else(|| self.pools.iter().position(is_vacant))
+    }
 }
 
 /// Flows, by hash, and the open pools they have packets in.
@@ -66,7 +74,7 @@ impl FlowOrder {
         if set.pools_of(hash).any(|known| known == pool) {
             return None;
         }
-        let vacant = set.pools.iter().position(|&other| !open.is_open(other));
+        let vacant = set.vacant(hash, open);
         let way = vacant.unwrap_or_else(|| {
             self.turn = (self.turn + 1) % WAYS;
             self.turn
@@ -74,6 +82,38 @@ impl FlowOrder {
         *set.hashes.get_mut(way)? = hash;
         let displaced = std::mem::replace(set.pools.get_mut(way)?, pool);
         vacant.is_none().then_some(displaced.slot)
+    }
+
+    /// The same where it takes nothing else: false, and nothing changes, where another pool that is open has packets of the
+    /// flow (unless it may be in `SEVERAL`), or all that could be forgotten is of open pools.
+    #[inline(always)]
+    #[must_use]
+    pub(super) fn enter<const SEVERAL: bool>(&mut self, hash: u32, pool: PoolReference, open: &Generations) -> bool {
+        let at = self.set_of(hash);
+        let Some(set) = self.sets.get_mut(at) else { return false };
+        let mut equal = equal(&set.hashes, hash);
+        let mut way = hash as usize % WAYS;
+        let mut is_free = false;
+        while equal != 0 {
+            way = equal.trailing_zeros() as usize % WAYS;
+            let known = set.pools[way];
+            if known == pool {
+                return true;
+            }
+            is_free = !open.is_open(known);
+            if !SEVERAL && !is_free {
+                return false;
+            }
+            equal &= equal - 1;
+        }
+        if !is_free && open.is_open(set.pools[way]) {
+            match set.vacant(hash, open) {
+                Some(vacant) => way = vacant % WAYS,
+                None => return false,
+            }
+        }
+        (set.hashes[way], set.pools[way]) = (hash, pool);
+        true
     }
 
     #[inline(always)]
@@ -129,6 +169,49 @@ mod tests {
         assert_eq!(known.len(), 8);
         assert!(known.contains(&101));
         assert!(!known.contains(&if displaced.number() == 8 { 100 } else { u32::from(displaced.number()) }));
+    }
+
+    #[test]
+    fn a_flow_enters_a_pool_while_no_other_has_packets_of_it() {
+        let mut order = FlowOrder::new(64);
+        let open = Generations::for_test(vec![1, 1]);
+        assert!(order.enter::<false>(7, pool(0, 1), &open) && order.enter::<false>(7, pool(0, 1), &open));
+        assert_eq!(order.resident(7, None, &open), Some(Slot::from_number(0)));
+        assert!(!order.enter::<false>(7, pool(1, 1), &open), "it would overtake");
+        assert_eq!(order.resident(7, Some(Slot::from_number(0)), &open), None, "nothing was noted");
+        assert!(order.enter::<true>(7, pool(1, 1), &open), "a pair can have packets in both");
+        assert_eq!(order.resident(7, Some(Slot::from_number(0)), &open), Some(Slot::from_number(1)));
+        assert!(order.enter::<false>(7, pool(1, 3), &Generations::for_test(vec![2, 3])), "the first pool is closed");
+    }
+
+    #[test]
+    fn who_enters_takes_the_place_of_a_pool_that_is_closed_and_no_other() {
+        let mut order = FlowOrder::new(WAYS);
+        let all_open = Generations::for_test(vec![1; 10]);
+        for number in 0..8 {
+            assert!(order.enter::<false>(u32::from(number) * 8, pool(number, 1), &all_open), "{number}");
+        }
+        assert!(!order.enter::<false>(100, pool(8, 1), &all_open), "all are open");
+        let mut one_closed = vec![1; 10];
+        one_closed[3] = 2;
+        let one_closed = Generations::for_test(one_closed);
+        assert!(order.enter::<false>(100, pool(8, 1), &one_closed));
+        assert!(!order.enter::<false>(101, pool(9, 1), &one_closed));
+        let known = [0, 8, 16, 32, 40, 48, 56, 100];
+        assert!(known.iter().all(|&hash| order.resident(hash, None, &one_closed).is_some()));
+    }
+
+    #[test]
+    fn a_flow_that_comes_back_takes_its_own_place() {
+        let mut order = FlowOrder::new(WAYS);
+        for generation in (1..400).step_by(2) {
+            let open = Generations::for_test(vec![generation]);
+            assert!(order.enter::<false>(5, pool(0, generation), &open));
+            assert_eq!(order.record(6, pool(0, generation), &open), None);
+        }
+        let [set] = &*order.sets else { panic!("one set") };
+        assert_eq!(set.hashes.iter().filter(|hash| **hash == 5).count(), 1);
+        assert_eq!(set.hashes.iter().filter(|hash| **hash == 6).count(), 1);
     }
 
     #[test]

@@ -23,6 +23,7 @@ mod representation;
 mod ride;
 mod rule;
 pub mod sequence;
+mod shortcut;
 pub mod simplemux;
 mod stream_detector;
 pub mod transit;
@@ -35,6 +36,7 @@ pub use pooler_counters::{DELAY_HISTOGRAM, FlushCounter, FlushReason, PoolerCoun
 pub use representation::{Format, Index, Lone, PoolLayout, Representation};
 pub use ride::{LoneRide, PeerPath, Ride};
 pub use rule::{Dscp, Match, Rule, RuleIndex, RuleSet, RuleSetError};
+pub use shortcut::Question;
 pub use stream_detector::{Addresses, Detected, FlowSeed, Ordinary, StreamFields, detect};
 pub use window::MAX_WINDOWS;
 

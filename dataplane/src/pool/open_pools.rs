@@ -31,13 +31,18 @@ impl PoolKey {
         )
     }
 
-    /// The key for a stream packet; its flow chooses one of `buckets` (at least 1), always the same one.
+    /// Which of `buckets` (at least 1) a flow with this hash is in, always the same one.
+    #[inline(always)]
+    pub fn bucket_of(flow: u32, buckets: u8) -> u8 {
+        // Mixed once more: the upper bits of a flow's hash hardly differ between flows of neighbouring ports.
+        let spread = (flow ^ flow >> 15).wrapping_mul(0x9e37_79b1);
+        (u64::from(spread) * u64::from(buckets) >> 32) as u8
+    }
+
+    /// The key for a stream packet; its flow chooses one of `buckets` (at least 1).
     #[inline(always)]
     pub fn of_stream(group: u16, rule: RuleIndex, fields: &StreamFields, buckets: u8) -> PoolKey {
-        // Mixed once more: the upper bits of a flow's hash hardly differ between flows of neighbouring ports.
-        let spread = (fields.flow ^ fields.flow >> 15).wrapping_mul(0x9e37_79b1);
-        let bucket = (u64::from(spread) * u64::from(buckets)) >> 32;
-        let key = PoolKey::new(group, rule, fields.dscp, fields.ecn, bucket as u8);
+        let key = PoolKey::new(group, rule, fields.dscp, fields.ecn, PoolKey::bucket_of(fields.flow, buckets));
         // Apart, so that the addressee of the first packet's path takes all that join it: not every node takes IPv6.
         PoolKey(key.0 | u64::from(fields.is_ipv6()) << 47)
     }

@@ -6,6 +6,8 @@
 //! longer than its window (or its rule's `hold`) plus one iteration, and every packet that went in comes out. Nothing is allocated after
 //! construction, and the work per packet does not depend on how many pools are open.
 
+mod boarding;
+
 use std::sync::Arc;
 
 use super::company::Company;
@@ -19,6 +21,7 @@ use super::pooler_counters::{FlushReason, PoolerCounters, Unstaged};
 use super::provisioned::StreamSet;
 use super::representation::PoolLayout;
 use super::ride::{LoneRide, Ride};
+use super::shortcut::{Opening, Shortcuts};
 use super::stream_detector::FlowSeed;
 use super::window::WindowQueues;
 use crate::arch::{Tick, TickRate, TickSpan};
@@ -113,6 +116,9 @@ pub struct PacketPooler<B> {
     open: OpenPools,
     /// One per slot of `open`.
     pools: Box<[PoolBuffer<B>]>,
+    /// The newest opening of one.
+    newest: Opening,
+    shortcuts: Shortcuts,
     windows: WindowQueues,
     flows: FlowOrder,
     pairs: FlowOrder,
@@ -138,6 +144,8 @@ impl<B: Buffer> PacketPooler<B> {
             limits,
             open: OpenPools::new(limits.pools),
             pools: (0..limits.pools).map(|_| PoolBuffer::vacant()).collect(),
+            newest: Opening::first(),
+            shortcuts: Shortcuts::new(),
             windows: WindowQueues::new(limits.pools),
             flows: FlowOrder::new(limits.flows),
             pairs: FlowOrder::new(limits.flows),
@@ -178,6 +186,7 @@ impl<B: Buffer> PacketPooler<B> {
             Ok(slot) => {
                 self.counters.staged += 1;
                 self.after_joining(slot, ride, now, out);
+                self.remember(slot, ride);
                 Staged::Taken
             }
             // Between overlay nodes nothing goes by itself.
@@ -390,7 +399,9 @@ impl<B: Buffer> PacketPooler<B> {
             self.open.close(ride.key);
             return Err((packet, Unstaged::PoolTableFull));
         };
-        *pool = PoolBuffer::open(packet, ride, layout, port_offset, now);
+        self.newest = self.newest.next(slot);
+        let names = (self.newest, self.open.generations().reference(slot));
+        *pool = PoolBuffer::open(packet, ride, layout, names, port_offset, now);
         let window = ride.rule.window;
         if ride.rule.adaptive && window > TickSpan(0) && !self.company.opens(ride.key, window, now) {
             pool.leave_at_once();
@@ -432,6 +443,7 @@ impl<B: Buffer> PacketPooler<B> {
     }
 
     /// Ends the pool in `slot`, if one is open there, and sends what it held.
+    #[inline(never)]
     fn flush<M: PoolSink<Buffer = B>>(&mut self, slot: Slot, reason: FlushReason, now: Tick, out: &mut M) {
         let Some(pool) = self.pools.get_mut(slot.index()) else { return };
         let (key, peer, opened) = (pool.key(), pool.addressee(), pool.opened());

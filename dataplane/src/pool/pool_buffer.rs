@@ -2,10 +2,11 @@
 //! it.
 
 use super::layout::{self, Codecs, Encoders, Layout, OuterHeader, Room};
-use super::open_pools::PoolKey;
+use super::open_pools::{PoolKey, PoolReference};
 use super::path::Trunk;
 use super::representation::{Lone, PoolLayout};
 use super::ride::{LoneRide, Ride};
+use super::shortcut::Opening;
 use crate::arch::{Tick, TickSpan};
 use crate::fib::PeerIndex;
 use crate::packet::{Buffer, BufferSource};
@@ -43,6 +44,10 @@ pub(super) struct PoolBuffer<B> {
     /// The first packet, or the buffer for all. None while no pool is open here.
     buffer: Option<B>,
     layout: Layout,
+    /// Which opening of a pool this is; the default while none is open here.
+    opening: Opening,
+    /// What others remember it by.
+    reference: PoolReference,
     /// Whether `buffer` is one for all.
     is_shared: bool,
     trunk: Trunk,
@@ -67,6 +72,8 @@ impl<B: Buffer> PoolBuffer<B> {
         PoolBuffer {
             buffer: None,
             layout: Layout::NONE,
+            opening: Opening::default(),
+            reference: PoolReference::NONE,
             is_shared: false,
             trunk: Trunk::new(&[], 0),
             addressee: PeerIndex(0),
@@ -82,10 +89,19 @@ impl<B: Buffer> PoolBuffer<B> {
     }
 
     /// A pool with its first packet, for which `layout` was opened.
-    pub(super) fn open(packet: B, ride: &Ride<'_>, layout: Layout, port_offset: u16, now: Tick) -> PoolBuffer<B> {
+    pub(super) fn open(
+        packet: B,
+        ride: &Ride<'_>,
+        layout: Layout,
+        (opening, reference): (Opening, PoolReference),
+        port_offset: u16,
+        now: Tick,
+    ) -> PoolBuffer<B> {
         PoolBuffer {
             buffer: Some(packet),
             layout,
+            opening,
+            reference,
             is_shared: false,
             trunk: ride.path.trunk,
             addressee: ride.addressee,
@@ -134,6 +150,49 @@ impl<B: Buffer> PoolBuffer<B> {
             false if ride.addressee == self.addressee => self.trunk.distance(),
             false => 0,
         }
+    }
+
+    /// Which opening of a pool this is.
+    #[inline(always)]
+    pub(super) fn opening(&self) -> Opening {
+        self.opening
+    }
+
+    /// What others remember it by.
+    #[inline(always)]
+    pub(super) fn reference(&self) -> PoolReference {
+        self.reference
+    }
+
+    /// Whether a packet of `length` bytes may join and nothing is to be decided about that: there is a buffer for all, room,
+    /// and the pool does not leave for the number of its packets.
+    #[inline(always)]
+    pub(super) fn has_seat(&self, length: usize) -> bool {
+        let (fits, rows) = match &self.layout {
+            Layout::Native(rows) => (rows.fits(length), rows.rows()),
+            other => other.has_room(length),
+        };
+        fits && self.is_shared && rows < self.enough.saturating_sub(1)
+    }
+
+    /// Writes a packet that has a seat behind those that are there, and says what room is left. None, and the pool is as
+    /// before, where its layout is not for it.
+    #[inline(always)]
+    pub(super) fn seat(&mut self, packet: &[u8], ttl: u8, encoders: (&mut Encoders, Tick)) -> Option<Room> {
+        match (&mut self.layout, &mut self.buffer) {
+            (Layout::Native(rows), Some(buffer)) => {
+                rows.append(buffer, packet, ttl)?;
+                Some(rows.room())
+            }
+            _ => self.seat_coded(packet, ttl, encoders),
+        }
+    }
+
+    #[inline(never)]
+    fn seat_coded(&mut self, packet: &[u8], ttl: u8, (encoders, now): (&mut Encoders, Tick)) -> Option<Room> {
+        let codecs = &mut self.codecs(encoders, now);
+        self.layout.append(self.buffer.as_mut()?, packet, ttl, codecs)?;
+        Some(self.layout.room())
     }
 
     /// When its first packet came.
@@ -345,6 +404,7 @@ impl<B: Buffer> PoolBuffer<B> {
     /// open here.
     pub(super) fn flush(&mut self, sequence: &mut u32, instance: u32) -> Option<Flushed<B>> {
         let mut packet = self.buffer.take()?;
+        self.opening = Opening::default();
         if !self.is_shared && !self.trunk.is_overlay() {
             return Some(Flushed::Lone(packet));
         }

@@ -12,6 +12,7 @@ use super::open_pools::PoolKey;
 use super::path::PoolPath;
 use super::representation::Format;
 use super::rule::Rule;
+use super::shortcut::Question;
 use super::stream_detector::StreamFields;
 use super::wire::{self, ROW_LEN};
 use crate::fib::PeerIndex;
@@ -81,6 +82,9 @@ pub struct Ride<'a> {
     pub flow: u32,
     /// Hash of its addresses and protocol, as in [`StreamFields`].
     pub pair: u32,
+    /// What decided that this is its ride, where that is all that did: packets that ask the same may
+    /// [board](super::PacketPooler::board).
+    pub question: Option<Question>,
 }
 
 impl<'a> Ride<'a> {
@@ -93,7 +97,7 @@ impl<'a> Ride<'a> {
         rule: &'a Rule,
         fields: &StreamFields,
     ) -> Ride<'a> {
-        Ride { key, path, addressee, peer, rule, flow: fields.flow, pair: fields.pair }
+        Ride { key, path, addressee, peer, rule, flow: fields.flow, pair: fields.pair, question: None }
     }
 
     /// The same, alone.

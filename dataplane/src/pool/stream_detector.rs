@@ -88,23 +88,30 @@ impl StreamFields {
     #[inline(always)]
     pub fn read4(packet: &[u8], seed: FlowSeed) -> Option<StreamFields> {
         let header = packet.first_chunk::<20>()?;
-        let &[version_ihl, tos, l0, l1, _, _, f0, f1, _, protocol, _, _, s0, s1, s2, s3, d0, d1, d2, d3] = header;
+        let &[version_ihl, _, l0, l1, ..] = header;
         let length = u16::from_be_bytes([l0, l1]);
         let header_length = usize::from(version_ihl & 0x0f) * 4;
         if version_ihl >> 4 != 4 || header_length < 20 || usize::from(length) != packet.len() {
             return None;
         }
+        Some(StreamFields::of_ipv4(header, packet.get(header_length..)?, seed))
+    }
+
+    /// The same of a packet with this header, which is sound, and this payload.
+    #[inline(always)]
+    pub fn of_ipv4(header: &[u8; 20], payload: &[u8], seed: FlowSeed) -> StreamFields {
+        let &[_, tos, l0, l1, _, _, f0, f1, _, protocol, _, _, s0, s1, s2, s3, d0, d1, d2, d3] = header;
+        let length = u16::from_be_bytes([l0, l1]);
         let is_fragment = u16::from_be_bytes([f0, f1]) & (MORE_FRAGMENTS | FRAGMENT_OFFSET) != 0;
-        let payload = packet.get(header_length..)?;
+        let source = u32::from_be_bytes([s0, s1, s2, s3]);
+        let destination = u32::from_be_bytes([d0, d1, d2, d3]);
         let ports = match payload.first_chunk::<4>() {
             Some(&ports) if has_ports(protocol) && !is_fragment => Some(ports),
             _ => None,
         };
         let [p0, p1, p2, p3] = ports.unwrap_or_default();
-        let source = u32::from_be_bytes([s0, s1, s2, s3]);
-        let destination = u32::from_be_bytes([d0, d1, d2, d3]);
         let pair = pair_hash(seed, source, destination, protocol);
-        Some(StreamFields {
+        StreamFields {
             addresses: Addresses::V4 { source, destination },
             protocol,
             has_ports: ports.is_some(),
@@ -116,7 +123,7 @@ impl StreamFields {
             is_fragment,
             flow: flow_hash(pair, u32::from_be_bytes([p0, p1, p2, p3])),
             pair: (pair >> 32) as u32,
-        })
+        }
     }
 
     /// The same where it is known to be an IPv6 packet. The flow label is not part of the flow: nothing makes a source give
@@ -149,6 +156,12 @@ impl StreamFields {
         })
     }
 
+    /// DSCP and ECN as they stand in the IP header.
+    #[inline(always)]
+    pub fn tos(&self) -> u8 {
+        self.dscp.value() << 2 | self.ecn
+    }
+
     /// Whether it is an IPv6 packet.
     #[inline(always)]
     pub fn is_ipv6(&self) -> bool {
@@ -157,7 +170,7 @@ impl StreamFields {
 }
 
 /// Decides what a packet is to the packet pooler: the first rule that matches, and whether it admits the packet's size.
-#[inline]
+#[inline(always)]
 pub fn detect(rules: &RuleSet, fields: &StreamFields) -> Detected {
     if fields.is_fragment {
         return Detected::Ordinary(Ordinary::Fragment);

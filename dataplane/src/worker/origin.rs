@@ -214,7 +214,8 @@ impl Header for Ipv4Header {
 
     #[inline(always)]
     fn stream_fields(&self, l3: &[u8], seed: FlowSeed) -> Option<StreamFields> {
-        StreamFields::read4(l3, seed)
+        // From the packet itself, not from this header: that was written a moment ago, in other pieces than it would be read in.
+        Some(StreamFields::of_ipv4(l3.first_chunk()?, self.payload(l3)?, seed))
     }
 
     #[inline(always)]

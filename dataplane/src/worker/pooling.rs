@@ -1,12 +1,15 @@
 //! Where a forwarded packet meets the packet pooler: it shares a ride, or makes those leave first that it would overtake.
 
 use crate::dpdk::{Mbuf, MempoolCache, Nic};
-use crate::fib::{Entry, PeerIndex};
+use crate::fib::{Entry, PathIndex, PeerIndex};
 use crate::packet::BufferSource;
 use crate::packet::ipv4::PROTOCOL_UDP;
 use crate::pool::hello::Capabilities;
 use crate::pool::path::SharedHops;
-use crate::pool::{Detected, FlushReason, Format, Ordinary, PoolKey, PoolSink, Ride, StreamFields, Unstaged, detect};
+use crate::pool::{
+    Detected, FlushReason, Format, Ordinary, PoolKey, PoolSink, Question, Ride, RuleIndex, StreamFields, Unstaged,
+    detect,
+};
 
 use super::counters::Counter;
 use super::drop::Drop;
@@ -22,7 +25,7 @@ pub(super) struct PoolExit<'a, N> {
     pub moment: &'a Moment<'a>,
 }
 
-impl<N> BufferSource for PoolExit<'_, N> {
+impl<N: Nic> BufferSource for PoolExit<'_, N> {
     type Buffer = Mbuf;
 
     #[inline(always)]
@@ -32,7 +35,7 @@ impl<N> BufferSource for PoolExit<'_, N> {
 
     #[inline(always)]
     fn free(&mut self, mbuf: Mbuf) {
-        self.mempool.free(mbuf);
+        self.out.bin(mbuf);
     }
 }
 
@@ -46,6 +49,19 @@ impl<N: Nic> PoolSink for PoolExit<'_, N> {
     }
 }
 
+/// What a packet must not overtake: packets of its flow, or, as far as a fragment tells, between its addresses.
+enum Order {
+    Flow(u32),
+    Pair(u32),
+}
+
+impl Order {
+    #[inline(always)]
+    fn of(fields: &StreamFields) -> Order {
+        if fields.is_fragment { Order::Pair(fields.pair) } else { Order::Flow(fields.flow) }
+    }
+}
+
 impl<N: Nic> Stages<N> {
     /// Whether the pooler has to see a forwarded packet with this entry: it may be pooled, or overtake what is.
     #[inline(always)]
@@ -56,44 +72,80 @@ impl<N: Nic> Stages<N> {
     /// Stages a packet that a rule selects and a peer can take; sends any other, after those of its flow that wait. `mtu`
     /// is that of the link it leaves by.
     #[inline(never)]
-    pub(super) fn pool_or_send<H: Header>(&mut self, packet: Packet<H>, entry: Entry, mtu: u16, moment: &Moment<'_>) {
+    pub(super) fn pool_or_send<H: Header>(
+        &mut self,
+        mut packet: Packet<H>,
+        entry: Entry,
+        mtu: u16,
+        moment: &Moment<'_>,
+    ) {
         let Some(fields) = packet.header.stream_fields(packet.mbuf.bytes(), self.seed) else {
             return self.out.send(packet.mbuf, entry.adjacency, packet.header.dst(), moment);
         };
-        let mut exit = PoolExit { out: &mut self.out, mempool: &mut self.mempool, moment };
         // A pooled packet or a hello in transit is not pooled once more.
         let is_pool_traffic = fields.protocol == PROTOCOL_UDP && fields.destination_port == moment.state.pool_port;
-        if let Some(index) = entry.path.filter(|_| !is_pool_traffic) {
+        if let Some(path) = entry.path.filter(|_| !is_pool_traffic) {
             match detect(&moment.state.rules, &fields) {
-                Detected::Stream(rule_index) => {
-                    let (rules, buckets) = (&moment.state.rules, self.pooler.limits().buckets);
-                    // The peer is behind the same next hop: a pool that the link does not take would be lost whole.
-                    let path = moment.state.path(index);
-                    let addressee = path.and_then(|path| path.addressee).and_then(|addressee| {
-                        let peer = moment.state.peers.get(addressee)?;
-                        let takes_it = !fields.is_ipv6() || peer.path.capabilities.contains(Capabilities::WHOLE_IPV6);
-                        (takes_it && peer.path.mtu <= mtu).then_some(())?;
-                        Some((addressee, &peer.path))
-                    });
-                    if let (Some(path), Some(addressee), Some(rule)) = (path, addressee, rules.get(rule_index)) {
-                        // What has no TTLs gets out at the addressee, all of it.
-                        let has_ttls = addressee.1.format == Format::Native && rule.has_ttls();
-                        let shared = if has_ttls { rule.shared_hops } else { SharedHops::WholePath };
-                        let key = PoolKey::of_stream(path.group(shared), rule_index, &fields, buckets);
-                        let ride = Ride::new(key, path, addressee, rule, &fields);
-                        self.pooler.stage(packet.mbuf, &ride, moment.now, &mut exit);
-                        return;
+                Detected::Stream(rule) => {
+                    let bucket = PoolKey::bucket_of(fields.flow, self.pooler.limits().buckets);
+                    let question = Question::new(path, rule, fields.tos(), (bucket, fields.is_ipv6()), mtu);
+                    let mut exit = PoolExit { out: &mut self.out, mempool: &mut self.mempool, moment };
+                    let hashes = (fields.flow, fields.pair);
+                    match self.pooler.board(packet.mbuf, question, hashes, moment.now, &mut exit) {
+                        Ok(()) => return,
+                        Err(mbuf) => packet.mbuf = mbuf,
                     }
-                    exit.out.counters.add(Counter::PoolNoPeer, 1);
+                    return self.stage_or_send(packet, (path, rule, question), (entry, mtu), moment);
                 }
-                Detected::Ordinary(Ordinary::TooLarge(_)) => exit.out.counters.add(Counter::PoolTooLarge, 1),
+                Detected::Ordinary(Ordinary::TooLarge(_)) => self.out.counters.add(Counter::PoolTooLarge, 1),
                 Detected::Ordinary(Ordinary::NoRule | Ordinary::NeverPooled(_) | Ordinary::Fragment) => {}
             }
         }
-        if fields.is_fragment {
-            self.pooler.pass_fragment(fields.pair, moment.now, &mut exit);
-        } else {
-            self.pooler.pass(fields.flow, moment.now, &mut exit);
+        self.send_unpooled(packet, Order::of(&fields), entry, moment);
+    }
+
+    /// Stages a packet that this rule selects, on this path, where a peer can take it.
+    #[inline(never)]
+    fn stage_or_send<H: Header>(
+        &mut self,
+        packet: Packet<H>,
+        (path, rule_index, question): (PathIndex, RuleIndex, Question),
+        (entry, mtu): (Entry, u16),
+        moment: &Moment<'_>,
+    ) {
+        // Read once more, which is seldom done, so that whoever calls this often need not keep it in memory.
+        let Some(fields) = packet.header.stream_fields(packet.mbuf.bytes(), self.seed) else {
+            return self.out.send(packet.mbuf, entry.adjacency, packet.header.dst(), moment);
+        };
+        let (rules, buckets) = (&moment.state.rules, self.pooler.limits().buckets);
+        // The peer is behind the same next hop: a pool that the link does not take would be lost whole.
+        let path = moment.state.path(path);
+        let addressee = path.and_then(|path| path.addressee).and_then(|addressee| {
+            let peer = moment.state.peers.get(addressee)?;
+            let takes_it = !fields.is_ipv6() || peer.path.capabilities.contains(Capabilities::WHOLE_IPV6);
+            (takes_it && peer.path.mtu <= mtu).then_some((addressee, &peer.path))
+        });
+        if let (Some(path), Some(addressee), Some(rule)) = (path, addressee, rules.get(rule_index)) {
+            // What has no TTLs gets out at the addressee, all of it.
+            let has_ttls = addressee.1.format == Format::Native && rule.has_ttls();
+            let shared = if has_ttls { rule.shared_hops } else { SharedHops::WholePath };
+            let key = PoolKey::of_stream(path.group(shared), rule_index, &fields, buckets);
+            let ride = Ride { question: Some(question), ..Ride::new(key, path, addressee, rule, &fields) };
+            let mut exit = PoolExit { out: &mut self.out, mempool: &mut self.mempool, moment };
+            self.pooler.stage(packet.mbuf, &ride, moment.now, &mut exit);
+            return;
+        }
+        self.out.counters.add(Counter::PoolNoPeer, 1);
+        self.send_unpooled(packet, Order::of(&fields), entry, moment);
+    }
+
+    /// Sends a packet as it is, after those of its flow that wait.
+    #[inline(always)]
+    fn send_unpooled<H: Header>(&mut self, packet: Packet<H>, order: Order, entry: Entry, moment: &Moment<'_>) {
+        let mut exit = PoolExit { out: &mut self.out, mempool: &mut self.mempool, moment };
+        match order {
+            Order::Pair(pair) => self.pooler.pass_fragment(pair, moment.now, &mut exit),
+            Order::Flow(flow) => self.pooler.pass(flow, moment.now, &mut exit),
         }
         self.out.send(packet.mbuf, entry.adjacency, packet.header.dst(), moment);
     }

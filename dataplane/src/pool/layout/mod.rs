@@ -263,6 +263,12 @@ impl Layout {
         }
     }
 
+    /// Whether one more packet of `length` bytes may fit, and how many there are.
+    #[inline(never)]
+    pub(super) fn has_room(&self, length: usize) -> (bool, u8) {
+        (self.fits(length), self.rows())
+    }
+
     /// Whether the pool has to wait for more at all.
     #[inline(always)]
     pub(super) fn room(&self) -> Room {

@@ -34,15 +34,8 @@ pub(in crate::pool) struct NativeRows {
 
 impl NativeRows {
     /// Of a place where no pool is open: no room.
-    pub(super) const NONE: NativeRows = NativeRows {
-        front: 0,
-        limit: 0,
-        longest_first: 0,
-        max_rows: 0,
-        rows: 0,
-        data_length: 0,
-        template: 0,
-    };
+    pub(super) const NONE: NativeRows =
+        NativeRows { front: 0, limit: 0, longest_first: 0, max_rows: 0, rows: 0, data_length: 0, template: 0 };
 
     /// A pool whose packets may have `mtu` bytes, of which `outer_length` are IP and UDP headers, and `max_count` rows, in
     /// buffers that hold `room` bytes, with one packet of `length` bytes. None where that leaves no room for another one,
@@ -74,8 +67,7 @@ impl NativeRows {
         };
         let data_length = u16::try_from(length).ok()?;
         let (limit, longest_first, max_rows) = (limit as u16, longest_first as u16, rows as u8);
-        let pool =
-            NativeRows { front, limit, longest_first, max_rows, rows: 1, data_length, template: 0 };
+        let pool = NativeRows { front, limit, longest_first, max_rows, rows: 1, data_length, template: 0 };
         pool.can_open(length).then_some(pool)
     }
 
@@ -100,7 +92,7 @@ impl NativeRows {
     }
 
     #[inline(always)]
-    pub(super) fn rows(&self) -> u8 {
+    pub(in crate::pool) fn rows(&self) -> u8 {
         self.rows
     }
 
@@ -120,12 +112,12 @@ impl NativeRows {
     }
 
     #[inline(always)]
-    pub(super) fn fits(&self, length: usize) -> bool {
+    pub(in crate::pool) fn fits(&self, length: usize) -> bool {
         self.length() + ROW_LEN + length <= usize::from(self.limit)
     }
 
     #[inline(always)]
-    pub(super) fn room(&self) -> Room {
+    pub(in crate::pool) fn room(&self) -> Room {
         if !self.fits(SHORTEST) {
             Room::NoBytes
         } else if self.rows >= self.max_rows {
@@ -136,7 +128,7 @@ impl NativeRows {
     }
 
     #[inline]
-    pub(super) fn append<B: Buffer>(&mut self, buffer: &mut B, packet: &[u8], ttl: u8) -> Option<()> {
+    pub(in crate::pool) fn append<B: Buffer>(&mut self, buffer: &mut B, packet: &[u8], ttl: u8) -> Option<()> {
         let write = |out: &mut [u8]| copy(packet, out).then_some(());
         self.append_entry(buffer, row_type(packet), packet.len(), ttl, write)
     }

@@ -35,7 +35,8 @@ impl Bench {
         let bytes = packet(flow, self.next_number, length);
         let peer = peer(number, 1500);
         let buffer = self.memory.receive(&bytes);
-        self.pooler.stage(buffer, &ride(&fields(&bytes), number, &peer, 0, rule), Tick(now), &mut self.memory)
+        let ride = ride(&fields(&bytes), number, &peer, 0, rule);
+        stage(&mut self.pooler, buffer, &ride, Tick(now), &mut self.memory)
     }
 
     pub(super) fn flush_due(&mut self, now: u64) {

@@ -70,7 +70,7 @@ impl Bench {
         let ride = ride(&fields(&bytes), 1, &self.peer, rule_index, rule);
         self.now = now;
         self.waiting.insert(self.next_number, (bytes, now + rule.window.0));
-        self.pooler.stage(buffer, &ride, Tick(now), &mut self.memory)
+        stage(&mut self.pooler, buffer, &ride, Tick(now), &mut self.memory)
     }
 
     /// Ends the round that it is in, and has one at each deadline up to `now`, as a worker has that wakes for them.

@@ -16,10 +16,11 @@ mod vectors;
 use std::net::Ipv4Addr;
 use std::sync::OnceLock;
 
+use self::memory::{Memory, TestBuffer};
 use super::hello::Capabilities;
-use super::{Format, Match, PeerPath, PoolKey, Ride, Rule, RuleIndex, StreamFields};
-use crate::arch::TickSpan;
-use crate::fib::PeerIndex;
+use super::{Format, Match, PacketPooler, PeerPath, PoolKey, Question, Ride, Rule, RuleIndex, Staged, StreamFields};
+use crate::arch::{Tick, TickSpan};
+use crate::fib::{PathIndex, PeerIndex};
 use crate::pool::FlowSeed;
 use crate::pool::path::{MAX_HOPS, PoolPath, Trunk};
 
@@ -99,8 +100,31 @@ fn peer(number: u8, mtu: u16) -> PeerPath {
 
 /// The ride of a packet with `fields` to peer number `number`, under the rule at `rule_index`.
 fn ride<'a>(fields: &StreamFields, number: u8, peer: &'a PeerPath, rule_index: u16, rule: &'a Rule) -> Ride<'a> {
-    let key = PoolKey::of_stream(u16::from(number), RuleIndex(rule_index), fields, 1);
-    Ride::new(key, path(number), (PeerIndex(number.into()), peer), rule, fields)
+    let rule_index = RuleIndex(rule_index);
+    let key = PoolKey::of_stream(u16::from(number), rule_index, fields, 1);
+    let class = (PoolKey::bucket_of(fields.flow, 1), fields.is_ipv6());
+    let question = Question::new(PathIndex(number.into()), rule_index, fields.tos(), class, peer.mtu);
+    let ride = Ride::new(key, path(number), (PeerIndex(number.into()), peer), rule, fields);
+    Ride { question: Some(question), ..ride }
+}
+
+/// Stages a packet as a worker does.
+fn stage(
+    pooler: &mut PacketPooler<TestBuffer>,
+    packet: TestBuffer,
+    ride: &Ride<'_>,
+    now: Tick,
+    memory: &mut Memory,
+) -> Staged {
+    let hashes = (ride.flow, ride.pair);
+    let boarded = match ride.question {
+        Some(question) => pooler.board(packet, question, hashes, now, memory),
+        None => Err(packet),
+    };
+    match boarded {
+        Ok(()) => Staged::Taken,
+        Err(packet) => pooler.stage(packet, ride, now, memory),
+    }
 }
 
 /// How many hops away peer number `number` is.

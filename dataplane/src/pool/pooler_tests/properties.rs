@@ -174,7 +174,7 @@ impl Model {
         let peer = &peers[usize::from(number.min(PEERS - 1))];
         let buffer = self.memory.receive(&bytes);
         let ride = ride(&fields(&bytes), number, peer, rule_index as u16, rule);
-        match self.pooler.stage(buffer, &ride, Tick(self.now), &mut self.memory) {
+        match stage(&mut self.pooler, buffer, &ride, Tick(self.now), &mut self.memory) {
             Staged::Taken => self.staged += 1,
             Staged::PassedOn(_) => {
                 self.passed_on += 1;

@@ -51,7 +51,7 @@ impl Bench {
     fn stage(&mut self, bytes: &[u8]) {
         let buffer = self.memory.receive(bytes);
         let ride = ride(&fields(bytes), 1, &self.peer, 0, &self.rule);
-        self.pooler.stage(buffer, &ride, Tick(self.now), &mut self.memory);
+        stage(&mut self.pooler, buffer, &ride, Tick(self.now), &mut self.memory);
     }
 
     /// The UDP payloads of the pooled packets that left since the last time, outer headers checked; and what left alone.

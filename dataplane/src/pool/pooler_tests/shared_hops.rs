@@ -92,9 +92,11 @@ proptest! {
             let addressee = path.addressee.expect("one is equipped");
             let peer = peer(addressee.0 as u8, 1500);
             let key = PoolKey::of_stream(path.group(shared), RuleIndex(0), &fields, 1);
+            let question = Question::new(PathIndex(way as u16), RuleIndex(0), 0, (0, false), 1500);
             let ride = Ride::new(key, path, (addressee, &peer), &rule, &fields);
+            let ride = Ride { question: Some(question), ..ride };
             let buffer = memory.receive(&bytes);
-            prop_assert_eq!(pooler.stage(buffer, &ride, Tick(0), &mut memory), Staged::Taken);
+            prop_assert_eq!(stage(&mut pooler, buffer, &ride, Tick(0), &mut memory), Staged::Taken);
         }
         pooler.flush_due(Tick(1000), &mut memory);
         let mut left = 0;

@@ -1,0 +1,142 @@
+//! Which pool the last packet joined that asked the same: same path, rule, class, bucket and link.
+//!
+//! What a packet asks decides which pool it joins and with which TTL, as long as that pool is open: whatever it is decided
+//! by does not change before all pools were flushed. So the answer is kept, and most packets need not have it worked
+//! out again. A table of fixed size: what is displaced is worked out.
+
+use super::open_pools::Slot;
+use super::rule::RuleIndex;
+use crate::fib::PathIndex;
+
+/// Answers kept; a power of two.
+const ANSWERS: usize = 256;
+
+/// What decides which pool a packet joins, in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Question(u64);
+
+impl Question {
+    /// Of a packet of this family on this path, with these bits of DSCP and ECN, that `rule` selected and that is in this flow bucket, below
+    /// [`MAX_BUCKETS`](super::packet_pooler::MAX_BUCKETS); `mtu` is that of the link it leaves by.
+    #[inline(always)]
+    pub fn new(path: PathIndex, rule: RuleIndex, tos: u8, (bucket, is_ipv6): (u8, bool), mtu: u16) -> Question {
+        let word = u64::from(path.0) << 48
+            | u64::from(rule.0) << 32
+            | u64::from(mtu) << 16
+            | u64::from(tos) << 8
+            | u64::from(is_ipv6) << 7
+            | u64::from(bucket & 0x7f);
+        Question(word)
+    }
+
+    #[inline(always)]
+    fn place(self) -> usize {
+        (self.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize % ANSWERS
+    }
+}
+
+/// An opening of a pool: no two have the same, in any slot, as long as a worker lives (2^48 of them). The default is that
+/// of a slot where no pool is open.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Opening(u64);
+
+impl Opening {
+    /// The first of all, in a slot.
+    pub(super) const fn first() -> Opening {
+        Opening(1 << 16)
+    }
+
+    /// The next one, in `slot`.
+    #[inline(always)]
+    pub(super) fn next(self, slot: Slot) -> Opening {
+        Opening((self.0 | 0xffff).wrapping_add(1) | u64::from(slot.number()))
+    }
+
+    /// Where it was.
+    #[inline(always)]
+    pub(super) fn slot(self) -> Slot {
+        Slot::from_number(self.0 as u16)
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Answer {
+    question: Question,
+    opening: Opening,
+    ttl: u8,
+}
+
+/// The answers of one worker's pooler.
+pub(super) struct Shortcuts(Box<[Answer; ANSWERS]>);
+
+impl Shortcuts {
+    /// No answer.
+    pub(super) fn new() -> Shortcuts {
+        let nothing = Answer { question: Question(0), opening: Opening::default(), ttl: 0 };
+        Shortcuts(Box::new([nothing; ANSWERS]))
+    }
+
+    /// Which pool such packets joined, and the TTL of their rows. It may not be open any more.
+    #[inline(always)]
+    pub(super) fn find(&self, question: Question) -> Option<(Opening, u8)> {
+        let answer = self.0.get(question.place())?;
+        (answer.question == question && answer.opening != Opening::default()).then_some((answer.opening, answer.ttl))
+    }
+
+    /// Keeps the answer.
+    #[inline]
+    pub(super) fn remember(&mut self, question: Question, opening: Opening, ttl: u8) {
+        if let Some(answer) = self.0.get_mut(question.place()) {
+            *answer = Answer { question, opening, ttl };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn question(path: u16, tos: u8) -> Question {
+        Question::new(PathIndex(path), RuleIndex(0), tos, (0, false), 1500)
+    }
+
+    #[test]
+    fn what_was_not_asked_has_no_answer() {
+        let mut shortcuts = Shortcuts::new();
+        assert_eq!(shortcuts.find(Question(0)), None, "an empty table knows nothing");
+        let opening = Opening::first().next(Slot::from_number(7));
+        shortcuts.remember(question(1, 0), opening, 3);
+        assert_eq!(shortcuts.find(question(1, 0)), Some((opening, 3)));
+        for other in [question(2, 0), question(1, 1)] {
+            assert_eq!(shortcuts.find(other), None);
+        }
+    }
+
+    #[test]
+    fn everything_that_is_asked_is_in_the_question() {
+        let ask = |path, rule, tos, bucket, is_ipv6, mtu| {
+            Question::new(PathIndex(path), RuleIndex(rule), tos, (bucket, is_ipv6), mtu)
+        };
+        let questions = [
+            ask(0, 0, 0, 0, false, 0),
+            ask(u16::MAX, 0, 0, 0, false, 0),
+            ask(0, u16::MAX, 0, 0, false, 0),
+            ask(0, 0, u8::MAX, 0, false, 0),
+            ask(0, 0, 0, 63, false, 0),
+            ask(0, 0, 0, 0, true, 0),
+            ask(0, 0, 0, 0, false, u16::MAX),
+        ];
+        for (at, question) in questions.iter().enumerate() {
+            assert!(!questions[..at].contains(question), "{at}");
+        }
+    }
+
+    #[test]
+    fn no_two_openings_are_the_same() {
+        let first = Opening::first();
+        let (second, third) = (first.next(Slot::from_number(u16::MAX)), first.next(Slot::from_number(0)));
+        let fourth = second.next(Slot::from_number(3));
+        assert_eq!((second.slot().number(), third.slot().number(), fourth.slot().number()), (u16::MAX, 0, 3));
+        assert!(first != second && second != third && fourth != second && fourth != Opening::default());
+    }
+}
