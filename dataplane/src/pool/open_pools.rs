@@ -36,7 +36,7 @@ impl PoolKey {
     pub fn bucket_of(flow: u32, buckets: u8) -> u8 {
         // Mixed once more: the upper bits of a flow's hash hardly differ between flows of neighbouring ports.
         let spread = (flow ^ flow >> 15).wrapping_mul(0x9e37_79b1);
-        (u64::from(spread) * u64::from(buckets) >> 32) as u8
+        ((u64::from(spread) * u64::from(buckets)) >> 32) as u8
     }
 
     /// The key for a stream packet; its flow chooses one of `buckets` (at least 1).

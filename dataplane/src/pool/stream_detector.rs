@@ -100,28 +100,30 @@ impl StreamFields {
     /// The same of a packet with this header, which is sound, and this payload.
     #[inline(always)]
     pub fn of_ipv4(header: &[u8; 20], payload: &[u8], seed: FlowSeed) -> StreamFields {
-        let &[_, tos, l0, l1, _, _, f0, f1, _, protocol, _, _, s0, s1, s2, s3, d0, d1, d2, d3] = header;
+        let &[_, tos, l0, l1, _, _, f0, f1, _, protocol, _, _, ref addresses @ ..] = header;
         let length = u16::from_be_bytes([l0, l1]);
         let is_fragment = u16::from_be_bytes([f0, f1]) & (MORE_FRAGMENTS | FRAGMENT_OFFSET) != 0;
-        let source = u32::from_be_bytes([s0, s1, s2, s3]);
-        let destination = u32::from_be_bytes([d0, d1, d2, d3]);
+        // Read as one word, as they are compared and hashed.
+        let addresses = u64::from_be_bytes(*addresses);
+        let (source, destination) = ((addresses >> 32) as u32, addresses as u32);
         let ports = match payload.first_chunk::<4>() {
             Some(&ports) if has_ports(protocol) && !is_fragment => Some(ports),
             _ => None,
         };
-        let [p0, p1, p2, p3] = ports.unwrap_or_default();
+        let has_ports = ports.is_some();
+        let ports = u32::from_be_bytes(ports.unwrap_or_default());
         let pair = pair_hash(seed, source, destination, protocol);
         StreamFields {
             addresses: Addresses::V4 { source, destination },
             protocol,
-            has_ports: ports.is_some(),
-            source_port: u16::from_be_bytes([p0, p1]),
-            destination_port: u16::from_be_bytes([p2, p3]),
+            has_ports,
+            source_port: (ports >> 16) as u16,
+            destination_port: ports as u16,
             dscp: Dscp::of_tos(tos),
             ecn: tos & 3,
             length,
             is_fragment,
-            flow: flow_hash(pair, u32::from_be_bytes([p0, p1, p2, p3])),
+            flow: flow_hash(pair, ports),
             pair: (pair >> 32) as u32,
         }
     }
