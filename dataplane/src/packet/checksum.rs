@@ -36,7 +36,7 @@ impl Sum {
         Sum::from_little_endian((sum & 0xffff_ffff) + (sum >> 32) + carry as u64 + c as u64)
     }
 
-    /// The same, for what is usually longer than some 128 bytes.
+    /// The same as [`Sum::of`], for what is usually longer than some 128 bytes.
     pub fn of_long(bytes: &[u8]) -> Sum {
         let (blocks, rest) = bytes.as_chunks::<64>();
         let total = sum_words(blocks);
