@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use carpool_dataplane::arch::TickRate;
-use carpool_dataplane::dpdk::{Eal, EalOptions, LcoreHandle, Memory, Mempool, Port, PortOptions, PortQueue, Waiter};
+use carpool_dataplane::dpdk::{
+    Eal, EalOptions, LcoreHandle, Memory, Mempool, Port, PortOptions, PortQueue, Waiter, pci_address,
+};
 use carpool_dataplane::fib::{Domain, PortIndex, lpm4, lpm6};
 use carpool_dataplane::worker::{Bell, Counters, Handover, Idle, Worker, WorkerOptions, WorkerShared};
 use ipnet::IpNet;
@@ -274,17 +276,6 @@ fn start_eal(config: &Config, cores: &[u16], sizing: &Sizing, socket: &Path) -> 
     Ok(Eal::init(&options)?)
 }
 
-/// The PCI address of a device that is named by one, its arguments left off.
-fn pci_address(device: &str) -> Option<String> {
-    let address = device.split(',').next()?;
-    let hex = |text: &str, digits| text.len() == digits && text.bytes().all(|b| b.is_ascii_hexdigit());
-    let (bus, function) = address.rsplit_once('.')?;
-    let (bus, slot) = bus.rsplit_once(':')?;
-    let (domain, bus) = bus.split_once(':').unwrap_or(("0000", bus));
-    let is_address = hex(domain, 4) && hex(bus, 2) && hex(slot, 2) && hex(function, 1);
-    is_address.then(|| address.into())
-}
-
 /// What distinguishes the files of this router's DPDK from those of others. The same at each start, so that a router finds the
 /// memory that it left behind when it was killed.
 fn file_prefix(socket: &Path) -> String {
@@ -360,16 +351,6 @@ fn random() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn pci_addresses_are_told_from_virtual_devices() {
-        assert_eq!(pci_address("0000:3b:00.0"), Some("0000:3b:00.0".into()));
-        assert_eq!(pci_address("3b:00.1"), Some("3b:00.1".into()));
-        assert_eq!(pci_address("0000:3b:00.0,promisc=1"), Some("0000:3b:00.0".into()));
-        for device in ["net_af_packet0,iface=eth0.5", "net_null0", "", "3b:00", "0000:3b:00.0.0", "zz:00.0"] {
-            assert_eq!(pci_address(device), None, "{device}");
-        }
-    }
 
     #[test]
     fn routers_with_other_sockets_have_other_files() {

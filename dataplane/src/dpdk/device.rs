@@ -163,3 +163,29 @@ fn find_port(name: &str) -> Option<(u16, rte_eth_dev_info)> {
         next = port + 1;
     }
 }
+
+/// The PCI address of a device that is named by one, its arguments left off: what [`super::EalOptions`] wants to know of it.
+pub fn pci_address(device: &str) -> Option<String> {
+    let address = device.split(',').next()?;
+    let hex = |text: &str, digits| text.len() == digits && text.bytes().all(|b| b.is_ascii_hexdigit());
+    let (bus, function) = address.rsplit_once('.')?;
+    let (bus, slot) = bus.rsplit_once(':')?;
+    let (domain, bus) = bus.split_once(':').unwrap_or(("0000", bus));
+    let is_address = hex(domain, 4) && hex(bus, 2) && hex(slot, 2) && hex(function, 1);
+    is_address.then(|| address.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pci_addresses_are_told_from_virtual_devices() {
+        assert_eq!(pci_address("0000:3b:00.0"), Some("0000:3b:00.0".into()));
+        assert_eq!(pci_address("3b:00.1"), Some("3b:00.1".into()));
+        assert_eq!(pci_address("0000:3b:00.0,promisc=1"), Some("0000:3b:00.0".into()));
+        for device in ["net_af_packet0,iface=eth0.5", "net_null0", "", "3b:00", "0000:3b:00.0.0", "zz:00.0"] {
+            assert_eq!(pci_address(device), None, "{device}");
+        }
+    }
+}

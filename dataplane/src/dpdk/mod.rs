@@ -24,6 +24,7 @@ mod stale_socket;
 mod wake;
 mod wire;
 
+pub use device::pci_address;
 pub use eal::{Eal, EalError, EalOptions, test_eal};
 pub use lcore::{Lcore, LcoreHandle};
 pub use mbuf::Mbuf;
