@@ -24,6 +24,11 @@ impl Interrupt {
         Ok(interrupt)
     }
 
+    /// Whether a signal has come, for other threads to look at.
+    pub fn flag(&self) -> &Arc<AtomicBool> {
+        &self.wanted
+    }
+
     /// An error once a signal has come.
     pub fn check(&self) -> Result<(), BenchError> {
         if self.wanted.load(Ordering::Relaxed) { Err(BenchError::Interrupted) } else { Ok(()) }

@@ -13,13 +13,10 @@ mod carriage;
 mod case;
 mod child;
 mod contender;
-mod cpu;
 mod dpdk_source;
-mod error;
 mod fib;
 mod figure;
 mod instructions;
-mod interrupt;
 mod l3fwd;
 mod lean;
 mod memory;
@@ -36,6 +33,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use carpool_benches::{cpu, error, interrupt};
 use carpool_dataplane::dpdk::Memory;
 use clap::{Args, Parser, Subcommand};
 

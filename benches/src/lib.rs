@@ -1,0 +1,6 @@
+//! What the programs of this package share.
+#![deny(unsafe_code)]
+
+pub mod cpu;
+pub mod error;
+pub mod interrupt;
