@@ -1,0 +1,98 @@
+//! What the machine takes away from a program that never waits: the gaps in an empty loop that reads the clock.
+//!
+//! Interrupts, other threads, and the host of a virtual machine show as gaps. No latency that is measured on this CPU can be
+//! believed to be better than this.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use carpool_benches::cpu;
+use carpool_dataplane::arch::{TickRate, TickSpan, now};
+use serde::Serialize;
+
+use crate::GenError;
+use crate::latency::{Latencies, Summary};
+use crate::options::JitterArgs;
+
+/// Gaps that are no longer are the loop's own, in nanoseconds.
+const SHORTEST: u64 = 1000;
+/// Gaps of at least so many nanoseconds are counted.
+const LENGTHS: [u64; 6] = [1000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000];
+
+/// What was seen.
+#[derive(Debug, Serialize)]
+struct Findings {
+    core: usize,
+    seconds: f64,
+    /// Gaps of more than a microsecond.
+    gaps: u64,
+    /// Of the time, what was in them.
+    share: f64,
+    /// How many gaps are longer than so many nanoseconds.
+    longer_than_ns: Vec<(u64, u64)>,
+    gap_ns: Option<Summary>,
+    /// HdrHistogram, format V2, deflated, base64: nanoseconds.
+    histogram: String,
+}
+
+/// Looks at a CPU and prints what it saw.
+pub fn jitter(args: &JitterArgs, interrupted: &Arc<AtomicBool>) -> Result<(), GenError> {
+    cpu::pin(args.core).map_err(|error| GenError::new(error.to_string()))?;
+    let findings = look(args, interrupted)?;
+    if args.json {
+        println!("{}", serde_json::to_string(&findings).map_err(|error| GenError::new(error.to_string()))?);
+        return Ok(());
+    }
+    println!(
+        "CPU {}, {:.1} s: {} gaps of more than 1 us, {:.3}% of the time",
+        findings.core,
+        findings.seconds,
+        findings.gaps,
+        100.0 * findings.share
+    );
+    for (length, count) in &findings.longer_than_ns {
+        println!("longer than {:>7} us: {count}", length / 1000);
+    }
+    if let Some(Summary { p50, p99, max, .. }) = findings.gap_ns {
+        let us = |value: u64| value as f64 / 1000.0;
+        println!("gaps: p50 {:.1} us  p99 {:.1} us  max {:.1} us", us(p50), us(p99), us(max));
+    }
+    Ok(())
+}
+
+fn look(args: &JitterArgs, interrupted: &AtomicBool) -> Result<Findings, GenError> {
+    let rate = TickRate::measure();
+    let nanoseconds = |span: TickSpan| rate.duration(span).as_nanos() as u64;
+    let shortest = TickSpan(rate.hz() * SHORTEST / 1_000_000_000);
+    let mut latencies = Latencies::default();
+    let mut longer = LENGTHS.map(|length| (length, 0));
+    let (mut gaps, mut lost) = (0, TickSpan(0));
+    let begin = now();
+    let end = begin + rate.ticks(args.seconds);
+    let mut last = begin;
+    while last < end && !interrupted.load(Ordering::Relaxed) {
+        let at = now();
+        let gap = at.since(last);
+        if gap > shortest {
+            gaps += 1;
+            lost = TickSpan(lost.0 + gap.0);
+            let length = nanoseconds(gap);
+            latencies.record(length);
+            longer.iter_mut().filter(|(least, _)| length > *least).for_each(|(_, count)| *count += 1);
+            // What counting took is no gap.
+            last = now();
+        } else {
+            last = at;
+        }
+    }
+    let seconds = rate.duration(last.since(begin)).as_secs_f64();
+    Ok(Findings {
+        core: args.core,
+        seconds,
+        gaps,
+        share: lost.0 as f64 / last.since(begin).0.max(1) as f64,
+        longer_than_ns: longer.to_vec(),
+        gap_ns: latencies.summary(),
+        histogram: latencies.encoded().map_err(GenError::new)?,
+    })
+}
