@@ -13,7 +13,7 @@ use crossbeam::channel::{Receiver as Channel, RecvTimeoutError, Sender as Outlet
 
 use crate::account::Arrived;
 use crate::host::{Heard, Host, MAX_FRAME};
-use crate::plan::Plan;
+use crate::plan::{Plan, Source};
 use crate::receiver::{Counts, Expected, Receiver};
 use crate::sender::{Sender, Sent};
 
@@ -111,6 +111,9 @@ impl<N: Nic> Engine<N> {
             }
             if let Some(receiver) = &mut self.receiver {
                 receiver.tick(now);
+                if let Source::Made(_) = plan.source {
+                    plan.note_received(receiver.received(), now);
+                }
             }
             if plan.is_over(now) {
                 break;
@@ -195,4 +198,121 @@ fn transmit(nic: &mut impl Nic, cache: &mut MempoolCache, frame: &[u8]) {
     let mut packets = ArrayVec::<Mbuf, TX_BUFFER>::new();
     packets.push(mbuf);
     nic.tx_burst(&mut packets);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use carpool_dataplane::dpdk::{HEADROOM, Mempool, test_eal};
+    use crossbeam::channel::bounded;
+
+    use super::*;
+    use crate::flows::tests::flows;
+    use crate::flows::{Flows, Order};
+    use crate::frames::{Frames, Link, Size};
+    use crate::pacing::Load;
+    use crate::plan::Course;
+    use crate::stamp::TrialId;
+
+    /// A network that leads back to the port, and does what networks do.
+    struct Network {
+        cache: MempoolCache,
+        count: u64,
+        under_way: VecDeque<Mbuf>,
+    }
+
+    impl Nic for Network {
+        fn rx_burst(&mut self, packets: &mut ArrayVec<Mbuf, BURST>) -> usize {
+            let count = self.under_way.len().min(packets.remaining_capacity());
+            packets.extend(self.under_way.drain(..count));
+            count
+        }
+
+        fn tx_burst(&mut self, packets: &mut ArrayVec<Mbuf, TX_BUFFER>) -> usize {
+            // Not all that is offered is taken at once.
+            let count = packets.len().div_ceil(2);
+            for mut mbuf in packets.drain(..count) {
+                let at = self.count % 20;
+                self.count += 1;
+                match at {
+                    3 => continue,
+                    7 => {
+                        let mut copy = self.cache.alloc().expect("the pool is large enough");
+                        copy.append(mbuf.len()).expect("it fits").copy_from_slice(mbuf.bytes());
+                        self.under_way.push_back(copy);
+                    }
+                    11 => *mbuf.bytes_mut().last_mut().expect("it is not empty") ^= 1,
+                    _ => {}
+                }
+                self.under_way.push_back(mbuf);
+            }
+            count
+        }
+    }
+
+    fn plan(load: Load, flows: Flows, rate: TickRate) -> Plan {
+        let mac = MacAddr([2; 6]);
+        let frames = Frames::new(Size::Bytes(100), Link { source: mac, gateway: mac }, flows, 0).expect("sound");
+        Plan {
+            warm_up: TrialId(1),
+            warm_up_time: Duration::from_millis(1),
+            trial: TrialId(2),
+            source: Source::Made(frames),
+            flows,
+            load,
+            drain: Duration::from_millis(1),
+            start: now(),
+            rate,
+            course: Course::default(),
+        }
+    }
+
+    #[test]
+    fn a_trial_says_what_the_network_did() {
+        let pool = Mempool::create(test_eal(), "gen_engine", 2047, HEADROOM + 2048).expect("there is memory");
+        let network = Network { cache: pool.cache(), count: 0, under_way: VecDeque::new() };
+        let rate = TickRate::measure();
+        let (full, intervals) = bounded(4);
+        let (empty, empty_out) = bounded(4);
+        (0..3).for_each(|_| empty.send(Box::default()).expect("there is room"));
+        let receiver = Receiver::new(rate, false, full, empty_out);
+        let station = Station { nic: network, host: Host::new(MacAddr([2; 6]), vec![]), sends: true, receives: true };
+        let mut engine = Engine::new(vec![station], pool.cache(), rate, Some(receiver), Arc::default());
+
+        let flows = flows("198.18.0.0/15", 10, 10, Order::Sequential);
+        let mut plan = plan(Load::Burst { pps: None, packets: 2000 }, flows, rate);
+        plan.warm_up_time = Duration::ZERO;
+        let Done::Trial { sent: Some(sent), received: Some((arrived, counts)) } = engine.trial(&plan) else {
+            panic!("it sends and receives")
+        };
+        assert_eq!((sent.packets, sent.skipped), (2000, 0));
+        // Of every 20 packets one is lost, one comes twice, and one is damaged.
+        assert_eq!(arrived, Arrived { received: 1800, duplicated: 100, reordered: 0, late: 0 });
+        assert_eq!((counts.corrupted, counts.foreign, counts.earlier), (100, 0, 0));
+        let interval = intervals.try_recv().expect("the last interval is passed on");
+        assert_eq!(interval.arrived, arrived);
+        assert!(interval.latencies.summary().is_some());
+        drop((engine, intervals));
+        assert_eq!(pool.in_use(), 0, "all packets are given back");
+    }
+
+    #[test]
+    fn what_goes_ahead_of_a_trial_does_not_count() {
+        let pool = Mempool::create(test_eal(), "gen_warm_up", 2047, HEADROOM + 2048).expect("there is memory");
+        let network = Network { cache: pool.cache(), count: 0, under_way: VecDeque::new() };
+        let rate = TickRate::measure();
+        let receiver = Receiver::new(rate, false, bounded(1).0, bounded(1).1);
+        let station = Station { nic: network, host: Host::new(MacAddr([2; 6]), vec![]), sends: true, receives: true };
+        let mut engine = Engine::new(vec![station], pool.cache(), rate, Some(receiver), Arc::default());
+        let flows = flows("198.18.0.0/15", 1, 1, Order::Sequential);
+        let plan = plan(Load::Burst { pps: Some(100_000), packets: 1000 }, flows, rate);
+        let Done::Trial { sent: Some(sent), received: Some((arrived, counts)) } = engine.trial(&plan) else {
+            panic!("it sends and receives")
+        };
+        assert!(
+            counts.earlier > 0 && sent.packets == 1000 && arrived.received <= 1000,
+            "{sent:?} {arrived:?} {counts:?}"
+        );
+    }
 }

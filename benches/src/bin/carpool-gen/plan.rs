@@ -13,6 +13,8 @@ use crate::stamp::TrialId;
 
 /// How long a port may refuse packets before a trial goes on without them, beside what it takes by plan.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long copies are waited for when every packet is there.
+const COPIES: Duration = Duration::from_millis(20);
 /// Packets a second that warm up for a load that has no rate.
 const WARM_UP_PPS: u64 = 10_000;
 
@@ -49,7 +51,7 @@ pub struct Plan {
     pub source: Source,
     pub flows: Flows,
     pub load: Load,
-    /// How long to wait for packets when all are sent.
+    /// How long to wait for packets when all are sent, if they do not all come earlier.
     pub drain: Duration,
     /// When it begins, with the packets ahead of it.
     pub start: Tick,
@@ -64,6 +66,8 @@ pub struct Course {
     pub sent: AtomicU64,
     /// When all are sent; 0 until then.
     sending_ended: AtomicU64,
+    /// When all were received; 0 until then.
+    all_received: AtomicU64,
 }
 
 impl Plan {
@@ -103,12 +107,21 @@ impl Plan {
         self.course.sending_ended.store(now.0.max(1), Ordering::Release);
     }
 
+    /// Takes note of how many are received; all of them: only copies can still come.
+    #[inline]
+    pub fn note_received(&self, received: u64, now: Tick) {
+        let Course { sent, sending_ended, all_received } = &self.course;
+        let all = sending_ended.load(Ordering::Acquire) != 0 && received == sent.load(Ordering::Relaxed);
+        if all && all_received.load(Ordering::Relaxed) == 0 {
+            all_received.store(now.0.max(1), Ordering::Release);
+        }
+    }
+
     /// Whether nothing is waited for any more.
     #[inline]
     pub fn is_over(&self, now: Tick) -> bool {
-        match self.course.sending_ended.load(Ordering::Acquire) {
-            0 => false,
-            ended => now >= Tick(ended) + self.rate.ticks(self.drain),
-        }
+        let since = |at: u64, wait| at != 0 && now >= Tick(at) + self.rate.ticks(wait);
+        let ended = self.course.sending_ended.load(Ordering::Acquire);
+        since(ended, self.drain) || ended != 0 && since(self.course.all_received.load(Ordering::Acquire), COPIES)
     }
 }

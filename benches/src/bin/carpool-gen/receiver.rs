@@ -143,6 +143,12 @@ impl Receiver {
         let _ = self.full.try_send(full);
     }
 
+    /// Packets of the trial that were received.
+    #[inline]
+    pub fn received(&self) -> u64 {
+        self.account.arrived().received
+    }
+
     /// Counts talk among neighbours.
     pub fn talk(&mut self) {
         self.counts.talk += 1;
@@ -288,4 +294,158 @@ fn datagram(bytes: &[u8], verdict: Verdict, packet_len: usize) -> Result<Datagra
     }
     let payload = bytes.get(udp::HEADER_LEN..).unwrap_or_default();
     Ok(Datagram { header, payload, packet_len })
+}
+
+#[cfg(test)]
+mod tests {
+    use carpool_dataplane::dpdk::{HEADROOM, Mempool, test_eal};
+    use carpool_dataplane::packet::{Sum, ipv4};
+    use carpool_dataplane::pool::wire::{Row, RowType, header_and_rows_len, write_header_and_rows};
+    use crossbeam::channel::bounded;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::flows::Order;
+    use crate::flows::tests::flows;
+    use crate::frames::{Frames, Link, Size};
+
+    const TRIAL: TrialId = TrialId(5);
+
+    fn frames(name: &str, prefix: &str, size: u16, count: u64) -> Vec<Vec<u8>> {
+        let pool = Mempool::create(test_eal(), name, 15, HEADROOM + 2048).expect("there is memory");
+        let mut cache = pool.cache();
+        let mac = carpool_dataplane::packet::MacAddr([2; 6]);
+        let link = Link { source: mac, gateway: mac };
+        let frames = Frames::new(Size::Bytes(size), link, flows(prefix, 4, 4, Order::Sequential), 0).expect("sound");
+        (0..count)
+            .map(|sequence| {
+                let mut mbuf = cache.alloc().expect("the pool is not empty");
+                assert!(frames.write(&mut mbuf, TRIAL, sequence, Tick(1000)));
+                mbuf.bytes().to_vec()
+            })
+            .collect()
+    }
+
+    fn receiver(depool: bool) -> Receiver {
+        let mut receiver = Receiver::new(TickRate::NANOSECONDS, depool, bounded(1).0, bounded(1).1);
+        let flows = flows("198.18.0.0/15", 4, 4, Order::Sequential);
+        receiver.start(Expected { trial: TRIAL, flows, limit: 100, start: Tick(0) });
+        receiver
+    }
+
+    /// A frame with a pooled packet of these packets.
+    fn pooled(packets: &[&[u8]]) -> Vec<u8> {
+        let mut start = 0;
+        let rows: Vec<Row> = packets
+            .iter()
+            .map(|packet| {
+                let row = Row {
+                    start,
+                    length: packet.len() as u16,
+                    ttl: 1,
+                    row_type: RowType::of(if packet[0] >> 4 == 4 { 4 } else { 41 }),
+                };
+                start += row.length;
+                row
+            })
+            .collect();
+        let mut payload = vec![0; header_and_rows_len(rows.len())];
+        write_header_and_rows(64, 1, &rows, &mut payload).expect("sound");
+        payload.extend(packets.concat());
+        let (src, dst) = ([192, 0, 2, 1].into(), [192, 0, 2, 2].into());
+        let length = (udp::HEADER_LEN + payload.len()) as u16;
+        let mut header = UdpHeader { src_port: wire::PORT, dst_port: wire::PORT, length, checksum: 0 };
+        header.checksum = header.checksum_over(src, dst, Sum::of(&payload));
+        let ip = Ipv4Header {
+            header_len: ipv4::MIN_HEADER_LEN as u8,
+            dscp_ecn: 0,
+            total_len: ipv4::MIN_HEADER_LEN as u16 + length,
+            id: 0,
+            dont_fragment: true,
+            more_fragments: false,
+            fragment_offset: 0,
+            ttl: 64,
+            protocol: PROTOCOL_UDP,
+            src,
+            dst,
+        };
+        let (mut frame, mut ip_bytes, mut udp_bytes) = (vec![2; 12], [0; 20], [0; 8]);
+        ip.write(&mut ip_bytes);
+        header.write(&mut udp_bytes);
+        frame.extend([8, 0]);
+        frame.extend([&ip_bytes[..], &udp_bytes, &payload].concat());
+        frame
+    }
+
+    #[test]
+    fn packets_of_both_families_are_found_in_pooled_packets_and_beside_them() {
+        let (four, six) =
+            (frames("gen_pooled4", "198.18.0.0/15", 78, 3), frames("gen_pooled6", "2001:db8::/32", 98, 5));
+        let mut receiver = receiver(true);
+        receiver.take(&pooled(&[&four[0][14..], &four[1][14..], &six[3][14..]]), Tick(3000));
+        receiver.take(&six[4], Tick(3000));
+        let (arrived, counts) = receiver.finish();
+        assert_eq!(arrived, Arrived { received: 4, ..Arrived::default() });
+        // Frames of 74, 74, 94 and 94 bytes would have been sent; frames of 14 + 36 + 3 * 6 + 60 + 60 + 80 and of 94 were.
+        let pooled =
+            Pooled { packets: 1, rows: 3, lone: 1, bytes_in: 336 + 4 * 24, bytes_out: 268 + 94 + 48, opaque: 0 };
+        assert_eq!(counts, Counts { pooled, ..Counts::default() });
+    }
+
+    #[test]
+    fn without_being_asked_nothing_is_taken_apart() {
+        let four = frames("gen_whole", "198.18.0.0/15", 78, 1);
+        let mut receiver = receiver(false);
+        receiver.take(&pooled(&[&four[0][14..]]), Tick(3000));
+        assert_eq!(receiver.finish().1, Counts { foreign: 1, ..Counts::default() });
+    }
+
+    #[test]
+    fn pooled_packets_that_break_a_bound_are_counted_and_not_read() {
+        let four = frames("gen_broken", "198.18.0.0/15", 78, 1);
+        let sound = pooled(&[&four[0][14..]]);
+        let mut receiver = receiver(true);
+        // Another kind, with a right checksum: what was added to one word is taken from another.
+        let mut other = sound.clone();
+        other[42] += 1;
+        other[44] -= 1;
+        receiver.take(&other, Tick(3000));
+        let (arrived, counts) = receiver.finish();
+        assert_eq!(arrived, Arrived::default());
+        assert_eq!(counts, Counts { pooled: Pooled { opaque: 1, ..Pooled::default() }, ..Counts::default() });
+    }
+
+    #[test]
+    fn a_packet_with_one_bit_changed_is_none_of_ours() {
+        let mut receiver = receiver(true);
+        let expected = receiver.expected.expect("a trial has begun");
+        for (prefix, size) in [("198.18.0.0/15", 78), ("2001:db8::/32", 98)] {
+            let frame = frames("gen_bit", prefix, size, 1).remove(0);
+            let six = prefix.contains(':');
+            for (at, bit) in (0..frame.len() - 14).flat_map(|at| (0..8).map(move |bit| (at, bit))) {
+                let mut changed = frame.clone();
+                changed[14 + at] ^= 1 << bit;
+                receiver.start(expected);
+                receiver.take(&changed, Tick(3000));
+                let (arrived, counts) = receiver.finish();
+                // Traffic class, flow label and hop limit of IPv6 are in no checksum.
+                let unprotected = u64::from(six && matches!((at, bit), (0, 0..4) | (1..4, _) | (7, _)));
+                assert_eq!(arrived.received, unprotected, "bit {bit} of byte {at}");
+                assert_eq!(counts.corrupted + counts.foreign, 1 - unprotected, "bit {bit} of byte {at}");
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn no_frame_does_any_harm(frame: Vec<u8>, front in 0..3u8) {
+            let mut receiver = receiver(true);
+            let mut bytes = vec![0; 12];
+            bytes.extend(match front { 0 => [8, 0], 1 => [0x86, 0xdd], _ => [8, 6] });
+            bytes.extend(frame);
+            receiver.take(&bytes, Tick(1));
+            prop_assert_eq!(receiver.finish().0, Arrived::default());
+        }
+    }
 }
