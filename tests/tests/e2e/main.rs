@@ -9,6 +9,7 @@ mod crash;
 mod criteria;
 mod demo;
 mod flood;
+mod generator;
 mod headers;
 mod hostile;
 mod idle;
