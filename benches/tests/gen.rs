@@ -1,8 +1,10 @@
 //! carpool-gen as a program, on a ring that leads back to it: what is sent comes back, and what is asked wrongly is refused.
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Output, Stdio};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 
 /// A port whose packets come back to it; no router, no root, no hugepages.
@@ -95,6 +97,25 @@ fn a_run_prints_a_table_or_one_json_object() {
     let json = output(&mut carpool_gen("run", &[&LOOP[..], &run, &["--json"]].concat()));
     let findings: Value = serde_json::from_slice(&json.stdout).expect("one JSON object");
     assert_eq!(count(&findings, "sent") + count(&findings, "skipped"), 1000);
+}
+
+#[test]
+fn an_interrupted_run_says_what_there_was_until_then() {
+    let run = ["--pps", "1000", "--seconds", "600", "--json"];
+    let mut child = carpool_gen("run", &[&LOOP[..], &run].concat()).spawn().expect("it can be run");
+    // A line a second.
+    let mut errors = BufReader::new(child.stderr.take().expect("it is a pipe"));
+    let mut line = String::new();
+    while !line.contains("sent") {
+        line.clear();
+        assert!(errors.read_line(&mut line).expect("it says something") > 0, "it ended by itself");
+    }
+    let pid = Pid::from_raw(child.id().try_into().expect("a process id"));
+    kill(pid, Signal::SIGINT).expect("it runs");
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!(output.status.code(), Some(1));
+    let findings: Value = serde_json::from_slice(&output.stdout).expect("one JSON object");
+    assert!(count(&findings, "sent") > 0 && count(&findings, "lost") == 0, "{findings}");
 }
 
 #[test]

@@ -62,6 +62,8 @@ pub struct Interval {
     pub arrived: Arrived,
     /// From the beginning of the trial.
     pub foreign: u64,
+    /// The end of the trial, not a whole second.
+    pub is_last: bool,
 }
 
 /// What a receiver is told of a trial.
@@ -119,7 +121,7 @@ impl Receiver {
     /// Ends it. The last interval is passed on.
     pub fn finish(&mut self) -> (Arrived, Counts) {
         self.expected = None;
-        self.pass_on();
+        self.pass_on(true);
         self.interval_end = Tick(u64::MAX);
         (self.account.arrived(), self.counts)
     }
@@ -128,16 +130,17 @@ impl Receiver {
     #[inline]
     pub fn tick(&mut self, now: Tick) {
         if now >= self.interval_end {
-            self.pass_on();
+            self.pass_on(false);
             self.interval_end = self.interval_end + self.second;
         }
     }
 
-    fn pass_on(&mut self) {
+    fn pass_on(&mut self, is_last: bool) {
         // Nobody has read the earlier ones: this one goes on.
         let Ok(next) = self.empty.try_recv() else { return };
         self.interval.arrived = self.account.arrived();
         self.interval.foreign = self.counts.foreign;
+        self.interval.is_last = is_last;
         let full = std::mem::replace(&mut self.interval, next);
         // As many are under way as the channel has room for.
         let _ = self.full.try_send(full);

@@ -221,8 +221,7 @@ impl Rig {
                 }
             }
         }
-        // The last one is part of a second.
-        self.read_intervals(&plan, &mut outcome.latencies, &mut |_: &Second<'_>| ());
+        self.read_intervals(&plan, &mut outcome.latencies, &mut show);
         outcome.rx_missed = self.rx_missed().saturating_sub(missed);
         Ok(outcome)
     }
@@ -230,7 +229,9 @@ impl Rig {
     fn read_intervals(&self, plan: &Plan, latencies: &mut Latencies, show: &mut impl FnMut(&Second<'_>)) {
         while let Ok(mut interval) = self.full.try_recv() {
             latencies.add(&interval.latencies);
-            show(&Second { sent: plan.course.sent.load(Ordering::Relaxed), interval: &interval });
+            if !interval.is_last {
+                show(&Second { sent: plan.course.sent.load(Ordering::Relaxed), interval: &interval });
+            }
             interval.latencies.clear();
             // There is room: it came from there.
             let _ = self.empty.try_send(interval);

@@ -139,5 +139,5 @@ fn table(findings: &Findings) -> String {
 }
 
 fn us(nanoseconds: u64) -> String {
-    format!("{:.1} us", nanoseconds as f64 / 1000.0)
+    format!("{:.2} us", nanoseconds as f64 / 1000.0)
 }

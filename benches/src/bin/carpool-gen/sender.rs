@@ -14,6 +14,8 @@ use crate::plan::Plan;
 pub struct Sent {
     /// Packets that the port took.
     pub packets: u64,
+    /// Packets that the port took ahead of those that count.
+    pub ahead: u64,
     /// Packets that were due while the generator was held up, and were not sent.
     pub skipped: u64,
     /// Packets that are sent together.
@@ -21,6 +23,8 @@ pub struct Sent {
     /// When the first and the last were handed to the port.
     pub first: Option<Tick>,
     pub last: Tick,
+    /// Somebody ended it, or the port took no more.
+    pub is_cut_short: bool,
 }
 
 /// Sends the packets of one trial.
@@ -66,7 +70,9 @@ impl Sender {
             return;
         }
         let taken = nic.tx_burst(&mut self.waiting) as u64;
-        if taken > 0 && self.is_counting {
+        if !self.is_counting {
+            self.sent.ahead += taken;
+        } else if taken > 0 {
             self.sent.packets += taken;
             self.sent.first.get_or_insert(now);
             self.sent.last = now;
@@ -117,6 +123,7 @@ impl Sender {
     pub fn end(&mut self, plan: &Plan, now: Tick) {
         if !self.has_ended {
             self.has_ended = true;
+            self.sent.is_cut_short = !self.waiting.is_empty() || !self.pacer.is_finished(now);
             self.waiting.clear();
             plan.end_sending(now);
         }

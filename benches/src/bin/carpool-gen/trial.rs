@@ -56,6 +56,8 @@ fn one_destination() -> u32 {
 pub struct Findings {
     /// Packets that the port took.
     pub sent: u64,
+    /// Packets that went ahead, which no other figure counts.
+    pub sent_ahead: u64,
     /// Packets that came back, each counted once.
     pub received: u64,
     pub lost: u64,
@@ -212,6 +214,7 @@ fn findings(load: Load, took: Duration, outcome: &Outcome, depool: bool) -> Resu
     let Arrived { received, duplicated, reordered, late } = *arrived;
     // The last packets are handed over a little before the time is over.
     let seconds = match load {
+        _ if sent.is_cut_short => took.max(Duration::from_micros(1)),
         Load::Rate { duration, .. } | Load::Flood { duration } => duration.max(took),
         Load::Burst { .. } => took.max(Duration::from_micros(1)),
     }
@@ -223,6 +226,7 @@ fn findings(load: Load, took: Duration, outcome: &Outcome, depool: bool) -> Resu
     };
     Ok(Findings {
         sent: sent.packets,
+        sent_ahead: sent.ahead,
         received,
         lost: sent.packets.saturating_sub(received),
         duplicated,
