@@ -135,6 +135,15 @@ fn what_cannot_be_done_is_said_in_a_sentence_and_by_the_exit_code() {
 }
 
 #[test]
+fn a_pipe_that_nobody_reads_does_no_harm() {
+    let mut child = carpool_gen("jitter", &["--core", "0", "--seconds", "0.1"]).spawn().expect("it can be run");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("it ends");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(!error.contains("panicked"), "{error}");
+}
+
+#[test]
 fn gaps_are_counted_on_a_cpu_that_there_is() {
     let seen = output(&mut carpool_gen("jitter", &["--core", "0", "--seconds", "0.1", "--json"]));
     // Where this process may not use CPU 0, it says so.

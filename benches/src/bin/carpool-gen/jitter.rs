@@ -10,9 +10,9 @@ use carpool_benches::cpu;
 use carpool_dataplane::arch::{TickRate, TickSpan, now};
 use serde::Serialize;
 
-use crate::GenError;
 use crate::latency::{Latencies, Summary};
 use crate::options::JitterArgs;
+use crate::{GenError, print};
 
 /// Gaps that are no longer are the loop's own, in nanoseconds.
 const SHORTEST: u64 = 1000;
@@ -40,24 +40,27 @@ pub fn jitter(args: &JitterArgs, interrupted: &Arc<AtomicBool>) -> Result<(), Ge
     cpu::pin(args.core).map_err(|error| GenError::new(error.to_string()))?;
     let findings = look(args, interrupted)?;
     if args.json {
-        println!("{}", serde_json::to_string(&findings).map_err(|error| GenError::new(error.to_string()))?);
-        return Ok(());
+        return print(&serde_json::to_string(&findings).map_err(|error| GenError::new(error.to_string()))?);
     }
-    println!(
+    print(&table(&findings))
+}
+
+fn table(findings: &Findings) -> String {
+    let mut lines = vec![format!(
         "CPU {}, {:.1} s: {} gaps of more than 1 us, {:.3}% of the time",
         findings.core,
         findings.seconds,
         findings.gaps,
         100.0 * findings.share
-    );
+    )];
     for (length, count) in &findings.longer_than_ns {
-        println!("longer than {:>7} us: {count}", length / 1000);
+        lines.push(format!("longer than {:>7} us: {count}", length / 1000));
     }
     if let Some(Summary { p50, p99, max, .. }) = findings.gap_ns {
         let us = |value: u64| value as f64 / 1000.0;
-        println!("gaps: p50 {:.1} us  p99 {:.1} us  max {:.1} us", us(p50), us(p99), us(max));
+        lines.push(format!("gaps: p50 {:.1} us  p99 {:.1} us  max {:.1} us", us(p50), us(p99), us(max)));
     }
-    Ok(())
+    lines.join("\n")
 }
 
 fn look(args: &JitterArgs, interrupted: &AtomicBool) -> Result<Findings, GenError> {

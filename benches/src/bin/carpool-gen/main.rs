@@ -24,6 +24,7 @@ mod serve;
 mod stamp;
 mod trial;
 
+use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
 use carpool_benches::interrupt::Interrupt;
@@ -65,6 +66,17 @@ errors!(
     flows::FlowsError,
     frames::FramesError
 );
+
+/// Prints findings. Who has seen enough of them may close the pipe.
+fn print(text: &str) -> Result<(), GenError> {
+    let mut output = std::io::stdout().lock();
+    match writeln!(output, "{text}").and_then(|()| output.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(GenError::new(format!("the findings cannot be written: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
 
 fn main() -> ExitCode {
     let options = Options::parse();

@@ -1,15 +1,16 @@
 //! One trial for a person, or one JSON object for a program.
 
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::GenError;
 use crate::latency::Summary;
 use crate::options::{Pps, RunArgs};
 use crate::replay;
 use crate::rig::{Rig, Second};
 use crate::trial::{Findings, Trial, Trials};
+use crate::{GenError, print};
 
 /// How long the generator shows what it can do when a share of that is asked for, in seconds.
 const CALIBRATION: f64 = 0.5;
@@ -21,9 +22,9 @@ pub fn run(args: &RunArgs, interrupted: &Arc<AtomicBool>) -> Result<(), GenError
     rig.stop();
     let findings = done?;
     if args.json {
-        println!("{}", serde_json::to_string(&findings).map_err(|error| GenError::new(error.to_string()))?);
+        print(&serde_json::to_string(&findings).map_err(|error| GenError::new(error.to_string()))?)?;
     } else {
-        print!("{}", table(&findings));
+        print(table(&findings).trim_end())?;
     }
     if interrupted.load(Ordering::Relaxed) { Err(GenError::new("interrupted: that is what there was")) } else { Ok(()) }
 }
@@ -54,7 +55,8 @@ fn measure(args: &RunArgs, rig: &mut Rig) -> Result<Findings, GenError> {
         Pps::Share(share) => {
             let flood = Trial { seconds: CALIBRATION, burst: None, ..trial.clone() };
             let most = once(&flood, &mut |_| ())?.achieved_pps;
-            eprintln!("it can send {most:.0} packets a second");
+            // Nobody has to look.
+            let _ = writeln!(std::io::stderr(), "it can send {most:.0} packets a second");
             Some((most * share).max(1.0))
         }
     };
@@ -67,7 +69,8 @@ fn measure(args: &RunArgs, rig: &mut Rig) -> Result<Findings, GenError> {
     once(&trial, &mut |second| {
         let interval = second.interval;
         let received = if frames.is_some() { interval.foreign } else { interval.arrived.received };
-        eprintln!("{}", line(second, second.sent - before.0, received - before.1));
+        // Nobody has to look.
+        let _ = writeln!(std::io::stderr(), "{}", line(second, second.sent - before.0, received - before.1));
         before = (second.sent, received);
     })
 }
