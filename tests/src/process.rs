@@ -7,7 +7,7 @@ use std::{
     fs::{self, File},
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio},
     sync::mpsc::{Receiver, channel},
     thread,
     time::Duration,
@@ -40,13 +40,24 @@ impl Process {
     /// Starts `command` in a process group of its own (Ctrl-C at the terminal is for the lab, which ends it in
     /// order), with stdout and stderr appended to `log`.
     pub fn start(name: &str, command: &mut Command, log: &Path) -> Result<Self> {
-        let file = File::options()
-            .create(true)
-            .append(true)
-            .open(log)
-            .doing(format!("opening {} for the output of {name}", log.display()))?;
+        let file = open_log(name, log)?;
         let errors = file.try_clone().doing("duplicating a descriptor")?;
-        command.process_group(0).stdin(Stdio::null()).stdout(file).stderr(errors);
+        command.stdin(Stdio::null()).stdout(file).stderr(errors);
+        Self::spawn(name, command, log)
+    }
+
+    /// The same for one that is talked to: its stdin and stdout are the caller's, stderr is appended to `log`.
+    pub fn start_talking(name: &str, command: &mut Command, log: &Path) -> Result<(Self, ChildStdin, ChildStdout)> {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(open_log(name, log)?);
+        let mut process = Self::spawn(name, command, log)?;
+        match (process.child.stdin.take(), process.child.stdout.take()) {
+            (Some(stdin), Some(stdout)) => Ok((process, stdin, stdout)),
+            _ => Err(Error::Malformed { what: format!("the start of {name}"), why: "it has no pipes".to_owned() }),
+        }
+    }
+
+    fn spawn(name: &str, command: &mut Command, log: &Path) -> Result<Self> {
+        command.process_group(0);
         let child = leftovers::start_process(|| command.spawn()).doing(format!("starting {name}"))?;
         let pid = Pid::from_raw(child.id().cast_signed());
         let (sender, ended) = channel();
@@ -125,6 +136,11 @@ impl Drop for Process {
     }
 }
 
+fn open_log(name: &str, log: &Path) -> Result<File> {
+    let opened = File::options().create(true).append(true).open(log);
+    opened.doing(format!("opening {} for the output of {name}", log.display()))
+}
+
 fn last_lines(output: &str) -> String {
     let lines: Vec<_> = output.lines().collect();
     match lines.get(lines.len().saturating_sub(5)..) {
@@ -135,6 +151,8 @@ fn last_lines(output: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{BufRead, BufReader, Write};
+
     use super::*;
 
     fn log() -> PathBuf {
@@ -153,6 +171,22 @@ mod tests {
         assert!(!status.success());
         drop(process);
         assert!(!Path::new(&format!("/proc/{pid}")).exists(), "it is gone and reaped");
+        fs::remove_file(log).expect("its log is removed");
+    }
+
+    #[test]
+    fn one_that_is_talked_to_answers_and_ends_with_its_input() {
+        let log = std::env::temp_dir().join(format!("carpool-process-talk-{}", std::process::id()));
+        let mut command = Command::new("sh");
+        command.args(["-c", "while read word; do echo got $word; done; echo bye >&2"]);
+        let (mut process, mut to, from) = Process::start_talking("sh", &mut command, &log).expect("sh starts");
+        to.write_all(b"one\n").expect("it listens");
+        let mut line = String::new();
+        BufReader::new(from).read_line(&mut line).expect("it answers");
+        assert_eq!(line, "got one\n");
+        drop(to);
+        assert!(process.wait(Duration::from_secs(5)).expect("it ends").success());
+        assert_eq!(process.output(), "bye\n", "what it complains about is in its log");
         fs::remove_file(log).expect("its log is removed");
     }
 }
