@@ -4,3 +4,4 @@
 pub mod cpu;
 pub mod error;
 pub mod interrupt;
+pub mod plot;
