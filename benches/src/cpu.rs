@@ -34,7 +34,7 @@ pub fn pin(cpu: usize) -> Result<(), BenchError> {
 }
 
 /// CPUs this process may run on.
-fn allowed() -> Result<Vec<usize>, BenchError> {
+pub fn allowed() -> Result<Vec<usize>, BenchError> {
     let set = sched_getaffinity(Pid::from_raw(0)).map_err(|error| BenchError::System(error.to_string()))?;
     Ok((0..CpuSet::count()).filter(|&cpu| set.is_set(cpu).unwrap_or(false)).collect())
 }

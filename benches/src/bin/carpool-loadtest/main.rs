@@ -1,0 +1,263 @@
+//! Finds the limits of a carpool router with a real generator and reports them.
+//!
+//! [`setup`] starts a router (or [`router`] is attached to), [`generator`] the generator; [`bench`] makes trials of both,
+//! [`search`] chooses their loads; [`throughput`] and [`pools`] say which, [`report`] and [`pages`] what came of it.
+//! `scripts/loadtest` builds and runs this.
+#![deny(unsafe_code)]
+
+mod bench;
+mod error;
+mod generator;
+mod machine;
+mod options;
+mod pages;
+mod patience;
+mod pools;
+mod progress;
+mod report;
+mod router;
+mod search;
+mod setup;
+mod throughput;
+mod trial;
+mod workplace;
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+
+use carpool_benches::interrupt::Interrupt;
+use carpool_tests::control::{self, Control};
+use clap::Parser;
+use serde_json::Value;
+
+use crate::bench::{Bench, Method};
+use crate::error::{LoadError, Result};
+use crate::generator::{Kind, Site};
+use crate::machine::Machine;
+use crate::options::{Options, window};
+use crate::progress::Progress;
+use crate::report::{Report, Setting};
+use crate::router::Router;
+use crate::setup::{Plan, Setup};
+use crate::workplace::Workplace;
+
+/// As the shell reports a death by SIGINT.
+const INTERRUPTED: u8 = 130;
+/// The window that the router of the bench set-up begins with where pools are measured.
+const FIRST_WINDOW_US: u64 = 1000;
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    match run(&options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("scripts/loadtest: {error}");
+            if matches!(error, LoadError::Interrupted) { ExitCode::from(INTERRUPTED) } else { ExitCode::FAILURE }
+        }
+    }
+}
+
+fn run(options: &Options) -> Result<()> {
+    let interrupt = Interrupt::new()?;
+    let method = options.method()?;
+    let machine = Machine::look()?;
+    let cores = machine.cores(options.router_core, options.core)?;
+    let progress = Progress::new(options.json.as_deref() == Some(Path::new("-")));
+    let workplace = Workplace::new()?;
+    let run = Run { options, interrupt, method, cores, progress, workplace };
+
+    let mut report = Report {
+        report: "carpool-loadtest",
+        version: 1,
+        machine,
+        bench: Setting::default(),
+        method: run.method.clone(),
+        throughput: vec![],
+        pools: vec![],
+        jitter: None,
+        trials: vec![],
+    };
+    if !run.estimate()? {
+        return Ok(());
+    }
+    report.jitter = run.jitter()?;
+    if !options.pools_only {
+        run.throughput(&mut report)?;
+    }
+    if options.pools().is_some() {
+        run.pools(&mut report)?;
+    }
+    run.progress.clear();
+    publish(options, &report)
+}
+
+/// Prints the report and writes it where it was asked for.
+fn publish(options: &Options, report: &Report) -> Result<()> {
+    let json = || serde_json::to_string(report).map_err(|error| LoadError::System(error.to_string()));
+    match options.json.as_deref() {
+        Some(path) if path == Path::new("-") => println!("{}", json()?),
+        Some(path) => {
+            fs::write(path, json()? + "\n").map_err(|source| LoadError::File {
+                doing: "writing",
+                path: path.to_owned(),
+                source,
+            })?;
+            print!("{}", report.text());
+        }
+        None => print!("{}", report.text()),
+    }
+    match &options.report {
+        Some(directory) => pages::write(report, directory),
+        None => Ok(()),
+    }
+}
+
+/// What all parts of a run have in common.
+struct Run<'a> {
+    options: &'a Options,
+    interrupt: Interrupt,
+    method: Method,
+    /// CPUs of the router and of the generator.
+    cores: (usize, usize),
+    progress: Progress,
+    workplace: Workplace,
+}
+
+/// A router and a generator that are up.
+struct Pair {
+    bench: Bench,
+    setup: Option<Setup>,
+    setting: Setting,
+}
+
+impl Run<'_> {
+    /// Says how long it will take. Whether it is to go on.
+    fn estimate(&self) -> Result<bool> {
+        let overhead = self.options.generator.overhead();
+        let (mut trials, mut seconds) = (0, 0.0);
+        if !self.options.pools_only {
+            let each = throughput::expected(&self.method, self.options.generator.can(false), self.options.parts());
+            let sizes = self.sizes().len() as u32;
+            trials += sizes * each.0;
+            seconds += f64::from(sizes) * each.1;
+        }
+        if let Some((windows, sizes, loads)) = self.options.pools() {
+            let each = pools::expected(&self.method, windows.len(), loads.len());
+            trials += sizes.len() as u32 * each.0;
+            seconds += sizes.len() as f64 * each.1;
+        }
+        let minutes = (seconds + f64::from(trials) * overhead) / 60.0;
+        self.progress.line(&format!("about {trials} trials, {} to {} minutes", minutes.ceil(), (1.5 * minutes).ceil()));
+        self.progress.expect(u64::from(trials));
+        Ok(!self.options.estimate)
+    }
+
+    /// The sizes that the generator can send.
+    fn sizes(&self) -> Vec<trial::FrameSize> {
+        let mix = self.options.generator.can(false).mix;
+        self.options.sizes().into_iter().filter(|size| mix || *size != trial::FrameSize::Imix).collect()
+    }
+
+    /// An empty loop on the generator's CPU.
+    fn jitter(&self) -> Result<Option<Value>> {
+        if self.options.generator != Kind::CarpoolGen {
+            return Ok(None);
+        }
+        let seconds = if self.options.quick { "1" } else { "5" };
+        let mut command = Command::new(control::program("carpool-gen")?);
+        command.args(["jitter", "--json", "--core", &self.cores.1.to_string(), "--seconds", seconds]);
+        let output = command.output().map_err(|error| LoadError::System(format!("carpool-gen jitter: {error}")))?;
+        self.interrupt.check()?;
+        if !output.status.success() {
+            let problem = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+            return Err(LoadError::Generator { generator: "carpool-gen jitter", problem });
+        }
+        let answer = serde_json::from_slice(&output.stdout);
+        answer.map(Some).map_err(|error| LoadError::System(format!("carpool-gen jitter: {error}")))
+    }
+
+    fn throughput(&self, report: &mut Report) -> Result<()> {
+        let mut pair = self.start(None)?;
+        report.bench = pair.setting.clone();
+        for size in self.sizes() {
+            let found = throughput::measure(&mut pair.bench, size, self.options.parts())?;
+            report.throughput.push(found);
+        }
+        report.trials.append(&mut pair.bench.records);
+        pair.stop()
+    }
+
+    fn pools(&self, report: &mut Report) -> Result<()> {
+        let Some((windows, sizes, loads)) = self.options.pools() else { return Ok(()) };
+        let mut pair = self.start(Some(window(FIRST_WINDOW_US)))?;
+        report.bench = pair.setting.clone();
+        for ip_bytes in sizes {
+            report.pools.push(pools::measure(&mut pair.bench, ip_bytes, &windows, &loads)?);
+        }
+        report.trials.append(&mut pair.bench.records);
+        pair.stop()
+    }
+
+    /// Starts a router, unless one runs already, and the generator.
+    fn start(&self, window: Option<Duration>) -> Result<Pair> {
+        let options = self.options;
+        let (setup, router, devices, namespace, ports) = match &options.attach {
+            Some(socket) => {
+                let control = Control { client: control::program("carpool")?, socket: socket.clone() };
+                let router = Router::new(control, options.router_ports()?)?;
+                (None, router, options.devices()?, None, "as the router that was attached to has them".to_owned())
+            }
+            None => {
+                let one_way = options.generator.is_one_way();
+                let plan =
+                    Plan { ports: options.ports, core: self.cores.0, hugepages: options.hugepages, window, one_way };
+                let setup = Setup::start(&plan, &self.workplace, &self.interrupt)?;
+                let (devices, namespace) = (setup.devices.clone(), setup.namespace.clone());
+                let router = setup.router.clone();
+                (Some(setup), router, devices, namespace, options.ports.to_string())
+            }
+        };
+        let site = Site {
+            devices: devices.clone(),
+            router_mac: router.port(&router.west)?.mac,
+            core: self.cores.1,
+            hugepages: options.hugepages,
+            directory: self.workplace.path().to_owned(),
+            namespace,
+            program: options.pktgen.clone().filter(|_| options.generator == Kind::Pktgen),
+            depool: window.is_some(),
+            interrupt: self.interrupt.clone(),
+        };
+        let generator = options.generator.start(&site)?;
+        let known = router.ports()?;
+        let setting = Setting {
+            generator: generator.name(),
+            generator_core: self.cores.1,
+            generator_devices: devices.into(),
+            ports,
+            router: router.status()?,
+            router_ports: known.iter().map(|port| format!("{} {} ({})", port.name, port.device, port.driver)).collect(),
+            router_log: setup.as_ref().map(Setup::said).unwrap_or_default(),
+            own_router: setup.is_some(),
+        };
+        let bench = Bench {
+            generator,
+            router,
+            method: self.method.clone(),
+            progress: self.progress.clone(),
+            interrupt: self.interrupt.clone(),
+            records: vec![],
+        };
+        Ok(Pair { bench, setup, setting })
+    }
+}
+
+impl Pair {
+    /// The generator first, then the router.
+    fn stop(self) -> Result<()> {
+        drop(self.bench);
+        self.setup.map_or(Ok(()), Setup::stop)
+    }
+}
