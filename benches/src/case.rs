@@ -12,7 +12,7 @@ pub const DESTINATIONS: u16 = 256;
 pub const PATH_MTU: u16 = 1500;
 
 /// In transit every so manieth row is due.
-pub const EXTRACT_EVERY: u16 = 8;
+pub const EXTRACT_EVERY: u16 = 5;
 
 /// What the router does with a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

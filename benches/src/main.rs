@@ -25,6 +25,7 @@ mod peer;
 mod ports;
 mod router;
 mod routes;
+mod target;
 mod testpmd;
 mod traffic;
 mod turn;
@@ -78,6 +79,8 @@ enum Part {
     /// Bursts of 32 destinations, as a worker looks them up; contenders take turns on one CPU; every answer is compared
     /// before time counts. carpool's tables enter a section of their reclamation scheme for every burst.
     Fib(FibOptions),
+    /// What carpool is to reach beside l3fwd and beside itself, and what of it is reached here.
+    Targets(TargetOptions),
     /// Measures carpool once
     #[command(hide = true)]
     Measure {
@@ -96,6 +99,15 @@ enum Part {
         #[arg(long)]
         iterations: u64,
     },
+}
+
+#[derive(Args)]
+struct TargetOptions {
+    #[command(flatten)]
+    run: RunOptions,
+    /// Fail where a target is not reached
+    #[arg(long)]
+    check: bool,
 }
 
 #[derive(Args)]
@@ -124,6 +136,7 @@ fn main() -> ExitCode {
     let done = match &options.part {
         None => campaign(&options),
         Some(Part::Fib(options)) => fib::run(options),
+        Some(Part::Targets(options)) => targets(options),
         Some(Part::Measure { place, seconds, hugepages }) => measure(place, *seconds, *hugepages),
         Some(Part::Step { place, iterations }) => step(place, *iterations),
     };
@@ -182,4 +195,25 @@ fn campaign(options: &Options) -> Result<(), BenchError> {
         campaign.rates(case, &contenders)?;
     }
     Ok(())
+}
+
+/// Measures what there are targets for, and prints what became of them.
+fn targets(options: &TargetOptions) -> Result<(), BenchError> {
+    let campaign = Campaign::new(&options.run, false)?;
+    campaign.print_heading();
+    let mut figures = Vec::new();
+    for (case, contenders) in target::cases() {
+        if !case.needs_lean() || campaign.is_lean() {
+            figures.extend(campaign.rates(&case, &campaign.contenders(&case, &contenders))?);
+        }
+    }
+    let outcomes = target::outcomes(&figures);
+    if options.run.json {
+        for outcome in &outcomes {
+            println!("{}", serde_json::to_string(outcome).map_err(|error| BenchError::System(error.to_string()))?);
+        }
+    } else {
+        print!("\n{}", target::table(&outcomes));
+    }
+    if options.check { target::check(&outcomes) } else { Ok(()) }
 }

@@ -220,7 +220,7 @@ mod tests {
 
     #[test]
     fn pooled_packets_are_sound_and_what_is_due_is_what_the_router_takes_out() {
-        for (name, due) in [("depool_60", 22), ("depool_300", 4), ("transit_60", 0), ("extract_60", 3)] {
+        for (name, due) in [("depool_60", 22), ("depool_300", 4), ("transit_60", 0), ("extract_60", 5)] {
             let case = named(name);
             for (number, sent) in packets(&case).expect("packets").iter().enumerate() {
                 let header = Ipv4Header::parse(&sent.packet).expect("sound");
