@@ -12,7 +12,7 @@ use crate::error::BenchError;
 
 const PROGRAM: &str = "valgrind";
 /// Iterations of the two runs; a run of the worker under callgrind takes a few seconds.
-const ITERATIONS: [u64; 2] = [1_000, 11_000];
+const ITERATIONS: [u64; 2] = [1_000, 5_000];
 /// The same where each frame holds many packets.
 const ITERATIONS_POOLED: [u64; 2] = [200, 1_200];
 

@@ -16,6 +16,7 @@ mod contender;
 mod dpdk_source;
 mod fib;
 mod figure;
+mod guard;
 mod instructions;
 mod l3fwd;
 mod lean;
@@ -43,6 +44,7 @@ use crate::case::Case;
 use crate::contender::Contender;
 use crate::error::BenchError;
 use crate::fib::FibOptions;
+use crate::guard::Verdict;
 
 /// Millions of packets per second on one core: carpool beside DPDK's l3fwd and testpmd, on the same virtual ports.
 #[derive(Parser)]
@@ -66,6 +68,12 @@ struct Options {
     /// Count carpool's instructions per packet with callgrind instead of measuring time [default ports: pcap]
     #[arg(long)]
     instructions: bool,
+    /// With --instructions: fail where a case takes 2% more than benches/instructions.toml says
+    #[arg(long, requires = "instructions")]
+    check: bool,
+    /// With --instructions: write what is counted to benches/instructions.toml
+    #[arg(long, requires = "instructions", conflicts_with = "check")]
+    record: bool,
     /// List the cases
     #[arg(long)]
     list: bool,
@@ -184,7 +192,7 @@ fn campaign(options: &Options) -> Result<(), BenchError> {
         cases = Case::ALL.iter().filter(fits).copied().collect();
     }
     if options.instructions {
-        return cases.iter().try_for_each(|case| campaign.instructions(case).map(|_| ()));
+        return instructions(options, &campaign, &cases);
     }
     campaign.print_heading();
     for case in &cases {
@@ -195,6 +203,34 @@ fn campaign(options: &Options) -> Result<(), BenchError> {
         campaign.rates(case, &contenders)?;
     }
     Ok(())
+}
+
+/// Counts instructions, and holds them against what was recorded or records them.
+fn instructions(options: &Options, campaign: &Campaign, cases: &[Case]) -> Result<(), BenchError> {
+    let recorded = if options.check || options.record { Some(guard::Recorded::load()?) } else { None };
+    let mut chosen = cases.to_vec();
+    if let (Some(recorded), []) = (&recorded, options.cases.as_slice()) {
+        chosen = recorded.cases()?;
+    }
+    let count = |case: &Case| Ok((*case, campaign.instructions(case)?));
+    let counted = chosen.iter().map(count).collect::<Result<Vec<_>, BenchError>>()?;
+    let Some(recorded) = recorded else { return Ok(()) };
+    if options.record {
+        return guard::Recorded::of(&counted).save();
+    }
+    if let Some(why) = recorded.mismatch() {
+        eprintln!("scripts/bench: the recorded instructions are no measure: {why}");
+        return Ok(());
+    }
+    let mut more = Vec::new();
+    for (case, counted) in &counted {
+        match recorded.judge(case, *counted) {
+            Verdict::Kept => {}
+            Verdict::Less(sentence) => eprintln!("scripts/bench: {sentence}: --record writes that down"),
+            Verdict::More(sentence) => more.push(sentence),
+        }
+    }
+    if more.is_empty() { Ok(()) } else { Err(BenchError::System(more.join("; "))) }
 }
 
 /// Measures what there are targets for, and prints what became of them.
