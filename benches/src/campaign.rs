@@ -9,11 +9,12 @@ use std::time::Duration;
 use carpool_dataplane::arch::TickRate;
 use clap::Args;
 
-use crate::case::{Case, Destinations};
+use crate::case::Case;
 use crate::contender::Contender;
 use crate::cpu::Cpus;
 use crate::error::BenchError;
 use crate::figure::{self, Figure, Runs};
+use crate::growth::{self, Dimension, Point};
 use crate::interrupt::Interrupt;
 use crate::memory::PacketMemory;
 use crate::ports::{Input, PortKind, Ports};
@@ -150,6 +151,31 @@ impl Campaign {
         Ok(figures)
     }
 
+    /// Measures packets a second of carpool as something grows, all numbers in turn, and prints them.
+    pub fn growth(&self, dimension: Dimension) -> Result<Vec<Point>, BenchError> {
+        let mut measured: Vec<(Case, Vec<Rates>)> =
+            dimension.cases().into_iter().map(|case| (case, Vec::new())).collect();
+        let inputs = measured.iter().map(|(case, _)| self.input(case)).collect::<Result<Vec<_>, _>>()?;
+        for run in 1..=self.runs {
+            for ((case, rates), input) in measured.iter_mut().zip(&inputs) {
+                self.progress.step(case, run, self.runs);
+                let found = self.measure(case, Contender::Carpool, input);
+                self.progress.clear();
+                self.interrupt.check()?;
+                rates.push(found?);
+            }
+        }
+        let points = growth::points(&measured);
+        if self.json {
+            for point in &points {
+                println!("{}", serde_json::to_string(point).map_err(|error| BenchError::System(error.to_string()))?);
+            }
+        } else {
+            print!("{}", growth::rows(&points));
+        }
+        Ok(points)
+    }
+
     /// Counts carpool's instructions per packet and prints them.
     pub fn instructions(&self, case: &Case) -> Result<f64, BenchError> {
         self.progress.step(case, 1, 1);
@@ -222,6 +248,7 @@ impl Campaign {
     /// What the benchmark says to itself about a case, in another process.
     fn arguments(&self, case: &Case, cores: &[usize], input: &Files) -> Vec<String> {
         let mut arguments: Vec<String> = vec!["--case".into(), case.name.into()];
+        arguments.extend(case.growth.into_iter().flat_map(|growth| ["--growth".into(), growth.to_string()]));
         arguments.extend(cores.iter().flat_map(|core| ["--core".into(), core.to_string()]));
         arguments.extend(self.devices(input).into_iter().flat_map(|device| ["--device".into(), device]));
         arguments
@@ -236,12 +263,14 @@ impl Campaign {
 
     /// Writes what comes in.
     fn input(&self, case: &Case) -> Result<Files, BenchError> {
-        let path = |ending| self.directory.path.join(format!("{}.{ending}", case.name));
+        // DPDK's arguments have no other place for an equals sign than behind a name.
+        let growth = case.growth.map_or(String::new(), |growth| format!("-{growth}").replace('=', "-"));
+        let path = |ending| self.directory.path.join(format!("{}{growth}.{ending}", case.name));
         let capture = path("pcap");
         traffic::write_capture(case, &capture)?;
-        let Destinations::Random(count) = case.destinations else { return Ok(Files { capture, destinations: None }) };
+        let Some(listed) = routes::destinations(case)? else { return Ok(Files { capture, destinations: None }) };
         let destinations = path("destinations");
-        fs::write(&destinations, routes::destinations(count)?)
+        fs::write(&destinations, listed)
             .map_err(|error| BenchError::System(format!("{} cannot be written: {error}", destinations.display())))?;
         Ok(Files { capture, destinations: Some(destinations) })
     }

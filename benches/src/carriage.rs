@@ -12,6 +12,7 @@ use carpool_dataplane::pool::wire::{self, Template, TemplateError, TemplateId};
 use carpool_dataplane::pool::{Dscp, Format, Index, Match, PeerPath, Representation, Rule};
 
 use crate::case::{Carriage, Case, PATH_MTU, STREAMS, Setting};
+use crate::growth::Dimension;
 use crate::network::{Network, ports};
 
 /// How long stream packets wait for company.
@@ -49,6 +50,17 @@ pub fn rule(case: &Case, rate: TickRate) -> Result<Rule, TemplateError> {
         adaptive: case.setting == Setting::Adaptive,
         ..Rule::new("voice", Match { protocol: Some(PROTOCOL_UDP), ..Match::default() })
     })
+}
+
+/// That rule, behind those for other ports where the case has more.
+pub fn rules(case: &Case, rate: TickRate) -> Result<Vec<Rule>, TemplateError> {
+    let last = rule(case, rate)?;
+    let more = case.grown(Dimension::Rules).unwrap_or(1).saturating_sub(1) as u16;
+    let other = |number: u16| {
+        let matcher = Match { destination_ports: Some(number..=number), ..last.matcher.clone() };
+        Rule { name: format!("other-{number}"), matcher, ..last.clone() }
+    };
+    Ok((1..=more).map(other).chain([last.clone()]).collect())
 }
 
 /// The way of pooled packets from `source` to `addressee`, who takes everything.

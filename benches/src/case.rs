@@ -4,6 +4,8 @@ use std::str::FromStr;
 
 use carpool_dataplane::pool::simplemux::Flavour;
 
+use crate::growth::{Dimension, Growth};
+
 /// Streams that packets of one case belong to.
 pub const STREAMS: u16 = 64;
 /// Destinations that packets are forwarded to, each with a route of its own.
@@ -89,10 +91,13 @@ pub struct Case {
     pub rows: u16,
     /// Where they go to.
     pub destinations: Destinations,
+    /// How far what grows has grown, if anything does.
+    pub growth: Option<Growth>,
 }
 
 const fn case(name: &'static str, work: Work, carriage: Carriage, length: u16, rows: u16) -> Case {
-    Case { name, work, carriage, setting: Setting::Usual, length, rows, destinations: Destinations::Streams }
+    let (setting, destinations) = (Setting::Usual, Destinations::Streams);
+    Case { name, work, carriage, setting, length, rows, destinations, growth: None }
 }
 
 const fn forward(name: &'static str, length: u16, destinations: Destinations) -> Case {
@@ -171,6 +176,11 @@ impl Case {
     /// Whether two workers on two cores are measured as well.
     pub fn scales(&self) -> bool {
         ["forward_64", "forward_64_1m", "pool_60", "depool_60"].contains(&self.name)
+    }
+
+    /// How much there is of something that grows, where it does in this case.
+    pub fn grown(&self, dimension: Dimension) -> Option<u32> {
+        self.growth.filter(|growth| growth.dimension == dimension).map(|growth| growth.count)
     }
 
     /// Whether only net_lean can make its frames.

@@ -16,6 +16,7 @@ mod contender;
 mod dpdk_source;
 mod fib;
 mod figure;
+mod growth;
 mod guard;
 mod instructions;
 mod l3fwd;
@@ -44,6 +45,7 @@ use crate::case::Case;
 use crate::contender::Contender;
 use crate::error::BenchError;
 use crate::fib::FibOptions;
+use crate::growth::{Dimension, Growth};
 use crate::guard::Verdict;
 
 /// Millions of packets per second on one core: carpool beside DPDK's l3fwd and testpmd, on the same virtual ports.
@@ -89,6 +91,8 @@ enum Part {
     Fib(FibOptions),
     /// What carpool is to reach beside l3fwd and beside itself, and what of it is reached here.
     Targets(TargetOptions),
+    /// How carpool's rate changes as routes, paths, open pools, rules or streams with learned headers grow
+    Growth(GrowthOptions),
     /// Measures carpool once
     #[command(hide = true)]
     Measure {
@@ -119,7 +123,18 @@ struct TargetOptions {
 }
 
 #[derive(Args)]
+struct GrowthOptions {
+    #[command(flatten)]
+    run: RunOptions,
+    /// Let only this grow; can be given several times: routes, paths, open-pools, rules, learned-streams
+    #[arg(long = "of", value_name = "WHAT")]
+    dimensions: Vec<Dimension>,
+}
+
+#[derive(Args)]
 struct PlaceArgs {
+    #[arg(long)]
+    growth: Option<Growth>,
     #[arg(long)]
     case: Case,
     #[arg(long = "core", required = true)]
@@ -132,6 +147,10 @@ struct PlaceArgs {
 }
 
 impl PlaceArgs {
+    fn case(&self) -> Case {
+        Case { growth: self.growth, ..self.case }
+    }
+
     fn place(&self, memory: Memory) -> Result<router::Place, BenchError> {
         let devices = self.devices.clone().try_into();
         let devices = devices.map_err(|_| BenchError::System("expected two devices".into()))?;
@@ -145,6 +164,7 @@ fn main() -> ExitCode {
         None => campaign(&options),
         Some(Part::Fib(options)) => fib::run(options),
         Some(Part::Targets(options)) => targets(options),
+        Some(Part::Growth(options)) => growth(options),
         Some(Part::Measure { place, seconds, hugepages }) => measure(place, *seconds, *hugepages),
         Some(Part::Step { place, iterations }) => step(place, *iterations),
     };
@@ -159,13 +179,13 @@ fn main() -> ExitCode {
 
 fn measure(place: &PlaceArgs, seconds: f64, hugepages: bool) -> Result<(), BenchError> {
     let memory = if hugepages { Memory::Hugepages } else { Memory::NoHuge };
-    let rates = router::measure(&place.case, &place.place(memory)?, Duration::from_secs_f64(seconds))?;
+    let rates = router::measure(&place.case(), &place.place(memory)?, Duration::from_secs_f64(seconds))?;
     println!("{}", serde_json::to_string(&rates).map_err(|error| BenchError::System(error.to_string()))?);
     Ok(())
 }
 
 fn step(place: &PlaceArgs, iterations: u64) -> Result<(), BenchError> {
-    println!("{}", router::step(&place.case, &place.place(Memory::NoHuge)?, iterations)?);
+    println!("{}", router::step(&place.case(), &place.place(Memory::NoHuge)?, iterations)?);
     Ok(())
 }
 
@@ -252,4 +272,18 @@ fn targets(options: &TargetOptions) -> Result<(), BenchError> {
         print!("\n{}", target::table(&outcomes));
     }
     if options.check { target::check(&outcomes) } else { Ok(()) }
+}
+
+/// Measures the rate as one thing after the other grows.
+fn growth(options: &GrowthOptions) -> Result<(), BenchError> {
+    let campaign = Campaign::new(&options.run, false)?;
+    if !campaign.is_lean() {
+        return Err(BenchError::System("net_pcap cannot give frames other destinations: it needs --ports lean".into()));
+    }
+    if !options.run.json {
+        println!("{}", growth::heading());
+    }
+    let all = Dimension::ALL.to_vec();
+    let chosen = if options.dimensions.is_empty() { &all } else { &options.dimensions };
+    chosen.iter().try_for_each(|dimension| campaign.growth(*dimension).map(|_| ()))
 }

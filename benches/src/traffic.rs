@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::BufWriter;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use pcap_file::pcap::{PcapPacket, PcapWriter};
 use crate::carriage::{DSCP, TTL};
 use crate::case::{Carriage, Case, Destinations, EXTRACT_EVERY, STREAMS, Work};
 use crate::error::BenchError;
+use crate::growth::Dimension;
 use crate::network::{Network, ROUTER_MAC, SENDER_MAC, ports};
 use crate::peer::{self, Sent};
 
@@ -68,7 +69,10 @@ fn packets(case: &Case) -> Result<Vec<Sent>, BenchError> {
         Work::Forward if case.destinations != Destinations::Streams => {
             return Ok((0..FRAMES).map(|number| own(forwarded_packet(case, number))).collect());
         }
-        Work::Forward | Work::Pool => return Ok((0..FRAMES).map(|_| own(next())).collect()),
+        Work::Forward | Work::Pool => {
+            let frames = case.grown(Dimension::LearnedStreams).unwrap_or(0).max(FRAMES.into());
+            return Ok((0..frames).map(|_| own(next())).collect());
+        }
         Work::Depool => network.router,
         Work::Transit | Work::Extract => network.beyond,
     };
@@ -99,20 +103,22 @@ fn forwarded_packet(case: &Case, number: u16) -> Vec<u8> {
 
 /// The packet `number` of all streams in turn.
 fn stream_packet(case: &Case, number: u32) -> Vec<u8> {
-    let stream = (number % u32::from(STREAMS)) as u16;
+    let streams = case.grown(Dimension::LearnedStreams).unwrap_or(STREAMS.into());
+    let stream = number % streams;
     let mut payload = vec![stream as u8; payload_len(case)];
     if case.carriage == Carriage::Learned {
         // RTP, RFC 3550, 5.1: G.729, two frames of 10 ms at 8 kHz in each packet.
-        let sequence = number / u32::from(STREAMS);
-        let header = [
-            &[0x80, 18][..],
-            &(sequence as u16).to_be_bytes(),
-            &(160 * sequence).to_be_bytes(),
-            &u32::from(stream).to_be_bytes(),
-        ];
+        let sequence = number / streams;
+        let header =
+            [&[0x80, 18][..], &(sequence as u16).to_be_bytes(), &(160 * sequence).to_be_bytes(), &stream.to_be_bytes()];
         payload[..RTP_LEN].copy_from_slice(&header.concat());
     }
-    datagram(case, stream, &payload)
+    if streams > u32::from(STREAMS) {
+        // More than a network has hosts.
+        let source = Ipv4Addr::from_bits(10 << 24 | stream);
+        return datagram_from(source.into(), case, (stream % u32::from(STREAMS)) as u16, &payload);
+    }
+    datagram(case, stream as u16, &payload)
 }
 
 fn payload_len(case: &Case) -> usize {
@@ -122,12 +128,17 @@ fn payload_len(case: &Case) -> usize {
 
 /// A packet of stream `number` with this payload, checksums right.
 fn datagram(case: &Case, number: u16, payload: &[u8]) -> Vec<u8> {
+    datagram_from(Network::of(case).source(number), case, number, payload)
+}
+
+/// The same from elsewhere.
+fn datagram_from(source: IpAddr, case: &Case, number: u16, payload: &[u8]) -> Vec<u8> {
     let network = Network::of(case);
     let [src_port, dst_port] = ports(number);
     let length = (udp::HEADER_LEN + payload.len()) as u16;
     let mut udp_header = UdpHeader { src_port, dst_port, length, checksum: 0 };
     let (mut ip4, mut ip6, mut udp) = ([0; ipv4::MIN_HEADER_LEN], [0; ipv6::HEADER_LEN], [0; udp::HEADER_LEN]);
-    let ip = match (network.source(number), network.destination(number)) {
+    let ip = match (source, network.destination(number)) {
         (IpAddr::V4(src), IpAddr::V4(dst)) => {
             udp_header.checksum = udp_header.checksum_over(src, dst, Sum::of(payload));
             let header = Ipv4Header {
