@@ -1,6 +1,6 @@
 //! Millions of packets per second on one core: carpool beside DPDK's l3fwd and testpmd, on the same ports, in the same run.
 //!
-//! Or forwarding tables side by side: [`fib`].
+//! Or forwarding tables side by side: [`fib`]; or what an ordinary router on the way saves: [`saving`].
 //!
 //! [`case`] says what is measured, [`contender`] with whom; [`traffic`], [`peer`] and [`routes`] make what comes in, [`ports`] what it
 //! comes through, [`router`], [`testpmd`] and [`l3fwd`] run the contenders, one after the other in turn, as [`campaign`] says,
@@ -28,6 +28,7 @@ mod ports;
 mod router;
 mod routes;
 mod target;
+mod saving;
 mod testpmd;
 mod traffic;
 mod turn;
@@ -47,6 +48,7 @@ use crate::error::BenchError;
 use crate::fib::FibOptions;
 use crate::growth::{Dimension, Growth};
 use crate::guard::Verdict;
+use crate::saving::SavingOptions;
 
 /// Millions of packets per second on one core: carpool beside DPDK's l3fwd and testpmd, on the same virtual ports.
 #[derive(Parser)]
@@ -93,6 +95,12 @@ enum Part {
     Targets(TargetOptions),
     /// How carpool's rate changes as routes, paths, open pools, rules or streams with learned headers grow
     Growth(GrowthOptions),
+    /// What an ordinary Linux router on the way spends for the same streams, unpooled and pooled.
+    ///
+    /// Needs root, two CPUs, and Debian's packages iproute2 and ethtool. Three network namespaces: a sender replays the streams as
+    /// they are, or the pooled packets that carpool's packet pooler makes of them; the kernel of the second forwards them,
+    /// on a CPU that does nothing else; the third throws them away.
+    Saving(SavingOptions),
     /// Measures carpool once
     #[command(hide = true)]
     Measure {
@@ -165,6 +173,7 @@ fn main() -> ExitCode {
         Some(Part::Fib(options)) => fib::run(options),
         Some(Part::Targets(options)) => targets(options),
         Some(Part::Growth(options)) => growth(options),
+        Some(Part::Saving(options)) => saving::run(options),
         Some(Part::Measure { place, seconds, hugepages }) => measure(place, *seconds, *hugepages),
         Some(Part::Step { place, iterations }) => step(place, *iterations),
     };

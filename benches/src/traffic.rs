@@ -32,12 +32,17 @@ pub fn write_capture(case: &Case, path: &Path) -> Result<(), BenchError> {
     let failed = |problem: String| BenchError::Capture { path: path.into(), problem };
     let file = BufWriter::new(File::create(path).map_err(|error| failed(error.to_string()))?);
     let mut capture = PcapWriter::new(file).map_err(|error| failed(error.to_string()))?;
-    for Sent { packet, .. } in packets(case)? {
-        let frame = frame(&packet);
+    for Sent { packet: frame, .. } in frames(case)? {
         let packet = PcapPacket::new(Duration::ZERO, frame.len() as u32, &frame);
         capture.write_packet(&packet).map_err(|error| failed(error.to_string()))?;
     }
     Ok(())
+}
+
+/// The frames of a case: they can be repeated for ever.
+pub fn frames(case: &Case) -> Result<Vec<Sent>, BenchError> {
+    let framed = |sent: Sent| Sent { packet: frame(&sent.packet), rows: sent.rows };
+    Ok(packets(case)?.into_iter().map(framed).collect())
 }
 
 /// Packets that are taken out of the first `received` ones of a case, which come over and over, on the queue `queue` of so many: each

@@ -175,7 +175,7 @@ fn open(interface: &str) -> Result<(OwnedFd, usize)> {
 }
 
 /// The address of an interface of the calling thread's namespace.
-pub(crate) fn link_address(interface: &str) -> Result<LinkAddr> {
+pub fn link_address(interface: &str) -> Result<LinkAddr> {
     getifaddrs()
         .doing("listing interfaces")?
         .filter(|entry| entry.interface_name == interface)

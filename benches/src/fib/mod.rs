@@ -10,7 +10,7 @@ mod case;
 mod contender;
 mod crates;
 mod dpdk;
-mod figure;
+pub mod figure;
 pub mod hop;
 mod measure;
 mod own;
