@@ -18,6 +18,7 @@ mod fib;
 mod figure;
 mod growth;
 mod guard;
+mod idle;
 mod instructions;
 mod l3fwd;
 mod lean;
@@ -48,6 +49,7 @@ use crate::error::BenchError;
 use crate::fib::FibOptions;
 use crate::growth::{Dimension, Growth};
 use crate::guard::Verdict;
+use crate::idle::IdleOptions;
 use crate::saving::SavingOptions;
 
 /// Millions of packets per second on one core: carpool beside DPDK's l3fwd and testpmd, on the same virtual ports.
@@ -95,6 +97,8 @@ enum Part {
     Targets(TargetOptions),
     /// How carpool's rate changes as routes, paths, open pools, rules or streams with learned headers grow
     Growth(GrowthOptions),
+    /// What carpoold takes of a core while nothing comes, and how soon it is there when something does. Needs root.
+    Idle(IdleOptions),
     /// What an ordinary Linux router on the way spends for the same streams, unpooled and pooled.
     ///
     /// Needs root, two CPUs, and Debian's packages iproute2 and ethtool. Three network namespaces: a sender replays the streams as
@@ -173,6 +177,7 @@ fn main() -> ExitCode {
         Some(Part::Fib(options)) => fib::run(options),
         Some(Part::Targets(options)) => targets(options),
         Some(Part::Growth(options)) => growth(options),
+        Some(Part::Idle(options)) => idle::run(options),
         Some(Part::Saving(options)) => saving::run(options),
         Some(Part::Measure { place, seconds, hugepages }) => measure(place, *seconds, *hugepages),
         Some(Part::Step { place, iterations }) => step(place, *iterations),

@@ -14,6 +14,7 @@ pub mod delay;
 pub mod error;
 pub mod frame;
 pub mod headers;
+pub mod idle;
 pub mod lab;
 pub mod leftovers;
 pub mod model;

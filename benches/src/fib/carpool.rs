@@ -17,6 +17,8 @@ use crate::error::BenchError;
 pub const NAME: &str = "carpool";
 /// Its name with the prefixes longer than /24 or /48 in the table.
 pub const ALL_LENGTHS: &str = "carpool-all-lengths";
+/// Its name with 1,000,000 prefixes of IPv4, or 230,000 of IPv6.
+pub const GROWN: &str = "carpool-1M-230k";
 /// Readers that a table can have in its life.
 const READERS: usize = 4;
 

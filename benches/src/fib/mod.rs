@@ -17,11 +17,11 @@ mod own;
 mod peers;
 mod reclamation;
 pub mod reference;
-mod report;
+pub mod report;
 pub mod stream;
 mod streams;
 pub mod table;
-mod target;
+pub mod target;
 mod updates;
 
 use std::io::Write;
@@ -191,8 +191,7 @@ impl<'c> Campaign<'c> {
         if self.options.wants(Case::Reclamation) {
             take(self.reclamation()?)?;
         }
-        let together = own::memory_together(&figures);
-        if let Some(together) = together {
+        for together in own::memory_together(&figures) {
             self.print(&together)?;
             figures.push(together);
         }

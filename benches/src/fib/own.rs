@@ -2,7 +2,7 @@
 
 use carpool_dataplane::arch::Simd;
 
-use super::carpool::{ALL_LENGTHS, Fib, NAME};
+use super::carpool::{ALL_LENGTHS, Fib, GROWN, NAME};
 use super::contender::{Contender, Named};
 use super::figure::{Figure, ratios};
 use super::streams::Streams;
@@ -36,12 +36,13 @@ impl Own<'_> {
         Figure::new(self.bench, case, contender, unit, runs).with_target(target)
     }
 
-    /// Bytes in use, a million each, by the table and by the one with all lengths.
+    /// Bytes in use, a million each, by the table, by the one with all lengths, and by one of a round number of prefixes.
     pub fn memory<F: Fib>(&self) -> Result<Vec<Figure>, BenchError> {
         let megabytes = |table: &Table| Ok::<_, BenchError>(F::filled(table, self.simd)?.memory() as f64 / 1e6);
         Ok(vec![
             self.figure("memory", NAME, "MB", &[megabytes(&self.tables.announced)?]),
             self.figure("memory", ALL_LENGTHS, "MB", &[megabytes(&self.tables.all_lengths)?]),
+            self.figure("memory", GROWN, "MB", &[megabytes(&self.tables.grown_to(grown(self.family)))?]),
         ])
     }
 
@@ -127,10 +128,21 @@ impl Own<'_> {
     }
 }
 
-/// What the tables of both families take together, all lengths in them, if both were measured.
-pub fn memory_together(figures: &[Figure]) -> Option<Figure> {
-    let of = |figure: &&Figure| figure.case == "memory" && figure.contender == ALL_LENGTHS;
-    let found: Vec<f64> = figures.iter().filter(of).map(|figure| figure.value).collect();
-    let [v4, v6] = found[..] else { return None };
-    Some(Figure::new("fib", "memory", ALL_LENGTHS, "MB", &[v4 + v6]).with_target(Some(target::MEMORY_TOGETHER)))
+/// Prefixes of the table that is to fit together with that of the other family.
+fn grown(family: Family) -> usize {
+    match family {
+        Family::V4 => 1_000_000,
+        Family::V6 => 230_000,
+    }
+}
+
+/// What the tables of both families take together, all lengths in them or grown, if both were measured.
+pub fn memory_together(figures: &[Figure]) -> Vec<Figure> {
+    let together = |contender: &str| {
+        let of = |figure: &&Figure| figure.case == "memory" && figure.contender == contender;
+        let found: Vec<f64> = figures.iter().filter(of).map(|figure| figure.value).collect();
+        let [v4, v6] = found[..] else { return None };
+        Some(Figure::new("fib", "memory", contender, "MB", &[v4 + v6]).with_target(Some(target::MEMORY_TOGETHER)))
+    };
+    [ALL_LENGTHS, GROWN].into_iter().filter_map(together).collect()
 }

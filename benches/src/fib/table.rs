@@ -3,12 +3,14 @@
 //! Addresses of both families are numbers here, IPv4 in the lower 32 bits. The next hop of a prefix is made from its
 //! origin AS: the prefixes of one network have one next hop, as they mostly have in a router.
 
+use std::collections::HashSet;
 use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use lzma_rust2::XzReader;
 
 use super::hop;
+use super::stream::Random;
 use crate::error::BenchError;
 
 /// Every prefix with its origin AS, a line each; `benches/data/README.md` says where it comes from.
@@ -78,6 +80,32 @@ pub struct Tables {
     pub announced: Table,
     /// Those, and all longer prefixes.
     pub all_lengths: Table,
+}
+
+impl Tables {
+    /// A table of so many prefixes: those that are announced; then of the longer ones as many as it takes, in even steps; then, where
+    /// that is not enough, prefixes that nobody has: each the neighbour of a real one, of its length and with the next hop of another, so
+    /// that lengths and places are spread as those of the real ones.
+    pub fn grown_to(&self, count: usize) -> Table {
+        let family = self.announced.family;
+        let mut routes = self.announced.routes.clone();
+        let longer: Vec<&Route> =
+            self.all_lengths.routes.iter().filter(|route| route.length > family.longest_announced()).collect();
+        let wanted = count.saturating_sub(routes.len()).min(longer.len());
+        routes.extend((0..wanted).filter_map(|at| longer.get(at * longer.len() / wanted.max(1)).copied()));
+        let mut known: HashSet<(u128, u8)> = routes.iter().map(|route| (route.first, route.length)).collect();
+        let (mut random, real) = (Random(0x90e5), routes.clone());
+        while routes.len() < count && !real.is_empty() {
+            let mut draw = || real[random.below(real.len() as u128) as usize];
+            let (of, hop) = (draw(), draw().hop);
+            let beside = Route { first: of.first ^ 1 << (family.bits() - of.length), hop, ..of };
+            if of.length > 0 && is_global(family, &beside) && known.insert((beside.first, beside.length)) {
+                routes.push(beside);
+            }
+        }
+        routes.sort_unstable_by_key(|route| (route.first, route.length));
+        Table { family, routes }
+    }
 }
 
 /// Decodes the tables of both families.
@@ -176,6 +204,24 @@ mod tests {
         assert_eq!((v6.announced.routes.len(), v6.all_lengths.routes.len()), (173_550, 173_550 + 2_833));
         let hops = v4.announced.routes.iter().map(|route| route.hop);
         assert_eq!((hops.clone().min(), hops.max()), (Some(1), Some(hop::NEXT_HOPS)));
+    }
+
+    #[test]
+    fn a_table_grows_by_real_prefixes_first_and_then_by_neighbours_of_their_lengths() {
+        let (v4, v6) = load().expect("it ships with the sources");
+        for (tables, count) in [(v4, 1_000_000), (v6, 230_000)] {
+            let grown = tables.grown_to(count);
+            let keys: HashSet<_> = grown.routes.iter().map(|route| (route.first, route.length)).collect();
+            assert_eq!((grown.routes.len(), keys.len()), (count, count), "no prefix twice");
+            let real: HashSet<_> = tables.all_lengths.routes.iter().map(|route| (route.first, route.length)).collect();
+            let made: Vec<_> =
+                grown.routes.iter().filter(|route| !real.contains(&(route.first, route.length))).collect();
+            assert_eq!(made.len(), count.saturating_sub(real.len()));
+            assert!(tables.announced.routes.iter().all(|route| keys.contains(&(route.first, route.length))));
+            let beside = |route: &Route| (route.first ^ 1 << (grown.family.bits() - route.length), route.length);
+            assert!(made.iter().all(|route| real.contains(&beside(route))));
+            assert_eq!(tables.grown_to(count).routes, grown.routes, "the same each time");
+        }
     }
 
     #[test]

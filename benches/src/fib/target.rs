@@ -66,7 +66,7 @@ const TARGETS: [(Family, &str, Target); 26] = {
     ]
 };
 
-/// Megabytes that the tables of both families may take together, all lengths in them.
+/// Megabytes that the tables of both families may take together, all lengths in them, or grown to round numbers.
 pub const MEMORY_TOGETHER: Target = Target::AtMost(20.0);
 
 /// What is to be reached in a case, if anything is.
