@@ -164,6 +164,18 @@ fn the_shortest_packets_fill_a_pooled_packet_to_the_last_row() {
 }
 
 #[test]
+fn an_open_pool_costs_one_buffer_however_many_packets_are_in_it() {
+    let (mut bench, rule) = (Bench::new(), rule(1000, 255));
+    for count in 1..=22 {
+        bench.stage(VOICE, 60, &rule, 0);
+        assert_eq!(bench.memory.outstanding, 1, "{count} packets");
+    }
+    bench.flush_due(1000);
+    let (_, pooled) = bench.the_pooled();
+    assert_eq!((pooled.rows.len(), bench.memory.outstanding), (22, 0));
+}
+
+#[test]
 fn the_window_is_that_of_the_first_packet() {
     let mut bench = Bench::new();
     bench.stage(VOICE, 60, &rule(1000, 10), 0);
