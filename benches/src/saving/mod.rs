@@ -177,7 +177,7 @@ impl Campaign<'_> {
     fn frames(&self, work: Work) -> Result<Vec<(Vec<u8>, u16)>, BenchError> {
         let rows = (PATH_MTU - 36) / (self.size + 6);
         let (carriage, setting, destinations) = (Carriage::Whole, Setting::Usual, Destinations::Streams);
-        let case = Case { name: BENCH, work, carriage, setting, length: self.size, rows, destinations };
+        let case = Case { name: BENCH, work, carriage, setting, length: self.size, rows, destinations, growth: None };
         Ok(traffic::frames(&case)?.into_iter().map(|sent| (sent.packet, sent.rows)).collect())
     }
 

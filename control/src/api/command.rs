@@ -18,6 +18,7 @@ use super::pool::{PoolReport, PoolShow};
 use super::port::{PortList, PortShow};
 use super::route::{RouteAdd, RouteChanged, RouteDel, RouteList, RouteLoad, RouteLoaded, RouteShow};
 use super::rule::{RuleAdd, RuleDel, RuleList, RuleShow};
+use super::stages::{Stages, StagesShow};
 use super::stats::{Stats, StatsShow};
 use super::status::{Status, StatusShow, Version, VersionShow};
 use super::stream::{Stream, StreamDel, StreamList, StreamShow};
@@ -166,6 +167,8 @@ methods! {
         stream_show: StreamShow(StreamShow) -> StreamList;
         /// Tells the workers' counters.
         stats: Stats(StatsShow) -> Stats;
+        /// Has the workers measure what their stages take, and tells what they measured so far.
+        stages: Stages(StagesShow) -> Stages;
         /// Tells what is running.
         status: Status(StatusShow) -> Status;
         /// Tells the versions.

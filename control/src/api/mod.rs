@@ -23,6 +23,7 @@ pub mod route;
 pub mod route_load;
 pub mod rule;
 pub mod server;
+pub mod stages;
 pub mod stats;
 pub mod status;
 pub mod stream;

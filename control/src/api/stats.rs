@@ -44,6 +44,12 @@ impl Tally {
     }
 }
 
+impl FromIterator<(Cow<'static, str>, u64)> for Tally {
+    fn from_iter<I: IntoIterator<Item = (Cow<'static, str>, u64)>>(values: I) -> Tally {
+        Tally(values.into_iter().collect())
+    }
+}
+
 impl Serialize for Tally {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(self.iter())

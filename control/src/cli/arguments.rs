@@ -58,6 +58,14 @@ fn seconds(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "expected a number from 0.1 to 86400".to_owned())
 }
 
+fn measured(text: &str) -> Result<Duration, String> {
+    text.parse()
+        .ok()
+        .filter(|seconds| (0.1..=3_000.0).contains(seconds))
+        .map(Duration::from_secs_f64)
+        .ok_or_else(|| "expected a number from 0.1 to 3000".to_owned())
+}
+
 fn length(text: &str) -> Result<u16, String> {
     parse_bytes(text)?.try_into().map_err(|_| "expected at most 65535 bytes".to_owned())
 }
@@ -144,6 +152,13 @@ pub(super) enum Command {
         /// What is zero, too
         #[arg(short, long)]
         all: bool,
+        /// What each stage of the workers' loops takes, in ticks of the time stamp counter for each packet; they measure it
+        /// while this runs
+        #[arg(long, conflicts_with_all = ["drops", "all"])]
+        stages: bool,
+        /// How long stages are measured
+        #[arg(long, default_value = "1", value_name = "SECONDS", value_parser = measured, requires = "stages")]
+        seconds: Duration,
     },
     /// What is running
     Status,
@@ -440,7 +455,7 @@ mod tests {
         assert!(matches!(parse("carpool neigh"), Command::Neighbor { verb: None }));
         assert!(matches!(parse("carpool n sh"), Command::Neighbor { verb: Some(Neighbor::Show) }));
         assert!(matches!(parse("carpool ru d voice"), Command::Rule { verb: Some(Rule::Del { .. }) }));
-        assert!(matches!(parse("carpool s"), Command::Stats { drops: false, all: false }));
+        assert!(matches!(parse("carpool s"), Command::Stats { drops: false, all: false, stages: false, .. }));
         assert!(matches!(parse("carpool str"), Command::Stream { verb: None }));
         assert!(matches!(parse("carpool str sh east"), Command::Stream { verb: Some(Stream::Show { peer: Some(_) }) }));
         assert!(matches!(parse("carpool te"), Command::Template { verb: None }));

@@ -15,6 +15,7 @@ use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::thread;
+use std::time::Duration;
 
 use clap::Parser;
 
@@ -29,6 +30,7 @@ use crate::api::pool::PoolShow;
 use crate::api::port::PortShow;
 use crate::api::route::{ROUTE_PAGE_MAX, RouteDel, RouteList, RouteShow};
 use crate::api::rule::{RuleDel, RuleShow};
+use crate::api::stages::{STAGES_MAX_MS, StagesShow};
 use crate::api::stats::StatsShow;
 use crate::api::status::{StatusShow, VersionShow};
 use crate::api::stream::{STREAM_PAGE_MAX, StreamList, StreamShow};
@@ -199,7 +201,16 @@ fn execute_once(arguments: &Arguments, redraw: bool) -> Result<(), Failure> {
             Template::Show => session.show(&TemplateShow {}),
         },
         Command::Pool { verb: None | Some(Pool::Show) } => session.show(&PoolShow {}),
-        Command::Stats { drops, all } => {
+        Command::Stats { stages: true, seconds, .. } => {
+            let mut client = session.connect()?;
+            // A little longer, so that they measure to the end.
+            let time = *seconds + Duration::from_secs(1);
+            let show = StagesShow { for_ms: u32::try_from(time.as_millis()).unwrap_or(STAGES_MAX_MS) };
+            let before = client.call(&show)?;
+            thread::sleep(*seconds);
+            session.print(&client.call(&show)?.since(&before))
+        }
+        Command::Stats { drops, all, .. } => {
             let stats = session.connect()?.call(&StatsShow { drops: *drops })?;
             session.print(&StatsView { stats, all: *all })
         }

@@ -1,15 +1,16 @@
 //! What clients of the control socket may ask and change. Nothing here knows of JSON or of threads.
 
 use std::net::IpAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use carpool_dataplane::arch;
 use carpool_dataplane::fib::{FibError, PortIndex};
 use carpool_dataplane::packet::ipv6::is_link_local;
 use ipnet::IpNet;
 use log::info;
 
 use super::rule_requests::{added_rule, rule_entry};
-use super::{ChangeError, Router};
+use super::{ChangeError, Router, WorkerLink};
 use crate::api::command::Done;
 use crate::api::lookup::{Lookup, LookupResult};
 use crate::api::multicast::{MulticastDel, MulticastList, MulticastRoute, MulticastShow};
@@ -24,6 +25,7 @@ use crate::api::route::{
     Source,
 };
 use crate::api::rule::{RuleAdd, RuleDel, RuleList, RuleShow};
+use crate::api::stages::{STAGES_MAX_MS, Stages, StagesShow, WorkerStages};
 use crate::api::stats::{Stats, StatsShow};
 use crate::api::status::{Fib, Status, StatusShow, Version, VersionShow};
 use crate::api::stream::{Stream, StreamDel, StreamList, StreamShow};
@@ -432,6 +434,20 @@ impl Handler for Client<'_> {
     fn stats(&mut self, show: StatsShow) -> Result<Stats, Refusal> {
         let counters: Vec<_> = self.router.workers.iter().map(|worker| worker.shared.counters.load()).collect();
         Ok(Stats::of(&counters, show.drops, self.router.hardware.mempools()))
+    }
+
+    fn stages(&mut self, show: StagesShow) -> Result<Stages, Refusal> {
+        if show.for_ms > STAGES_MAX_MS {
+            let problem = format!("for_ms {}: expected at most {STAGES_MAX_MS}", show.for_ms);
+            return Err(Refusal::conflict(problem));
+        }
+        let rate = self.router.rate;
+        let until = arch::now() + rate.ticks(Duration::from_millis(show.for_ms.into()));
+        let of = |(index, worker): (u32, &WorkerLink)| {
+            worker.shared.time_stages(until);
+            WorkerStages::of(index, &worker.shared.counters.load())
+        };
+        Ok(Stages { ticks_per_second: rate.hz(), workers: (0..).zip(&self.router.workers).map(of).collect() })
     }
 
     fn status(&mut self, _: StatusShow) -> Result<Status, Refusal> {

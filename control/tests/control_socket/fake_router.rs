@@ -21,6 +21,7 @@ use carpool_control::api::route::{
     RouteTarget, Source,
 };
 use carpool_control::api::rule::{RuleAdd, RuleDel, RuleEntry, RuleList, RuleShow};
+use carpool_control::api::stages::{Stages, StagesShow, WorkerStages};
 use carpool_control::api::stats::{Stats, StatsShow};
 use carpool_control::api::status::{Status, StatusShow, Version, VersionShow};
 use carpool_control::api::stream::{Stream, StreamDel, StreamEntry, StreamList, StreamShow};
@@ -372,6 +373,11 @@ impl Handler for State {
         counters.add(Counter::Out, 1);
         counters.dropped(DropReason::NoRoute, 2);
         Ok(Stats::of(&[counters], show.drops, vec![]))
+    }
+
+    fn stages(&mut self, _: StagesShow) -> Result<Stages, Refusal> {
+        let workers = vec![WorkerStages::of(0, &Counters::default())];
+        Ok(Stages { ticks_per_second: 1_000_000_000, workers })
     }
 
     fn status(&mut self, _: StatusShow) -> Result<Status, Refusal> {

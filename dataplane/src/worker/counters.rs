@@ -7,6 +7,7 @@
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use super::drop::Drop;
+use super::stopwatch::Stage;
 
 macro_rules! counters {
     ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal,)+) => {
@@ -185,8 +186,24 @@ counters! {
     Parked = "parked",
 }
 
-/// Values a worker publishes: the counters, then the drops.
-const VALUES: usize = Counter::COUNT + Drop::COUNT;
+/// What is counted of the iterations whose stages were measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Timed {
+    /// Iterations.
+    Iterations,
+    /// Packets received in them.
+    In,
+    /// Packets sent in them.
+    Out,
+}
+
+/// Where the drops begin, the ticks of the stages, and what is counted beside those.
+const DROPS: usize = Counter::COUNT;
+const STAGES: usize = DROPS + Drop::COUNT;
+const TIMED: usize = STAGES + Stage::COUNT;
+/// Values a worker publishes.
+const VALUES: usize = TIMED + 3;
 
 /// One worker's counters, all of one moment.
 #[derive(Clone, Debug)]
@@ -250,22 +267,42 @@ impl Counters {
     /// Counts dropped packets.
     #[inline(always)]
     pub fn dropped(&mut self, reason: Drop, count: u64) {
-        self.values[Counter::COUNT + reason as usize] += count;
+        self.values[DROPS + reason as usize] += count;
     }
 
     /// Sets the number of packets dropped for a reason that is counted elsewhere.
     pub fn set_dropped(&mut self, reason: Drop, count: u64) {
-        self.values[Counter::COUNT + reason as usize] = count;
+        self.values[DROPS + reason as usize] = count;
     }
 
     /// Packets dropped for a reason.
     pub fn drops(&self, reason: Drop) -> u64 {
-        self.values[Counter::COUNT + reason as usize]
+        self.values[DROPS + reason as usize]
     }
 
     /// Packets dropped for any reason.
     pub fn drops_total(&self) -> u64 {
         Drop::ALL.iter().map(|reason| self.drops(*reason)).sum()
+    }
+
+    /// Ticks that were spent on a stage while stages were measured.
+    pub fn stage(&self, stage: Stage) -> u64 {
+        self.values[STAGES + stage as usize]
+    }
+
+    /// Adds to those.
+    pub(super) fn add_stage(&mut self, stage: Stage, ticks: u64) {
+        self.values[STAGES + stage as usize] += ticks;
+    }
+
+    /// What was counted of the iterations whose stages were measured.
+    pub fn timed(&self, what: Timed) -> u64 {
+        self.values[TIMED + what as usize]
+    }
+
+    /// Adds to that.
+    pub(super) fn add_timed(&mut self, what: Timed, count: u64) {
+        self.values[TIMED + what as usize] += count;
     }
 
     /// What is missing or too much in `in + created = out + held + dropped + absorbed`: zero when every packet is

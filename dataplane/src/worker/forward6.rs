@@ -10,6 +10,7 @@ use super::drop::Drop;
 use super::moment::Moment;
 use super::origin::Packet6;
 use super::stages::Stages;
+use super::stopwatch::Stage;
 
 impl<N: Nic> Stages<N> {
     /// Forwards a packet to a next hop, alone or in a pool.
@@ -47,7 +48,9 @@ impl<N: Nic> Stages<N> {
         decrement_hop_limit(packet.mbuf.bytes_mut());
         self.out.counters.add(Counter::Forwarded, 1);
         if self.is_pooling(&entry, moment) {
+            self.out.stopwatch.enter(Stage::Pool);
             self.pool_or_send(packet, entry, mtu, moment);
+            self.out.stopwatch.enter(Stage::Forward);
         } else {
             self.out.send(packet.mbuf, entry.adjacency, packet.header.dst, moment);
         }

@@ -16,6 +16,7 @@ use super::origin::{Origin, Packet, Packet6};
 use super::output::drop_reason;
 use super::router_state::PortState;
 use super::stages::Stages;
+use super::stopwatch::Stage;
 
 /// The IPv6 packets of a burst, validated. They are looked up together, as those of IPv4 are, and go on between those in the
 /// order they came: what a pooled packet of either family held can be of the same flow as what lay beside it.
@@ -91,7 +92,10 @@ impl<N: Nic> Stages<N> {
         let is_ours = entry.adjacency == Adjacency::Local || !is_routed;
         self.take_up_reentry(depth, if is_ours { BURST } else { 1 }, moment);
         if is_ours {
-            return self.local6_input(packet, moment);
+            self.out.stopwatch.enter(Stage::Depool);
+            self.local6_input(packet, moment);
+            self.out.stopwatch.enter(Stage::Forward);
+            return;
         }
         if to_group {
             return self.multicast_input(packet, moment);

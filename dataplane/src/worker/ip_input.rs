@@ -16,6 +16,7 @@ use super::moment::Moment;
 use super::origin::{Family, Origin, Packet};
 use super::output::drop_reason;
 use super::stages::Stages;
+use super::stopwatch::Stage;
 
 /// The packets of a burst that were found sound, in the order they came. All of them came in the same way: received, or out of
 /// pooled packets of one depth.
@@ -60,6 +61,7 @@ impl<N: Nic> Stages<N> {
     #[inline]
     pub(super) fn ip_input(&mut self, burst: &mut IpBurst, depth: u8, moment: &Moment<'_>) {
         let mut sound = SoundBurst::new();
+        self.out.stopwatch.enter(Stage::Input);
         for (mut mbuf, origin) in burst.drain(..) {
             let plain = match origin.family() {
                 Family::V4 => Plain::recognise(mbuf.bytes(), self.hops.pool_port()),
@@ -92,11 +94,13 @@ impl<N: Nic> Stages<N> {
     /// Looks a burst up and sends each of its packets on its way.
     #[inline(never)]
     pub(super) fn send_all(&mut self, burst: &mut SoundBurst, depth: u8, moment: &Moment<'_>) {
+        self.out.stopwatch.enter(Stage::Lookup);
         let mut leaves = [EntryId::NO_ROUTE; BURST];
         let count = burst.packets.len();
         let destinations = burst.destinations.get(..count).unwrap_or_default();
         moment.fib.lookup_burst(moment.section, destinations, &mut leaves);
         burst.packets6.look_up(moment);
+        self.out.stopwatch.enter(Stage::Forward);
         self.send_each(burst, &leaves, depth, moment);
         burst.special = 0;
         self.take_up_reentry(depth, 1, moment);
@@ -174,7 +178,11 @@ impl<N: Nic> Stages<N> {
                 }
                 self.forward(packet, entry, moment);
             }
-            Adjacency::Local => self.local_input(packet, moment),
+            Adjacency::Local => {
+                self.out.stopwatch.enter(Stage::Depool);
+                self.local_input(packet, moment);
+                self.out.stopwatch.enter(Stage::Forward);
+            }
             Adjacency::NoRoute => self.refuse(packet, ErrorKind::NetUnreachable, Drop::NoRoute, moment),
             Adjacency::Unreachable => {
                 self.refuse(packet, ErrorKind::HostUnreachable, Drop::RouteUnreachable, moment);

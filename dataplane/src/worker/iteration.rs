@@ -16,6 +16,7 @@ use super::moment::Moment;
 use super::router_state::RouterState;
 use super::shared::WorkerShared;
 use super::stages::Stages;
+use super::stopwatch::Stage;
 
 /// How often the counters are published while there is work.
 const PUBLISH_EVERY: Duration = Duration::from_micros(100);
@@ -122,6 +123,7 @@ impl<N: Nic> Worker<N> {
         let Some(state) = self.state.load(section) else { return 0 };
         let moment = &Moment { now, section, state, fib: &self.fib, fib6: &self.fib6 };
         let stages = &mut self.stages;
+        stages.out.stopwatch.begin(self.shared.is_timed(now), &stages.out.counters);
         stages.hops.refresh(moment);
         // In this order: what waits for a neighbour came before what waits in a pool.
         stages.release_waiting(moment);
@@ -132,6 +134,7 @@ impl<N: Nic> Worker<N> {
         // 2. A burst from each queue. What comes out of its pooled packets is through before the next is received.
         let mut ip = SoundBurst::new();
         let mut frames: ArrayVec<Mbuf, BURST> = ArrayVec::new();
+        stages.out.stopwatch.enter(Stage::Rx);
         for at in 0..stages.out.ports.len() {
             let Some(port) = stages.out.ports.get_mut(at) else { break };
             let (received, port) = (port.nic.rx_burst(&mut frames), port.port);
@@ -139,18 +142,23 @@ impl<N: Nic> Worker<N> {
                 packets += received;
                 stages.out.counters.add(Counter::In, received as u64);
                 // 3. Ethernet: IP goes on, ARP is handled.
+                stages.out.stopwatch.enter(Stage::Input);
                 stages.ethernet_input(&mut frames, port, &mut ip, moment);
                 // 4. and 5. IP: validated, looked up, then dropped, answered, taken apart, forwarded or staged.
                 stages.send_all(&mut ip, 0, moment);
+                stages.out.stopwatch.enter(Stage::Rx);
             }
         }
 
         // 6. What has waited long enough: for its index, then, as that may be pooled, pools whose window has ended.
+        stages.out.stopwatch.enter(Stage::Flush);
         packets += stages.settle_indexes(now, moment);
         packets += stages.flush_due(moment);
         packets += stages.report_unknown(moment);
         // 7. Everything that is to leave, leaves; what was dropped without a burst goes back as well.
+        stages.out.stopwatch.enter(Stage::Tx);
         stages.out.flush(now);
+        stages.out.stopwatch.end(packets, &mut stages.out.counters);
         stages.out.free_dropped(&mut stages.mempool);
         stages.publish_handovers();
 

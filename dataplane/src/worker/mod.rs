@@ -7,7 +7,7 @@
 //! a stage does something else with them, there is one beside it with a 6 in its name, and `nd_input` is to them what
 //! `arp_input` is. `handover` is between workers, where each path has one that owns its pools. What workers share with the
 //! control thread is in `router_state` (published), `event` (rings) and
-//! `counters`.
+//! `counters`; `stopwatch` measures what the stages take, when asked.
 
 mod arp_input;
 mod control_input;
@@ -49,9 +49,10 @@ mod run;
 mod shared;
 mod simplemux_input;
 mod stages;
+mod stopwatch;
 mod transit_input;
 
-pub use counters::{Counter, Counters, SharedCounters};
+pub use counters::{Counter, Counters, SharedCounters, Timed};
 pub use drop::Drop;
 pub use event::{CONTROL_BYTES, Event, HELLO_BYTES, HeardHello, Inject, InjectTarget, OpenPoolSample, UnknownThere};
 pub use handover::Handover;
@@ -61,6 +62,7 @@ pub use peer_traffic::PeerReceived;
 pub use router_state::{Peer, PeerTable, PortAddress, PortAddress6, PortState, RouterState};
 pub use shared::{Bell, WorkerShared};
 pub use stages::MAX_PEERS;
+pub use stopwatch::Stage;
 
 #[cfg(test)]
 mod tests;

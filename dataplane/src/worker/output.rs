@@ -24,6 +24,7 @@ use super::moment::Moment;
 use super::neighbour_queue::{Held, NeighbourQueue};
 use super::origin::{Destination, Family};
 use super::shared::WorkerShared;
+use super::stopwatch::{Stage, Stopwatch};
 
 /// Dropped packets that are freed together.
 const BIN: usize = 64;
@@ -52,6 +53,8 @@ pub(super) struct Output<N> {
     pub waiting: NeighbourQueue,
     /// What is counted.
     pub counters: Counters,
+    /// Where the time goes.
+    pub stopwatch: Stopwatch,
     /// Packets that were dropped and are to be freed.
     pub bin: ArrayVec<Mbuf, BIN>,
     shared: Arc<WorkerShared>,
@@ -77,6 +80,7 @@ impl<N: Nic> Output<N> {
             position,
             waiting: NeighbourQueue::new(),
             counters: Counters::default(),
+            stopwatch: Stopwatch::new(),
             bin: ArrayVec::new(),
             shared,
             patience: rate.ticks(PATIENCE),
@@ -248,8 +252,10 @@ impl<N: Nic> Output<N> {
             return self.drop(frame, Drop::NoRoute);
         };
         if output.buffer.is_full() {
+            let before = self.stopwatch.swap(Stage::Tx);
             let sent = output.nic.tx_burst(&mut output.buffer);
             self.counters.add(Counter::Out, sent as u64);
+            self.stopwatch.enter(before);
         }
         if let Err(full) = output.buffer.try_push(frame) {
             self.drop(full.element(), Drop::TxFull);

@@ -65,6 +65,7 @@ impl<N: Nic> Worker<N> {
         let rate = self.options.rate;
         self.stages.out.counters.add(Counter::Parked, 1);
         self.publish(time);
+        self.stages.out.stopwatch.stop();
         // What the control thread replaces from here on it may free at once.
         self.reader.offline();
         armed.wait(until.map(|until| rate.duration(until.since(time))));

@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crossbeam::queue::ArrayQueue;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
+use crate::arch::Tick;
+
 use super::counters::SharedCounters;
 use super::event::{Event, HeardHello, Inject, UnknownThere};
 use super::stages::MAX_PEERS;
@@ -40,6 +42,8 @@ pub struct WorkerShared {
     refused: AtomicU64,
     stop: AtomicBool,
     sample_requests: AtomicU64,
+    /// Until which tick the worker is to measure its stages.
+    timed_until: AtomicU64,
 }
 
 impl WorkerShared {
@@ -55,6 +59,7 @@ impl WorkerShared {
             refused: AtomicU64::new(0),
             stop: AtomicBool::new(false),
             sample_requests: AtomicU64::new(0),
+            timed_until: AtomicU64::new(0),
         })
     }
 
@@ -77,6 +82,17 @@ impl WorkerShared {
     #[inline(always)]
     pub fn stop_requested(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Asks the worker to measure what its stages take until then, or until when it was asked before if that is later.
+    pub fn time_stages(&self, until: Tick) {
+        self.timed_until.fetch_max(until.0, Ordering::Relaxed);
+    }
+
+    /// Whether it is to measure that now.
+    #[inline(always)]
+    pub(super) fn is_timed(&self, now: Tick) -> bool {
+        now.0 < self.timed_until.load(Ordering::Relaxed)
     }
 
     /// Asks for the open pools as [`Event::OpenPool`]s; returns the number that ends the answer. Wake the worker

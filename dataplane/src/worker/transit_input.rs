@@ -12,6 +12,7 @@ use super::moment::Moment;
 use super::origin::{Header, Packet};
 use super::reentry::MAX_DEPTH;
 use super::stages::Stages;
+use super::stopwatch::Stage;
 
 impl<H: Header> Packet<H> {
     /// Whether this packet, which is not for us, may be a pooled packet in transit: there are peers, and it has the
@@ -31,7 +32,15 @@ impl<N: Nic> Stages<N> {
     /// goes before what follows. Returns what goes on: the rest, or a packet that is not to be opened as it was; None
     /// where nothing is left.
     #[inline(never)]
-    pub(super) fn transit_input<H: Header>(&mut self, mut packet: Packet<H>, moment: &Moment<'_>) -> Option<Packet<H>> {
+    pub(super) fn transit_input<H: Header>(&mut self, packet: Packet<H>, moment: &Moment<'_>) -> Option<Packet<H>> {
+        self.out.stopwatch.enter(Stage::Depool);
+        let rest = self.open_in_transit(packet, moment);
+        self.out.stopwatch.enter(Stage::Forward);
+        rest
+    }
+
+    #[inline(always)]
+    fn open_in_transit<H: Header>(&mut self, mut packet: Packet<H>, moment: &Moment<'_>) -> Option<Packet<H>> {
         let peers = &moment.state.peers;
         let peer = peers.find(packet.header.src().into()).and_then(|index| Some((index, peers.get(index)?)));
         let Some((index, peer)) = peer.filter(|(_, peer)| peer.path.format == Format::Native) else {

@@ -22,6 +22,7 @@ mod peers;
 mod provisioned;
 mod reload;
 mod simplemux;
+mod stages;
 mod streams;
 
 use std::time::Duration;

@@ -11,6 +11,7 @@ mod pool;
 mod port;
 mod route;
 mod rule;
+mod stages;
 mod stats;
 mod status;
 mod stream;

@@ -23,6 +23,7 @@ mod reentry;
 mod regressions;
 mod short_way;
 mod simplemux;
+mod stages;
 mod team;
 mod transit;
 mod two_routers;
