@@ -139,8 +139,9 @@ proptest! {
         let longest = rules.iter().map(|rule| if rule.required_count > 1 { rule.hold } else { rule.window }).max();
         // Handed over in one turn, taken over in the next at the latest, and then a window until the turn that sees its end.
         let turn = u64::from(workers) * 1000;
-        // Between two looks at the clock nobody iterates for up to 250 microseconds.
-        let longest = longest.map_or(0, |longest| longest.0) + 3 * turn + 250_000;
+        // Between two looks at the clock nobody iterates for up to 250 microseconds, and then everybody until nobody has
+        // anything to do: what left in the first of those turns is looked at after the last.
+        let longest = longest.map_or(0, |longest| longest.0) + 8 * turn + 250_000;
         team.rest.change(|state| (state.rules, state.pools) = (Arc::new(RuleSet::new(rules).expect("sound")), state.pools + 1));
         let mut expected = Expected::default();
         let mut number = 0u16;
