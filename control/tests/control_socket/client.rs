@@ -284,6 +284,19 @@ fn statistics_name_the_drops() {
 }
 
 #[test]
+fn stages_are_what_was_measured_between_two_questions() {
+    let router = FakeRouter::start(Limits::default());
+    let text = done(&router, "stats --stages --seconds 0.1");
+    assert!(text.starts_with("worker 0: 5 packets in, 5 out in 0.500 s of 0.000 GHz, 1 iterations\n"), "{text}");
+    let json: serde_json::Value =
+        serde_json::from_str(&done(&router, "stats --stages --seconds 0.1 --json")).expect("JSON");
+    assert_eq!(json["workers"][0]["ticks"]["lookup"], 400);
+    assert_eq!(carpool(&router.socket(), "stats --seconds 2").code, 2, "a time is of no use without --stages");
+    // A second more, so that they measure to the end.
+    assert_eq!(router.stop().stages_asked, [1100; 4]);
+}
+
+#[test]
 fn every_object_can_be_shown_as_one_line_of_json() {
     let router = FakeRouter::start(Limits::default());
     for line in [

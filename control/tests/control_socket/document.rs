@@ -14,6 +14,7 @@ use carpool_control::api::port::PortShow;
 use carpool_control::api::route::{RouteAdd, RouteDel, RouteShow};
 use carpool_control::api::route_load::{LoadStep, RouteLoadBegin, RouteLoadChunk, RouteLoadCommit};
 use carpool_control::api::rule::{RuleAdd, RuleDel, RuleShow};
+use carpool_control::api::stages::StagesShow;
 use carpool_control::api::stats::StatsShow;
 use carpool_control::api::status::{StatusShow, VersionShow};
 use carpool_control::api::stream::{Stream, StreamDel, StreamShow};
@@ -96,6 +97,7 @@ fn every_reply_in_the_document_is_one_that_the_router_gives() {
     check_replies::<TemplateShow>();
     check_replies::<PoolShow>();
     check_replies::<StatsShow>();
+    check_replies::<StagesShow>();
     check_replies::<StatusShow>();
     check_replies::<VersionShow>();
 }

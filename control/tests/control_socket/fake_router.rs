@@ -112,6 +112,8 @@ pub struct State {
     pub neighbors: Vec<NeighborAdd>,
     pub streams: Vec<Stream>,
     pub templates: Vec<TemplateAdd>,
+    /// For how long stages were to be measured, in milliseconds, each time.
+    pub stages_asked: Vec<u32>,
 }
 
 impl Handler for State {
@@ -375,9 +377,13 @@ impl Handler for State {
         Ok(Stats::of(&[counters], show.drops, vec![]))
     }
 
-    fn stages(&mut self, _: StagesShow) -> Result<Stages, Refusal> {
-        let workers = vec![WorkerStages::of(0, &Counters::default())];
-        Ok(Stages { ticks_per_second: 1_000_000_000, workers })
+    /// A worker that measures five packets and 500 ticks between two questions.
+    fn stages(&mut self, show: StagesShow) -> Result<Stages, Refusal> {
+        self.stages_asked.push(show.for_ms);
+        let asked = self.stages_asked.len() as u64;
+        let ticks = [("rx".into(), 100 * asked), ("lookup".into(), 400 * asked)].into_iter().collect();
+        let worker = WorkerStages { index: 0, iterations: asked, received: 5 * asked, out: 5 * asked, ticks };
+        Ok(Stages { ticks_per_second: 1000, workers: vec![worker] })
     }
 
     fn status(&mut self, _: StatusShow) -> Result<Status, Refusal> {
