@@ -1,9 +1,9 @@
-//! SIGINT and SIGTERM end a measurement in an orderly way: hugepages are given back, files removed.
+//! SIGINT, SIGTERM and SIGHUP end a measurement in an orderly way: hugepages are given back, files removed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::error::BenchError;
 
@@ -17,7 +17,7 @@ impl Interrupt {
     /// Notices the signals from now on.
     pub fn new() -> Result<Interrupt, BenchError> {
         let interrupt = Interrupt::default();
-        for signal in [SIGINT, SIGTERM] {
+        for signal in [SIGINT, SIGTERM, SIGHUP] {
             signal_hook::flag::register(signal, Arc::clone(&interrupt.wanted))
                 .map_err(|error| BenchError::System(error.to_string()))?;
         }

@@ -65,7 +65,8 @@ pub(crate) fn forget_process(pid: u32) {
     remains().processes.retain(|&known| known != pid);
 }
 
-pub(crate) fn remember_directory(path: &str) {
+/// A directory that goes with what runs in the lab, where a signal ends this process.
+pub fn remember_directory(path: &str) {
     remains().directories.push(path.to_owned());
 }
 

@@ -1,8 +1,11 @@
 //! A directory for sockets, configurations and logs, gone with its owner.
 
 use std::fs::{self, DirBuilder};
+use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+
+use carpool_tests::leftovers;
 
 use crate::error::{LoadError, Result};
 
@@ -22,6 +25,8 @@ impl Workplace {
             path: path.clone(),
             source,
         })?;
+        // Where there are namespaces, a signal ends this process without its destructors.
+        leftovers::remember_directory(&path.to_string_lossy());
         Ok(Workplace { path })
     }
 
@@ -37,7 +42,9 @@ impl Workplace {
 
 impl Drop for Workplace {
     fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir_all(&self.path) {
+        if let Err(error) = fs::remove_dir_all(&self.path)
+            && error.kind() != io::ErrorKind::NotFound
+        {
             eprintln!("scripts/loadtest: {} could not be removed: {error}", self.path.display());
         }
     }
