@@ -13,6 +13,8 @@ use clap::Args;
 use crate::error::BenchError;
 use crate::fib::figure::Figure;
 use crate::fib::target::Target;
+use crate::interrupt::Interrupt;
+use crate::turn::Turn;
 
 /// How long is measured.
 #[derive(Args)]
@@ -42,6 +44,8 @@ fn failed(error: impl std::fmt::Display) -> BenchError {
 
 /// Measures and prints the figures.
 pub fn run(options: &IdleOptions) -> Result<(), BenchError> {
+    // Nothing has been made yet: a signal that comes while this waits may end it as it does any program.
+    let _turn = Turn::take(&Interrupt::default(), |line| eprintln!("{line}"))?;
     let _alone = Alone::wait().map_err(failed)?;
     let window = Duration::from_millis(5);
     let middle = Middle::Carpool { window, idle: carpoold::Idle::Adaptive, both_cores: false, further: &[] };

@@ -1,8 +1,9 @@
 //! One benchmark at a time: two at once would measure each other, and their routers have one name with DPDK.
 
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::thread;
 use std::time::Duration;
 
 use crate::error::BenchError;
@@ -38,21 +39,34 @@ impl Turn {
                 say("another benchmark runs here: this one begins when that has ended");
                 said = true;
             }
-            // Its end closes the connection. Where it has ended already, or too many wait, there is none.
-            let _ = UnixStream::connect_addr(&address).and_then(|mut other| {
-                other.set_read_timeout(Some(PATIENCE))?;
-                other.read(&mut [0])
-            });
+            interrupt.check()?;
+            // One connection for all the time: nobody takes it, and only so many have room in the queue of who measures.
+            match UnixStream::connect_addr(&address) {
+                Ok(other) => wait_for_end(other, interrupt).map_err(failed)?,
+                // It has just ended, or cannot be connected with.
+                Err(_) => thread::sleep(PATIENCE),
+            }
             interrupt.check()?;
         }
     }
+}
+
+/// Waits until who measures ends, which closes the connection, or somebody wants this to end.
+fn wait_for_end(mut other: UnixStream, interrupt: &Interrupt) -> std::io::Result<()> {
+    other.set_read_timeout(Some(PATIENCE))?;
+    while interrupt.check().is_ok() {
+        match other.read(&mut [0]) {
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+            _ => break,
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::sync::mpsc;
-    use std::thread;
 
     #[test]
     fn the_second_waits_for_the_first_and_says_so_once() {

@@ -20,7 +20,9 @@ use crate::case::{Carriage, Case, Destinations, PATH_MTU, Setting, Work};
 use crate::cpu::Cpus;
 use crate::error::BenchError;
 use crate::fib::figure::{Figure, ratios};
+use crate::interrupt::Interrupt;
 use crate::traffic;
+use crate::turn::Turn;
 
 /// What is measured, and how long.
 #[derive(Args)]
@@ -62,6 +64,8 @@ pub fn run(options: &SavingOptions) -> Result<(), BenchError> {
     if cpus.core == cpus.main_core {
         return Err(BenchError::System("the router needs a CPU of its own: this process may run on one only".into()));
     }
+    // Nothing has been made yet: a signal that comes while this waits may end it as it does any program.
+    let _turn = Turn::take(&Interrupt::default(), |line| eprintln!("{line}"))?;
     let network = Network::new(cpus)?;
     eprintln!(
         "the router on CPU {}, all else on CPU {}, {} runs of some ten passes of {} s each, unpooled and pooled in turn",
