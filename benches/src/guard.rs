@@ -62,6 +62,22 @@ impl Recorded {
         }
     }
 
+    /// With these counts of this program; those of other cases stay where they were counted alike.
+    pub fn with(&self, counted: &[(Case, f64)]) -> Recorded {
+        let mut new = Recorded::of(counted);
+        if self.mismatch().is_none() {
+            for (name, count) in &self.instructions {
+                new.instructions.entry(name.clone()).or_insert(*count);
+            }
+        }
+        new
+    }
+
+    /// Whether there is a figure for a case.
+    pub fn has(&self, case: &Case) -> bool {
+        self.instructions.contains_key(case.name)
+    }
+
     /// Writes the file.
     pub fn save(&self) -> Result<(), BenchError> {
         let path = path();
@@ -124,6 +140,16 @@ mod tests {
         let more = "pool_60 takes 1030.0 instructions a packet, 3.0% more than 1000";
         assert_eq!(recorded.judge(&case(), 1030.0), Verdict::More(more.into()));
         assert!(matches!(recorded.judge(&case(), 900.0), Verdict::Less(sentence) if sentence.contains("10.0% less")));
+    }
+
+    #[test]
+    fn recording_one_case_keeps_the_others_of_the_same_compiler() {
+        let other: Case = "forward_64".parse().expect("a case");
+        let recorded = Recorded::of(&[(case(), 1000.0), (other, 400.0)]);
+        let new = recorded.with(&[(case(), 900.0)]);
+        assert_eq!(new.instructions.values().copied().collect::<Vec<_>>(), [400.0, 900.0]);
+        let foreign = Recorded { rustc: "rustc 1.0.0".into(), ..recorded };
+        assert!(!foreign.with(&[(case(), 900.0)]).has(&other));
     }
 
     #[test]

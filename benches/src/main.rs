@@ -242,19 +242,30 @@ fn campaign(options: &Options) -> Result<(), BenchError> {
 /// Counts instructions, and holds them against what was recorded or records them.
 fn instructions(options: &Options, campaign: &Campaign, cases: &[Case]) -> Result<(), BenchError> {
     let recorded = if options.check || options.record { Some(guard::Recorded::load()?) } else { None };
+    if let Some(recorded) = &recorded
+        && let Some(why) = recorded.mismatch()
+    {
+        if options.check {
+            eprintln!("scripts/bench: the recorded instructions are no measure, and nothing is counted: {why}");
+            return Ok(());
+        }
+        if !options.cases.is_empty() {
+            return Err(BenchError::System(format!("--record needs all cases, without --case: {why}")));
+        }
+    }
     let mut chosen = cases.to_vec();
     if let (Some(recorded), []) = (&recorded, options.cases.as_slice()) {
         chosen = recorded.cases()?;
+    } else if let (true, Some(recorded)) = (options.check, &recorded)
+        && let Some(case) = chosen.iter().find(|case| !recorded.has(case))
+    {
+        return Err(BenchError::System(format!("{}: nothing is recorded to check it against", case.name)));
     }
     let count = |case: &Case| Ok((*case, campaign.instructions(case)?));
     let counted = chosen.iter().map(count).collect::<Result<Vec<_>, BenchError>>()?;
     let Some(recorded) = recorded else { return Ok(()) };
     if options.record {
-        return guard::Recorded::of(&counted).save();
-    }
-    if let Some(why) = recorded.mismatch() {
-        eprintln!("scripts/bench: the recorded instructions are no measure: {why}");
-        return Ok(());
+        return recorded.with(&counted).save();
     }
     let mut more = Vec::new();
     for (case, counted) in &counted {
