@@ -170,6 +170,9 @@ impl PlaceArgs {
     }
 }
 
+/// As the shell reports a death by SIGINT.
+const INTERRUPTED: u8 = 130;
+
 fn main() -> ExitCode {
     let options = Options::parse();
     let done = match &options.part {
@@ -186,7 +189,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("scripts/bench: {error}");
-            ExitCode::FAILURE
+            if matches!(error, BenchError::Interrupted) { ExitCode::from(INTERRUPTED) } else { ExitCode::FAILURE }
         }
     }
 }
