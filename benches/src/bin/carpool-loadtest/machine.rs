@@ -100,6 +100,10 @@ impl Machine {
                 });
             }
         }
+        if router.is_some() && router == generator {
+            let problem = "the router and the generator need a CPU each".into();
+            return Err(LoadError::Option { option: "--core", problem });
+        }
         let free = |taken: Option<usize>| allowed.iter().rev().copied().find(|cpu| Some(*cpu) != taken);
         let only = self.cpus.first().copied().unwrap_or(0);
         let router = router.or_else(|| free(generator)).unwrap_or(only);

@@ -82,6 +82,7 @@ fn run(options: &Options) -> Result<()> {
     if !run.estimate()? {
         return Ok(());
     }
+    prepare(options)?;
     report.jitter = run.jitter()?;
     if !options.pools_only {
         run.throughput(&mut report)?;
@@ -93,18 +94,30 @@ fn run(options: &Options) -> Result<()> {
     publish(options, &report)
 }
 
+/// Makes what the report is to be written to: whoever waits for it is not to lose it to a misspelt path.
+fn prepare(options: &Options) -> Result<()> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| LoadError::File { doing: "writing", path, source }
+    };
+    if let Some(path) = options.json.as_deref().filter(|path| *path != Path::new("-")) {
+        fs::OpenOptions::new().append(true).create(true).open(path).map_err(failed(path))?;
+    }
+    options.report.as_deref().map_or(Ok(()), |directory| fs::create_dir_all(directory).map_err(failed(directory)))
+}
+
 /// Prints the report and writes it where it was asked for.
 fn publish(options: &Options, report: &Report) -> Result<()> {
     let json = || serde_json::to_string(report).map_err(|error| LoadError::System(error.to_string()));
     match options.json.as_deref() {
         Some(path) if path == Path::new("-") => println!("{}", json()?),
         Some(path) => {
+            print!("{}", report.text());
             fs::write(path, json()? + "\n").map_err(|source| LoadError::File {
                 doing: "writing",
                 path: path.to_owned(),
                 source,
             })?;
-            print!("{}", report.text());
         }
         None => print!("{}", report.text()),
     }

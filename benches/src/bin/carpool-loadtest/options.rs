@@ -60,7 +60,7 @@ pub struct Options {
     #[arg(long)]
     pub throughput_only: bool,
     /// Only pools
-    #[arg(long, conflicts_with = "throughput_only")]
+    #[arg(long, conflicts_with_all = ["throughput_only", "no_pools"])]
     pub pools_only: bool,
     /// Leave pools out
     #[arg(long)]
@@ -118,6 +118,10 @@ impl Options {
         if may_exceed >= trials {
             let problem = format!("{may_exceed} of {trials} trials may exceed: expected fewer than there are");
             return Err(LoadError::Option { option: "--may-exceed", problem });
+        }
+        if self.pools_only && self.pools().is_none() {
+            let problem = "pools are measured with carpool-gen, in a router of our own (without --attach)".into();
+            return Err(LoadError::Option { option: "--pools-only", problem });
         }
         Ok(Method {
             seconds: self.seconds.unwrap_or(seconds),
@@ -263,6 +267,8 @@ mod tests {
     fn what_makes_no_sense_is_refused_in_a_sentence() {
         let error = options(&["--trials", "2", "--may-exceed", "2"]).method().expect_err("none would have to pass");
         assert!(error.to_string().contains("--may-exceed"), "{error}");
+        let error = options(&["--pools-only", "--generator", "testpmd"]).method().expect_err("it takes none apart");
+        assert!(error.to_string().contains("carpool-gen"), "{error}");
         let error = options(&["--attach", "/x", "--device", "a"]).devices().expect_err("one is too few");
         assert!(error.to_string().contains("given 1 times"), "{error}");
         for words in
