@@ -80,6 +80,16 @@ pub struct Limit {
     pub lost_where: Lost,
 }
 
+impl Limit {
+    /// Where nothing failed up to another limit, which may lose more, what failed above that one fails here as well.
+    pub fn ends_like(&mut self, other: &Limit) {
+        if self.fails_at_pps.is_none() && self.pps == other.pps {
+            (self.fails_at_pps, self.limited_by) = (other.fails_at_pps, other.limited_by);
+            self.lost_where = other.lost_where.clone();
+        }
+    }
+}
+
 /// What ended a search.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -210,5 +220,26 @@ fn limit(found: Option<Found>, made: &[Record], loss: f64, size: FrameSize, line
 fn add(sum: &mut BTreeMap<String, u64>, drops: &BTreeMap<String, u64>) {
     for (reason, count) in drops {
         *sum.entry(reason.clone()).or_default() += count;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limit(pps: f64, fails_at_pps: Option<f64>, limited_by: LimitedBy) -> Limit {
+        let (pps, lost_where) = (Some(pps), Lost::default());
+        Limit { pps, fails_at_pps, loss_allowed: 0.0, gbps: None, limited_by, trials: 1, lost_where }
+    }
+
+    #[test]
+    fn a_no_drop_rate_as_high_as_the_partial_drop_rate_ends_for_the_same_reason() {
+        let partial = limit(1e6, Some(2e6), LimitedBy::Loss);
+        let mut same = limit(1e6, None, LimitedBy::Offer);
+        same.ends_like(&partial);
+        assert_eq!((same.fails_at_pps, same.limited_by), (Some(2e6), LimitedBy::Loss));
+        let mut lower = limit(5e5, Some(6e5), LimitedBy::Offer);
+        lower.ends_like(&partial);
+        assert_eq!((lower.fails_at_pps, lower.limited_by), (Some(6e5), LimitedBy::Offer));
     }
 }

@@ -135,7 +135,8 @@ pub fn measure(bench: &mut Bench, size: FrameSize, parts: Parts) -> Result<Throu
     }
     let pdr = bench.limit("partial drop rate", size, top, PDR_LOSS, true)?;
     // What loses half a percent loses something.
-    let ndr = bench.limit("no-drop rate", size, pdr.pps.unwrap_or(top / 1000.0), 0.0, true)?;
+    let mut ndr = bench.limit("no-drop rate", size, pdr.pps.unwrap_or(top / 1000.0), 0.0, true)?;
+    ndr.ends_like(&pdr);
     if parts.loss {
         found.loss = loss_against_load(bench, size, top)?;
     }
