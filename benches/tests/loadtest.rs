@@ -161,10 +161,10 @@ fn an_interrupted_run_leaves_nothing_behind() {
     let directory = Directory::new("interrupt");
     let mut run = command(&["--seconds", "60", "--no-pools", "--json"], &directory.0);
     let mut run = run.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it can be started");
-    // Once the generator has a log, a router runs and a generator starts.
+    // Once the generator has a log and there are two processes, a router runs and a generator starts.
     let begin = Instant::now();
     let log = directory.0.join(format!("carpool-loadtest-{}", run.id())).join("carpool-gen.log");
-    while !log.exists() {
+    while !log.exists() || children(run.id()).len() < 2 {
         assert!(begin.elapsed() < Duration::from_secs(120), "no generator was started");
         assert_eq!(run.try_wait().expect("it is ours"), None, "it ended by itself");
         std::thread::sleep(Duration::from_millis(20));
