@@ -107,7 +107,7 @@ pub struct RunArgs {
     /// Destination addresses
     #[arg(long, default_value_t = 256, value_name = "N")]
     pub destinations: u32,
-    /// Send so many packets back to back instead
+    /// Send so many packets at that rate, in place of --seconds (--pps max: back to back)
     #[arg(long, value_name = "N")]
     pub burst: Option<u64>,
     /// Send the frames of a capture file (pcap, pcapng), over and over, to the gateway
