@@ -143,18 +143,17 @@ pub fn rate(child: &mut Child, place: &Place<'_>) -> Option<Rates> {
         thread::sleep(Duration::from_millis(10));
     }
     thread::sleep(WARM_UP);
-    let count = || (Instant::now(), Count::read(&west), Count::read(&east));
-    let before = count();
+    // Each file has a moment of its own: this process may be held up between the two.
+    let count = |file: &Path, of: fn(Count) -> u64| (Instant::now(), of(Count::read(file)));
+    let both = || [count(&west, |count| count.received), count(&east, |count| count.sent)];
+    let before = both();
     thread::sleep(place.duration);
-    let after = count();
-    let per_second = |before: u64, after: u64, since: Instant, until: Instant| {
+    let after = both();
+    let per_second = |port: usize| {
+        let ((since, before), (until, after)) = (before[port], after[port]);
         after.saturating_sub(before) as f64 / until.duration_since(since).as_secs_f64()
     };
-    Some(Rates {
-        packets_in: per_second(before.1.received, after.1.received, before.0, after.0),
-        packets_out: per_second(before.2.sent, after.2.sent, before.0, after.0),
-        hz: place.hz,
-    })
+    Some(Rates { packets_in: per_second(0), packets_out: per_second(1), hz: place.hz })
 }
 
 /// The rates in testpmd's output: what the first port received and the second sent.
