@@ -1,5 +1,6 @@
 //! The CPUs that contenders run on.
 
+use nix::errno::Errno;
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 
@@ -28,9 +29,10 @@ impl Cpus {
 /// Keeps this thread on one CPU from now on.
 pub fn pin(cpu: usize) -> Result<(), BenchError> {
     let mut set = CpuSet::new();
-    set.set(cpu)
-        .and_then(|()| sched_setaffinity(Pid::from_raw(0), &set))
-        .map_err(|error| BenchError::System(format!("no thread can be kept on CPU {cpu}: {error}")))
+    set.set(cpu).and_then(|()| sched_setaffinity(Pid::from_raw(0), &set)).map_err(|error| match error {
+        Errno::EINVAL => BenchError::Core { core: cpu },
+        error => BenchError::System(format!("no thread can be kept on CPU {cpu}: {error}")),
+    })
 }
 
 /// CPUs this process may run on.
