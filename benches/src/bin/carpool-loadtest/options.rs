@@ -8,7 +8,7 @@ use clap::{ArgAction, Parser};
 use crate::bench::Method;
 use crate::error::{LoadError, Result};
 use crate::generator::Kind;
-use crate::pools::{Load, SIZES, WINDOWS};
+use crate::pools::{LONGEST_WINDOW_US, Load, SIZES, WINDOWS};
 use crate::setup::Ports;
 use crate::throughput::Parts;
 use crate::trial::FrameSize;
@@ -65,8 +65,8 @@ pub struct Options {
     /// Leave pools out
     #[arg(long)]
     pub no_pools: bool,
-    /// Pooling windows in microseconds [default: 100,200,500,1000,2000,5000,10000,20000; quick: 500,5000]
-    #[arg(long, value_name = "US,...", value_delimiter = ',', value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    /// Pooling windows in microseconds, up to 25000 [default: 100,200,500,1000,2000,5000,10000,20000; quick: 500,5000]
+    #[arg(long, value_name = "US,...", value_delimiter = ',', value_parser = clap::value_parser!(u64).range(1..=LONGEST_WINDOW_US))]
     pub windows: Vec<u64>,
     /// IP lengths of stream packets in bytes [default: 60,200,300; quick: 60]
     #[arg(long, value_name = "BYTES,...", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(46..=1400))]
@@ -271,9 +271,14 @@ mod tests {
         assert!(error.to_string().contains("carpool-gen"), "{error}");
         let error = options(&["--attach", "/x", "--device", "a"]).devices().expect_err("one is too few");
         assert!(error.to_string().contains("given 1 times"), "{error}");
-        for words in
-            [["--pool-loads", "95%"], ["--sizes", "63"], ["--seconds", "0"], ["--line", "-1"], ["--attach", "/x"]]
-        {
+        for words in [
+            ["--pool-loads", "95%"],
+            ["--windows", "25001"],
+            ["--sizes", "63"],
+            ["--seconds", "0"],
+            ["--line", "-1"],
+            ["--attach", "/x"],
+        ] {
             assert!(Options::try_parse_from(std::iter::once(&"loadtest").chain(&words)).is_err(), "{words:?}");
         }
     }

@@ -11,6 +11,8 @@ use crate::trial::{FrameSize, Latency};
 
 /// Microseconds.
 pub const WINDOWS: [u64; 8] = [100, 200, 500, 1000, 2000, 5000, 10_000, 20_000];
+/// The longest that can be asked for: the generator waits for twice as long and 100 ms when all is sent.
+pub const LONGEST_WINDOW_US: u64 = 25_000;
 /// IP length of stream packets, in bytes.
 pub const SIZES: [u16; 3] = [60, 200, 300];
 /// What a frame has beside its IP packet: header and FCS.

@@ -93,7 +93,7 @@ pub struct Trial {
     pub flows: u32,
     /// Destinations, one prefix of addresses.
     pub destinations: u32,
-    /// So many packets as fast as they go, instead of a rate for some time.
+    /// So many packets, at `pps`, instead of some time. Pktgen sends them at the speed of the link.
     pub burst: Option<u64>,
 }
 

@@ -10,13 +10,14 @@ use serde_json::json;
 use super::talk::Talk;
 use super::{Abilities, Generator, Kind, START_LIMIT, Site};
 use crate::error::{LoadError, Result};
+use crate::pools::LONGEST_WINDOW_US;
 use crate::router::Router;
 use crate::setup::{GENERATOR_EAST, GENERATOR_WEST};
 use crate::trial::{Outcome, Trial};
 
 const NAME: &str = "carpool-gen";
 /// How long it waits for packets when all are sent: twice the longest window that is measured, and 100 ms.
-const DRAIN: Duration = Duration::from_millis(150);
+const DRAIN: Duration = Duration::from_micros(100_000 + 2 * LONGEST_WINDOW_US);
 
 /// A running carpool-gen.
 pub struct CarpoolGen {
