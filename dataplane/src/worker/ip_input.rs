@@ -204,11 +204,13 @@ impl<N: Nic> Stages<N> {
 
     #[inline(never)]
     fn take_up_bursts(&mut self, depth: u8, least: usize, moment: &Moment<'_>) {
+        let before = self.out.stopwatch.swap(Stage::Input);
         while self.reentry.waiting(depth) >= least {
             let mut inner = IpBurst::new();
             self.reentry.fill(depth, &mut inner);
             self.ip_input(&mut inner, depth + 1, moment);
         }
+        self.out.stopwatch.enter(before);
     }
 
     /// Drops a packet and tells its source why, where that is allowed.
