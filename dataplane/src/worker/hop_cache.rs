@@ -21,6 +21,8 @@ const PLACES: usize = 1024;
 const MEMORY: Duration = Duration::from_millis(10);
 /// No UDP port: where there are no peers no packet is a pooled packet in transit.
 const NO_PORT: u32 = u32::MAX;
+/// Epoch and address of no state.
+const NO_STATE: (u64, usize) = (0, 0);
 
 /// The way to a next hop.
 #[derive(Clone, Copy, Debug)]
@@ -55,7 +57,7 @@ impl HopCache {
         HopCache {
             places: Box::new([nowhere; PLACES]),
             generation: 0,
-            learnt_from: (0, 0),
+            learnt_from: NO_STATE,
             until: Tick(0),
             memory: rate.ticks(MEMORY),
             pool_port: NO_PORT,
@@ -65,11 +67,24 @@ impl HopCache {
     /// Forgets what may not be true any more. At the start of each iteration.
     #[inline(always)]
     pub fn refresh(&mut self, moment: &Moment<'_>) {
-        // A state that is replaced is freed in a later epoch, so no other has both the same.
+        // A state that is replaced is freed in a later epoch, and not before this worker enters that, or goes offline: so no
+        // other has both the same.
         let source = (moment.section.epoch(), std::ptr::from_ref::<RouterState>(moment.state).addr());
         if self.learnt_from != source || moment.now.since(self.until) > TickSpan(0) {
             self.forget(source, moment);
         }
+    }
+
+    /// Has the next iteration forget everything. To be called before the worker goes offline: what it learnt from may then be
+    /// freed and another state lie in its place, and an epoch that was read before that does not tell the two apart.
+    pub fn forget_all(&mut self) {
+        self.learnt_from = NO_STATE;
+    }
+
+    /// How many leaves are remembered.
+    #[cfg(test)]
+    pub fn remembered(&self) -> usize {
+        self.places.iter().filter(|hop| hop.tag >> 16 == self.generation >> 16 && hop.mtu > 0).count()
     }
 
     #[cold]

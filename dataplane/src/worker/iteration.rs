@@ -188,6 +188,7 @@ impl<N: Nic> Worker<N> {
             let Some(state) = self.state.load(section) else { break };
             let moment = &Moment { now: time, section, state, fib: &self.fib, fib6: &self.fib6 };
             let stages = &mut self.stages;
+            stages.hops.refresh(moment);
             stages.take_over(moment);
             stages.release_waiting(moment);
             stages.abandon_indexes(moment);

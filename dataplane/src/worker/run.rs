@@ -66,11 +66,16 @@ impl<N: Nic> Worker<N> {
         self.stages.out.counters.add(Counter::Parked, 1);
         self.publish(time);
         self.stages.out.stopwatch.stop();
-        // What the control thread replaces from here on it may free at once.
-        self.reader.offline();
+        self.go_offline();
         armed.wait(until.map(|until| rate.duration(until.since(time))));
         self.stages.handover.iter().for_each(Handover::gets_up);
         true
+    }
+
+    /// What the control thread replaces from here on it may free at once: nothing that was learnt from it is kept.
+    pub(super) fn go_offline(&mut self) {
+        self.stages.hops.forget_all();
+        self.reader.offline();
     }
 
     fn neighbour_timeout(&mut self) -> TickSpan {

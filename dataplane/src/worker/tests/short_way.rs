@@ -156,3 +156,26 @@ fn a_packet_that_could_go_the_short_way_does_not_overtake_its_flow() {
     assert_eq!(bench.east_gets(), [first, second].map(|packet| after_hops(&packet, 1)));
     bench.end();
 }
+
+#[test]
+fn what_was_learnt_from_a_state_that_may_be_freed_is_forgotten() {
+    let mut bench = warm();
+    bench.worker.iterate(bench.now);
+    assert_eq!(bench.worker.stages.hops.remembered(), 1);
+    // Offline: the epoch and the address of the next state may be those of this one.
+    bench.worker.go_offline();
+    bench.worker.iterate(bench.now);
+    assert_eq!(bench.worker.stages.hops.remembered(), 0);
+    bench.end();
+}
+
+#[test]
+fn a_worker_that_stops_goes_by_what_was_published_last() {
+    let mut bench = warm();
+    assert_eq!(bench.worker.stages.hops.remembered(), 1);
+    bench.neighbours(vec![]);
+    let now = bench.now;
+    bench.worker.drain(|| now, now);
+    assert_eq!(bench.worker.stages.hops.remembered(), 0);
+    bench.end();
+}
