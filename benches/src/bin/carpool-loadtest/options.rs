@@ -23,7 +23,7 @@ pub struct Options {
     /// What makes the load
     #[arg(long, value_enum, default_value_t = Kind::CarpoolGen)]
     pub generator: Kind,
-    /// About a minute: three sizes, short trials, coarse limits
+    /// A few minutes: three sizes, short trials, coarse limits
     #[arg(long)]
     pub quick: bool,
     /// Frame sizes in bytes, FCS included, and imix [default: 64,128,256,512,1024,1280,1518,imix; quick: 64,1518,imix]
