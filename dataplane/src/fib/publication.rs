@@ -128,7 +128,7 @@ impl<'r> Section<'r> {
         self.note
     }
 
-    /// The epoch it was entered in: while that is the same, nothing new has been published.
+    /// The epoch it was entered in. A value is seen from its publication on, which is a little before its epoch begins.
     #[inline(always)]
     pub fn epoch(self) -> u64 {
         self.epoch

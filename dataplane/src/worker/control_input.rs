@@ -78,8 +78,7 @@ impl<N: Nic> Stages<N> {
     #[inline(always)]
     pub(super) fn release_waiting(&mut self, moment: &Moment<'_>) {
         let waiting = &self.out.waiting;
-        if !waiting.is_empty()
-            && waiting.may_be_ready(moment.section.epoch(), moment.now, moment.state.neighbour_timeout)
+        if !waiting.is_empty() && waiting.may_be_ready(moment.publication(), moment.now, moment.state.neighbour_timeout)
         {
             self.release_ready(moment);
         }
@@ -88,7 +87,7 @@ impl<N: Nic> Stages<N> {
     #[cold]
     fn release_ready(&mut self, moment: &Moment<'_>) {
         let timeout = moment.state.neighbour_timeout;
-        self.out.waiting.looked_at(moment.section.epoch());
+        self.out.waiting.looked_at(moment.publication());
         while let Some((outcome, packets)) = self.out.waiting.next_ready(&moment.state.neighbours, moment.now, timeout)
         {
             match outcome {

@@ -11,8 +11,7 @@ use crate::arch::{Tick, TickRate, TickSpan};
 use crate::fib::{Adjacency, Entry, EntryId, PortIndex};
 use crate::packet::ethernet::{EtherType, EthernetHeader, HEADER_LEN, MacAddr};
 
-use super::moment::Moment;
-use super::router_state::RouterState;
+use super::moment::{Moment, Publication};
 
 /// Leaves that are remembered at once; a power of two. Those that share a place take turns.
 const PLACES: usize = 1024;
@@ -21,8 +20,6 @@ const PLACES: usize = 1024;
 const MEMORY: Duration = Duration::from_millis(10);
 /// No UDP port: where there are no peers no packet is a pooled packet in transit.
 const NO_PORT: u32 = u32::MAX;
-/// Epoch and address of no state.
-const NO_STATE: (u64, usize) = (0, 0);
 
 /// The way to a next hop.
 #[derive(Clone, Copy, Debug)]
@@ -42,8 +39,8 @@ pub(super) struct HopCache {
     places: Box<[Hop; PLACES]>,
     /// Grows whenever all is forgotten, by more than there are leaves: the upper bits of tags. Those of generation 0 are of no leaf.
     generation: u64,
-    /// The epoch and the address of the state that it was learnt from.
-    learnt_from: (u64, usize),
+    /// The state that it was learnt from.
+    learnt_from: Publication,
     until: Tick,
     memory: TickSpan,
     /// The UDP port whose packets take the long way, in network byte order.
@@ -57,7 +54,7 @@ impl HopCache {
         HopCache {
             places: Box::new([nowhere; PLACES]),
             generation: 0,
-            learnt_from: NO_STATE,
+            learnt_from: Publication::NONE,
             until: Tick(0),
             memory: rate.ticks(MEMORY),
             pool_port: NO_PORT,
@@ -67,9 +64,7 @@ impl HopCache {
     /// Forgets what may not be true any more. At the start of each iteration.
     #[inline(always)]
     pub fn refresh(&mut self, moment: &Moment<'_>) {
-        // A state that is replaced is freed in a later epoch, and not before this worker enters that, or goes offline: so no
-        // other has both the same.
-        let source = (moment.section.epoch(), std::ptr::from_ref::<RouterState>(moment.state).addr());
+        let source = moment.publication();
         if self.learnt_from != source || moment.now.since(self.until) > TickSpan(0) {
             self.forget(source, moment);
         }
@@ -78,7 +73,7 @@ impl HopCache {
     /// Has the next iteration forget everything. To be called before the worker goes offline: what it learnt from may then be
     /// freed and another state lie in its place, and an epoch that was read before that does not tell the two apart.
     pub fn forget_all(&mut self) {
-        self.learnt_from = NO_STATE;
+        self.learnt_from = Publication::NONE;
     }
 
     /// How many leaves are remembered.
@@ -88,7 +83,7 @@ impl HopCache {
     }
 
     #[cold]
-    fn forget(&mut self, source: (u64, usize), moment: &Moment<'_>) {
+    fn forget(&mut self, source: Publication, moment: &Moment<'_>) {
         self.generation += 1 << 16;
         self.learnt_from = source;
         self.until = moment.now + self.memory;

@@ -22,7 +22,23 @@ pub(super) struct Moment<'a> {
     pub fib6: &'a Lpm6,
 }
 
+/// Which state was published when: its epoch, and where it lies. No other has both the same while a worker is in a section, or
+/// between two: one that is replaced is freed in a later epoch, and not before the worker enters that or goes offline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Publication(u64, usize);
+
+impl Publication {
+    /// None: what a worker that goes offline knows of is to be taken for this afterwards.
+    pub const NONE: Publication = Publication(0, 0);
+}
+
 impl Moment<'_> {
+    /// Which state this is. The epoch alone does not say: a state is seen a little before its epoch begins.
+    #[inline(always)]
+    pub fn publication(&self) -> Publication {
+        Publication(self.section.epoch(), std::ptr::from_ref::<RouterState>(self.state).addr())
+    }
+
     /// Where a packet of our own making goes. Bursts of received packets are looked up together instead.
     #[inline]
     pub fn entry_for(&self, destination: impl Into<IpAddr>) -> Entry {

@@ -11,6 +11,8 @@ use crate::arch::{Tick, TickSpan};
 use crate::dpdk::Mbuf;
 use crate::fib::{NeighbourTable, PortIndex};
 
+use super::moment::Publication;
+
 /// Packets that wait for one neighbour at the most.
 pub const PACKETS_PER_NEIGHBOUR: usize = 16;
 /// Neighbours that packets wait for at the most.
@@ -49,14 +51,14 @@ pub(super) enum Outcome {
 pub(super) struct NeighbourQueue {
     waiting: Vec<Waiting>,
     refused: u64,
-    /// The epoch of publication in which the neighbours were last looked at.
-    looked_at: u64,
+    /// The state whose neighbours were last looked at.
+    looked_at: Publication,
 }
 
 impl NeighbourQueue {
     /// An empty queue. All memory it will ever need is taken here.
     pub fn new() -> NeighbourQueue {
-        NeighbourQueue { waiting: Vec::with_capacity(NEIGHBOURS), refused: 0, looked_at: 0 }
+        NeighbourQueue { waiting: Vec::with_capacity(NEIGHBOURS), refused: 0, looked_at: Publication::NONE }
     }
 
     /// Has a packet wait.
@@ -84,13 +86,13 @@ impl NeighbourQueue {
     }
 
     /// Whether anything was published since the neighbours were last looked at, or one has been waited for too long.
-    pub fn may_be_ready(&self, epoch: u64, now: Tick, timeout: TickSpan) -> bool {
-        epoch != self.looked_at || self.deadline(timeout).is_some_and(|deadline| deadline <= now)
+    pub fn may_be_ready(&self, current: Publication, now: Tick, timeout: TickSpan) -> bool {
+        current != self.looked_at || self.deadline(timeout).is_some_and(|deadline| deadline <= now)
     }
 
-    /// Takes note that all neighbours of this epoch have been looked at.
-    pub fn looked_at(&mut self, epoch: u64) {
-        self.looked_at = epoch;
+    /// Takes note that all neighbours of this state have been looked at.
+    pub fn looked_at(&mut self, current: Publication) {
+        self.looked_at = current;
     }
 
     /// Packets that wait.

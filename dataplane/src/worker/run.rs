@@ -12,6 +12,7 @@ use crate::dpdk::{Nic, Waiter};
 use super::counters::{Counter, Counters};
 use super::handover::Handover;
 use super::iteration::{Idle, Worker};
+use super::moment::Publication;
 
 /// How long a worker polls in vain before it blocks.
 const POLL_BEFORE_BLOCKING: Duration = Duration::from_micros(50);
@@ -75,6 +76,7 @@ impl<N: Nic> Worker<N> {
     /// What the control thread replaces from here on it may free at once: nothing that was learnt from it is kept.
     pub(super) fn go_offline(&mut self) {
         self.stages.hops.forget_all();
+        self.stages.out.waiting.looked_at(Publication::NONE);
         self.reader.offline();
     }
 

@@ -7,13 +7,14 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::lab::*;
+use super::nodes::to_peer;
 use crate::dpdk::BURST;
 use crate::fib::NeighbourTable;
 use crate::packet::ipv4::Ipv4Header;
 use crate::packet::ipv4::tests::seal;
 use crate::packet::mutation::mutated;
 use crate::pool::wire;
-use crate::worker::{Counter, Drop};
+use crate::worker::{Counter, Drop, LegRoute, LegTable};
 
 /// Destinations that are routed to the gateway, have no path, and lie in one route.
 const UNPOOLED: Ipv4Addr = Ipv4Addr::new(203, 0, 114, 7);
@@ -177,5 +178,21 @@ fn a_worker_that_stops_goes_by_what_was_published_last() {
     let now = bench.now;
     bench.worker.drain(|| now, now);
     assert_eq!(bench.worker.stages.hops.remembered(), 0);
+    bench.end();
+}
+
+#[test]
+fn an_overlay_route_comes_before_a_way_that_is_remembered() {
+    let mut bench = warm();
+    let prefix = "203.0.114.7/32".parse().expect("prefix");
+    bench.change(|state| state.legs = Arc::new(LegTable::new([], [(prefix, LegRoute::new(None, [to_peer(0, &[1])]))])));
+    // Another destination of the same leaf could have its way remembered.
+    let [other, sent] = [UNPOOLED_TOO, UNPOOLED].map(|to| udp(WEST_HOST, to, (1, 2), 60, 1));
+    bench.west_sends(&other);
+    bench.run();
+    assert_eq!(bench.east_gets(), [after_hops(&other, 1)]);
+    bench.west_sends(&sent);
+    bench.run();
+    assert!(!bench.east_gets().contains(&after_hops(&sent, 1)), "it went by the ordinary route");
     bench.end();
 }
