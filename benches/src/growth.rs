@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 
+use carpool_benches::plot::{Axis, Plot, Series};
 use serde::Serialize;
 
 use crate::case::Case;
@@ -151,6 +152,21 @@ pub fn rows(points: &[Point]) -> String {
     points.iter().enumerate().map(row).collect()
 }
 
+/// A picture of all that was measured, as SVG: how many there are, from left to right, and the rate beside that of the first.
+pub fn plot(points: &[Point]) -> Result<String, String> {
+    let series = points.chunk_by(|one, next| one.case == next.case).map(|points| {
+        let name = points.first().map_or("", |point| point.case).to_owned();
+        Series { name, points: points.iter().map(|point| (f64::from(point.count), point.ratio)).collect() }
+    });
+    let plot = Plot {
+        title: "Rate as one thing grows".into(),
+        x: Axis::log("how many there are"),
+        y: Axis::linear("rate, 1 with the fewest"),
+        series: series.collect(),
+    };
+    plot.to_svg()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -175,5 +191,16 @@ mod tests {
         let points = points(&[(cases[0], rates(40e6)), (cases[1], rates(30e6))]);
         assert_eq!((points[1].count, points[1].value, points[1].ratio), (4, 30.0, 0.75));
         assert_eq!(rows(&points).lines().count(), 2);
+    }
+
+    #[test]
+    fn what_grows_has_a_line_each_in_the_picture() {
+        let rates = |rate| vec![Rates { packets_in: rate, packets_out: rate, hz: 2e9 }];
+        let line = |dimension: Dimension| {
+            points(&dimension.cases().into_iter().map(|case| (case, rates(30e6))).collect::<Vec<_>>())
+        };
+        let both = [line(Dimension::Rules), line(Dimension::Routes)].concat();
+        let svg = plot(&both).expect("a picture");
+        assert!(svg.contains("rules") && svg.contains("routes") && !svg.contains("paths"), "{svg}");
     }
 }

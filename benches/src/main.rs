@@ -34,7 +34,7 @@ mod testpmd;
 mod traffic;
 mod turn;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -141,6 +141,9 @@ struct GrowthOptions {
     /// Let only this grow; can be given several times: routes, paths, open-pools, rules, learned-streams
     #[arg(long = "of", value_name = "WHAT")]
     dimensions: Vec<Dimension>,
+    /// Draw what was measured into this file, as SVG
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -304,6 +307,13 @@ fn targets(options: &TargetOptions) -> Result<(), BenchError> {
 
 /// Measures the rate as one thing after the other grows.
 fn growth(options: &GrowthOptions) -> Result<(), BenchError> {
+    let written = |path: &Path, done: std::io::Result<()>| {
+        done.map_err(|error| BenchError::System(format!("{} cannot be written: {error}", path.display())))
+    };
+    if let Some(path) = &options.plot {
+        // Before it takes minutes.
+        written(path, std::fs::write(path, ""))?;
+    }
     let campaign = Campaign::new(&options.run, false)?;
     if !campaign.is_lean() {
         return Err(BenchError::System("net_pcap cannot give frames other destinations: it needs --ports lean".into()));
@@ -313,5 +323,13 @@ fn growth(options: &GrowthOptions) -> Result<(), BenchError> {
     }
     let all = Dimension::ALL.to_vec();
     let chosen = if options.dimensions.is_empty() { &all } else { &options.dimensions };
-    chosen.iter().try_for_each(|dimension| campaign.growth(*dimension).map(|_| ()))
+    let mut points = Vec::new();
+    for dimension in chosen {
+        points.extend(campaign.growth(*dimension)?);
+    }
+    if let Some(path) = &options.plot {
+        let svg = growth::plot(&points).map_err(BenchError::System)?;
+        written(path, std::fs::write(path, svg))?;
+    }
+    Ok(())
 }

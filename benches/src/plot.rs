@@ -232,9 +232,24 @@ impl Plot {
             chart.draw_series(points().map(|point| Circle::new(point, 3, colour.filled())))?;
         }
         if self.series.len() > 1 {
+            // In the corner where the fewest points are.
+            let corners = [
+                (SeriesLabelPosition::UpperLeft, [false, false]),
+                (SeriesLabelPosition::UpperRight, [true, false]),
+                (SeriesLabelPosition::LowerLeft, [false, true]),
+                (SeriesLabelPosition::LowerRight, [true, true]),
+            ];
+            let corner_of = |point: (f64, f64)| {
+                let (x, y) = chart.backend_coord(&point);
+                [x > SIZE.0 as i32 / 2, y > SIZE.1 as i32 / 2]
+            };
+            let points: Vec<_> = all().filter(|(x, y)| shown(self.x.scale, *x) && shown(self.y.scale, *y)).collect();
+            let crowd = |corner: [bool; 2]| points.iter().filter(|point| corner_of(**point) == corner).count();
+            let free = corners.into_iter().min_by_key(|(_, corner)| crowd(*corner));
+            let position = free.map_or(SeriesLabelPosition::UpperLeft, |(position, _)| position);
             chart
                 .configure_series_labels()
-                .position(SeriesLabelPosition::UpperLeft)
+                .position(position)
                 .background_style(WHITE.mix(0.85))
                 .border_style(BLACK.mix(0.3))
                 .label_font((FONT, 13))
