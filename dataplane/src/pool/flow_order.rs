@@ -2,8 +2,7 @@
 //!
 //! A set-associative table of fixed size from a 32-bit hash to references of pools. It forgets nothing that matters: where
 //! a set is full of pools that are open, the caller is told to flush the one that is displaced. Two flows with the same
-//! hash count as one, which costs an early flush and never the order. The packet pooler keeps one table by flow, and
-//! one by address pair and protocol, which is all that a fragment tells of its flow.
+//! hash count as one, which costs an early flush and never the order.
 
 use super::open_pools::{Generations, PoolReference, Slot};
 use crate::arch::equal;
@@ -61,7 +60,7 @@ impl FlowOrder {
     #[inline]
     pub(super) fn resident(&self, hash: u32, own: Option<Slot>, open: &Generations) -> Option<Slot> {
         let set = self.sets.get(self.set_of(hash))?;
-        set.pools_of(hash).find(|&pool| Some(pool.slot) != own && open.is_open(pool)).map(|pool| pool.slot)
+        set.pools_of(hash).find(|&pool| Some(pool.slot()) != own && open.is_open(pool)).map(|pool| pool.slot())
     }
 
     /// Remembers that the flow has packets in `pool`, which is open. Returns a pool that is no longer known for one of its
@@ -81,14 +80,14 @@ impl FlowOrder {
         });
         *set.hashes.get_mut(way)? = hash;
         let displaced = std::mem::replace(set.pools.get_mut(way)?, pool);
-        vacant.is_none().then_some(displaced.slot)
+        vacant.is_none().then_some(displaced.slot())
     }
 
     /// The same where it takes nothing else: false, and nothing changes, where another pool that is open has packets of the
-    /// flow (unless it may be in `SEVERAL`), or all that could be forgotten is of open pools.
+    /// flow, or all that could be forgotten is of open pools.
     #[inline(always)]
     #[must_use]
-    pub(super) fn enter<const SEVERAL: bool>(&mut self, hash: u32, pool: PoolReference, open: &Generations) -> bool {
+    pub(super) fn enter(&mut self, hash: u32, pool: PoolReference, open: &Generations) -> bool {
         let at = self.set_of(hash);
         let Some(set) = self.sets.get_mut(at) else { return false };
         let mut equal = equal(&set.hashes, hash);
@@ -100,10 +99,10 @@ impl FlowOrder {
             if known == pool {
                 return true;
             }
-            is_free = !open.is_open(known);
-            if !SEVERAL && !is_free {
+            if open.is_open(known) {
                 return false;
             }
+            is_free = true;
             equal &= equal - 1;
         }
         if !is_free && open.is_open(set.pools[way]) {
@@ -118,8 +117,7 @@ impl FlowOrder {
 
     #[inline(always)]
     fn set_of(&self, hash: u32) -> usize {
-        let spread = hash.wrapping_mul(0x9e37_79b1);
-        spread.checked_shr(self.shift).unwrap_or(0) as usize
+        (u64::from(hash.wrapping_mul(0x9e37_79b1)) >> self.shift) as usize
     }
 }
 
@@ -128,7 +126,7 @@ mod tests {
     use super::*;
 
     fn pool(slot: u16, generation: u16) -> PoolReference {
-        PoolReference { slot: Slot::from_number(slot), generation }
+        PoolReference::new(Slot::from_number(slot), generation)
     }
 
     #[test]
@@ -175,13 +173,11 @@ mod tests {
     fn a_flow_enters_a_pool_while_no_other_has_packets_of_it() {
         let mut order = FlowOrder::new(64);
         let open = Generations::for_test(vec![1, 1]);
-        assert!(order.enter::<false>(7, pool(0, 1), &open) && order.enter::<false>(7, pool(0, 1), &open));
+        assert!(order.enter(7, pool(0, 1), &open) && order.enter(7, pool(0, 1), &open));
         assert_eq!(order.resident(7, None, &open), Some(Slot::from_number(0)));
-        assert!(!order.enter::<false>(7, pool(1, 1), &open), "it would overtake");
+        assert!(!order.enter(7, pool(1, 1), &open), "it would overtake");
         assert_eq!(order.resident(7, Some(Slot::from_number(0)), &open), None, "nothing was noted");
-        assert!(order.enter::<true>(7, pool(1, 1), &open), "a pair can have packets in both");
-        assert_eq!(order.resident(7, Some(Slot::from_number(0)), &open), Some(Slot::from_number(1)));
-        assert!(order.enter::<false>(7, pool(1, 3), &Generations::for_test(vec![2, 3])), "the first pool is closed");
+        assert!(order.enter(7, pool(1, 3), &Generations::for_test(vec![2, 3])), "the first pool is closed");
     }
 
     #[test]
@@ -189,14 +185,14 @@ mod tests {
         let mut order = FlowOrder::new(WAYS);
         let all_open = Generations::for_test(vec![1; 10]);
         for number in 0..8 {
-            assert!(order.enter::<false>(u32::from(number) * 8, pool(number, 1), &all_open), "{number}");
+            assert!(order.enter(u32::from(number) * 8, pool(number, 1), &all_open), "{number}");
         }
-        assert!(!order.enter::<false>(100, pool(8, 1), &all_open), "all are open");
+        assert!(!order.enter(100, pool(8, 1), &all_open), "all are open");
         let mut one_closed = vec![1; 10];
         one_closed[3] = 2;
         let one_closed = Generations::for_test(one_closed);
-        assert!(order.enter::<false>(100, pool(8, 1), &one_closed));
-        assert!(!order.enter::<false>(101, pool(9, 1), &one_closed));
+        assert!(order.enter(100, pool(8, 1), &one_closed));
+        assert!(!order.enter(101, pool(9, 1), &one_closed));
         let known = [0, 8, 16, 32, 40, 48, 56, 100];
         assert!(known.iter().all(|&hash| order.resident(hash, None, &one_closed).is_some()));
     }
@@ -206,23 +202,11 @@ mod tests {
         let mut order = FlowOrder::new(WAYS);
         for generation in (1..400).step_by(2) {
             let open = Generations::for_test(vec![generation]);
-            assert!(order.enter::<false>(5, pool(0, generation), &open));
+            assert!(order.enter(5, pool(0, generation), &open));
             assert_eq!(order.record(6, pool(0, generation), &open), None);
         }
         let [set] = &*order.sets else { panic!("one set") };
         assert_eq!(set.hashes.iter().filter(|hash| **hash == 5).count(), 1);
         assert_eq!(set.hashes.iter().filter(|hash| **hash == 6).count(), 1);
-    }
-
-    #[test]
-    fn one_pair_can_have_packets_in_several_pools() {
-        let mut order = FlowOrder::new(8);
-        assert_eq!(order.record(5, pool(0, 1), &Generations::for_test(vec![1, 1])), None);
-        assert_eq!(order.record(5, pool(1, 1), &Generations::for_test(vec![1, 1])), None);
-        assert_eq!(order.resident(5, None, &Generations::for_test(vec![1, 1])), Some(Slot::from_number(0)));
-        assert_eq!(order.resident(5, None, &Generations::for_test(vec![2, 1])), Some(Slot::from_number(1)));
-        let own = Some(Slot::from_number(0));
-        assert_eq!(order.resident(5, own, &Generations::for_test(vec![1, 1])), Some(Slot::from_number(1)));
-        assert_eq!(order.resident(5, own, &Generations::for_test(vec![1, 2])), None);
     }
 }

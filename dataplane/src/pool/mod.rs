@@ -12,6 +12,7 @@ pub mod learned;
 mod open_pools;
 pub mod packet_depooler;
 mod packet_pooler;
+mod pair_order;
 pub mod path;
 mod pool_buffer;
 pub mod pooled_packet_detector;
@@ -31,6 +32,7 @@ mod window;
 pub mod wire;
 
 pub use open_pools::PoolKey;
+pub use packet_pooler::Queue;
 pub use packet_pooler::{MAX_BUCKETS, OpenPool, PacketPooler, PoolSink, PoolerLimits, Staged};
 pub use pooler_counters::{DELAY_HISTOGRAM, FlushCounter, FlushReason, PoolerCounters, ROWS_HISTOGRAM, Unstaged};
 pub use representation::{Format, Index, Lone, PoolLayout, Representation};

@@ -131,16 +131,28 @@ impl Slot {
     }
 }
 
-/// A pool as others remember it: its slot, and the slot's generation at that time.
+/// A pool as others remember it: its slot, and the slot's generation at that time, in one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct PoolReference {
-    pub(super) slot: Slot,
-    pub(super) generation: u16,
-}
+pub(super) struct PoolReference(u32);
 
 impl PoolReference {
     /// A reference to a pool that is never open.
-    pub(super) const NONE: PoolReference = PoolReference { slot: Slot(0), generation: 0 };
+    pub(super) const NONE: PoolReference = PoolReference(0);
+
+    #[inline(always)]
+    pub(super) fn new(slot: Slot, generation: u16) -> PoolReference {
+        PoolReference(u32::from(generation) << 16 | u32::from(slot.0))
+    }
+
+    #[inline(always)]
+    pub(super) fn slot(self) -> Slot {
+        Slot(self.0 as u16)
+    }
+
+    #[inline(always)]
+    pub(super) fn generation(self) -> u16 {
+        (self.0 >> 16) as u16
+    }
 }
 
 /// The generation of each slot: odd while a pool is open in it, so that no reference to an open pool ever fits a closed
@@ -152,13 +164,14 @@ impl Generations {
     /// Whether the pool that `reference` was taken of is open.
     #[inline(always)]
     pub(super) fn is_open(&self, reference: PoolReference) -> bool {
-        reference.generation % 2 == 1 && self.0.get(reference.slot.index()) == Some(&reference.generation)
+        let generation = reference.generation();
+        generation % 2 == 1 && self.0.get(reference.slot().index()) == Some(&generation)
     }
 
     /// A reference to the pool that is open in `slot`.
     #[inline(always)]
     pub(super) fn reference(&self, slot: Slot) -> PoolReference {
-        PoolReference { slot, generation: self.0.get(slot.index()).copied().unwrap_or(0) }
+        PoolReference::new(slot, self.0.get(slot.index()).copied().unwrap_or(0))
     }
 
     fn advance(&mut self, slot: Slot) {
@@ -173,17 +186,35 @@ impl Generations {
     }
 }
 
-/// No pool. No entry is this, as a key takes 48 bits and no slot is 65535.
+/// No key and no slot. No entry of the table is this, as a key takes 48 bits and no slot is 65535.
 const EMPTY: u64 = u64::MAX;
+/// No slot: the end of the list of those that are free.
+const NONE: u16 = u16::MAX;
+
+/// What is known of a slot.
+#[derive(Clone, Copy)]
+struct Place {
+    /// The key of the pool that is, or was last, open in it; [`EMPTY`] where none was.
+    key: u64,
+    /// The next one that is free, while this one is.
+    next: u16,
+    /// The one before.
+    previous: u16,
+}
 
 /// The open pools of one worker: an open-addressing table with linear probing, at most half full.
+///
+/// A pool that closes keeps its slot, and its place in the table, until another key needs the slot: most pools open again soon.
 pub(super) struct OpenPools {
-    /// Key above 16 bits of slot number.
+    /// Key above 16 bits of slot number, of pools that are open or were.
     entries: Box<[u64]>,
     /// How far a 64-bit hash is shifted right to give a place in `entries`.
     shift: u32,
-    /// The last one freed is used first: its memory is warm. Never grows beyond its first capacity.
-    free: Vec<u16>,
+    places: Box<[Place]>,
+    /// The free slots, first those that were never used, then the one that was closed first: a list through `places`.
+    first_free: u16,
+    last_free: u16,
+    open: usize,
     generations: Generations,
 }
 
@@ -191,39 +222,114 @@ impl OpenPools {
     /// No pool open, and room for `slots`.
     pub(super) fn new(slots: u16) -> OpenPools {
         let capacity = (usize::from(slots).max(1) * 2).next_power_of_two();
-        OpenPools {
+        let mut pools = OpenPools {
             entries: vec![EMPTY; capacity].into(),
             shift: 64 - capacity.trailing_zeros(),
-            free: (0..slots).rev().collect(),
+            places: vec![Place { key: EMPTY, next: NONE, previous: NONE }; usize::from(slots)].into(),
+            first_free: NONE,
+            last_free: NONE,
+            open: 0,
             generations: Generations(vec![0; usize::from(slots)].into()),
-        }
+        };
+        (0..slots).for_each(|slot| pools.set_free(slot));
+        pools
     }
 
     /// The slot of the open pool with this key.
     #[inline]
     pub(super) fn find(&self, key: PoolKey) -> Option<Slot> {
-        let entry = self.entry(self.position(key)?);
-        Some(Slot(entry as u16))
+        let slot = Slot(self.entry(self.position(key)?) as u16);
+        self.is_open(slot).then_some(slot)
     }
 
-    /// A free slot for a pool with this key, of which none is open. None where all are taken.
+    /// A slot for a pool with this key, of which none is open: the one that it had before, if it is still free. None where all are taken.
     pub(super) fn open(&mut self, key: PoolKey) -> Option<Slot> {
-        let slot = Slot(self.free.pop()?);
+        if let Some(position) = self.position(key) {
+            let slot = Slot(self.entry(position) as u16);
+            return self.open_again(slot, key).then_some(slot);
+        }
+        let slot = Slot(self.first_free);
+        let before = std::mem::replace(&mut self.places.get_mut(slot.index())?.key, key.0);
+        if let Some(position) = self.position(PoolKey(before)) {
+            self.remove(position);
+        }
         let mut at = self.home(key.0);
         while self.entry(at) != EMPTY {
             at = self.after(at);
         }
         self.set(at, key.0 << 16 | u64::from(slot.0));
-        self.generations.advance(slot);
-        Some(slot)
+        self.open_again(slot, key).then_some(slot)
     }
 
-    /// Closes the pool with this key, if it is open.
-    pub(super) fn close(&mut self, key: PoolKey) {
-        let Some(position) = self.position(key) else { return };
-        let slot = Slot(self.entry(position) as u16);
+    /// Opens the pool with this key in the slot that it had before. False, and nothing changes, where it is open, or the
+    /// slot was taken since.
+    #[inline]
+    pub(super) fn open_again(&mut self, slot: Slot, key: PoolKey) -> bool {
+        let Some(&Place { key: last, next, previous }) = self.places.get(slot.index()) else { return false };
+        if last != key.0 || self.is_open(slot) {
+            return false;
+        }
+        match self.places.get_mut(usize::from(previous)) {
+            Some(before) => before.next = next,
+            None => self.first_free = next,
+        }
+        match self.places.get_mut(usize::from(next)) {
+            Some(behind) => behind.previous = previous,
+            None => self.last_free = previous,
+        }
+        self.open += 1;
         self.generations.advance(slot);
-        self.free.push(slot.0);
+        true
+    }
+
+    /// Closes the pool in this slot, if one is open there.
+    #[inline]
+    pub(super) fn close(&mut self, slot: Slot) {
+        if self.is_open(slot) {
+            self.open -= 1;
+            self.generations.advance(slot);
+            self.set_free(slot.0);
+        }
+    }
+
+    /// Generations of the slots.
+    #[inline(always)]
+    pub(super) fn generations(&self) -> &Generations {
+        &self.generations
+    }
+
+    /// How many pools are open.
+    #[inline(always)]
+    pub(super) fn len(&self) -> usize {
+        self.open
+    }
+
+    /// Keys and slots of the open pools, in no particular order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (PoolKey, Slot)> + '_ {
+        let slots = self.places.iter().zip(0..).map(|(place, slot)| (PoolKey(place.key), Slot(slot)));
+        slots.filter(|(_, slot)| self.is_open(*slot))
+    }
+
+    #[inline(always)]
+    fn is_open(&self, slot: Slot) -> bool {
+        self.generations.0.get(slot.index()).is_some_and(|generation| generation % 2 == 1)
+    }
+
+    /// Puts a slot behind all that are free.
+    #[inline(always)]
+    fn set_free(&mut self, slot: u16) {
+        let previous = std::mem::replace(&mut self.last_free, slot);
+        match self.places.get_mut(usize::from(previous)) {
+            Some(before) => before.next = slot,
+            None => self.first_free = slot,
+        }
+        if let Some(place) = self.places.get_mut(usize::from(slot)) {
+            (place.next, place.previous) = (NONE, previous);
+        }
+    }
+
+    /// Takes an entry out of the table.
+    fn remove(&mut self, position: usize) {
         // Entries behind the hole move into it, unless that would put them before their home (Knuth 6.4, algorithm R):
         // there are no tombstones, so a search ends as early after a year as on the first day.
         let mut hole = position;
@@ -237,23 +343,6 @@ impl OpenPools {
             at = self.after(at);
         }
         self.set(hole, EMPTY);
-    }
-
-    /// Generations of the slots.
-    #[inline(always)]
-    pub(super) fn generations(&self) -> &Generations {
-        &self.generations
-    }
-
-    /// How many pools are open.
-    #[inline(always)]
-    pub(super) fn len(&self) -> usize {
-        self.generations.0.len() - self.free.len()
-    }
-
-    /// Keys and slots of the open pools, in no particular order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (PoolKey, Slot)> + '_ {
-        self.entries.iter().filter(|&&entry| entry != EMPTY).map(|&entry| (PoolKey(entry >> 16), Slot(entry as u16)))
     }
 
     #[inline(always)]
@@ -312,6 +401,23 @@ mod tests {
         PoolKey::new(number, RuleIndex(0), Dscp::default(), 0, 0)
     }
 
+    #[test]
+    fn a_pool_opens_again_in_its_slot_until_another_key_needs_it() {
+        let mut pools = OpenPools::new(2);
+        let [one, two] = [0, 1].map(|number| pools.open(key(number)).expect("a free slot"));
+        assert!(!pools.open_again(one, key(0)), "it is open");
+        pools.close(one);
+        pools.close(two);
+        assert!(!pools.open_again(one, key(1)), "another's slot");
+        assert!(pools.open_again(two, key(1)) && pools.find(key(1)) == Some(two));
+        assert_eq!(pools.open(key(0)), Some(one), "the slot it had");
+        pools.close(two);
+        pools.close(one);
+        assert_eq!(pools.open(key(2)), Some(two), "the one that was closed first");
+        assert!(!pools.open_again(two, key(1)));
+        assert_eq!((pools.find(key(1)), pools.find(key(2)), pools.len()), (None, Some(two), 1));
+    }
+
     proptest! {
         #[test]
         fn a_key_gives_back_what_went_in(
@@ -350,16 +456,18 @@ mod tests {
             let mut references = HashMap::new();
             for (open, number) in steps {
                 if open && !model.contains_key(&number) {
-                    let slot = pools.open(key(number));
+                    let before = references.get(&number).map(|reference: &PoolReference| reference.slot());
+                    let again = before.filter(|slot| number % 2 == 0 && pools.open_again(*slot, key(number)));
+                    let slot = again.or_else(|| pools.open(key(number)));
                     prop_assert_eq!(slot.is_some(), model.len() < usize::from(slots));
                     if let Some(slot) = slot {
                         prop_assert!(!model.values().any(|&taken| taken == slot), "slot given twice");
+                        prop_assert!(!pools.open_again(slot, key(number)), "opened twice");
                         model.insert(number, slot);
                         references.insert(number, pools.generations().reference(slot));
                     }
-                } else if !open {
-                    pools.close(key(number));
-                    model.remove(&number);
+                } else if !open && let Some(slot) = model.remove(&number) {
+                    pools.close(slot);
                 }
                 prop_assert_eq!(pools.len(), model.len());
                 prop_assert_eq!(pools.iter().count(), model.len());

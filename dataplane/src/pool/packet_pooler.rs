@@ -8,6 +8,8 @@
 
 mod boarding;
 
+pub use boarding::Queue;
+
 use std::sync::Arc;
 
 use super::company::Company;
@@ -16,6 +18,7 @@ use super::index_writer::{Departed, IndexWriter};
 use super::layout::{Encoders, Layout, Room};
 use super::learned::{Compressor, CompressorLimits};
 use super::open_pools::{OpenPools, PoolKey, Slot};
+use super::pair_order::PairOrder;
 use super::pool_buffer::{Flushed, PoolBuffer, Refused};
 use super::pooler_counters::{FlushReason, PoolerCounters, Unstaged};
 use super::provisioned::StreamSet;
@@ -121,7 +124,7 @@ pub struct PacketPooler<B> {
     shortcuts: Shortcuts,
     windows: WindowQueues,
     flows: FlowOrder,
-    pairs: FlowOrder,
+    pairs: PairOrder,
     /// What adaptive rules go by.
     company: Company,
     /// Pooled packets whose indexes go apart from them, and these.
@@ -148,7 +151,7 @@ impl<B: Buffer> PacketPooler<B> {
             shortcuts: Shortcuts::new(),
             windows: WindowQueues::new(limits.pools),
             flows: FlowOrder::new(limits.flows),
-            pairs: FlowOrder::new(limits.flows),
+            pairs: PairOrder::new(limits.flows),
             company: Company::new(2 * usize::from(limits.pools)),
             indexes: IndexWriter::new(),
             sequences: vec![0; usize::from(limits.peers) * usize::from(limits.buckets)].into(),
@@ -198,6 +201,13 @@ impl<B: Buffer> PacketPooler<B> {
         }
     }
 
+    /// Whether something may have to leave before a packet of this flow that is not staged: [`pass`](PacketPooler::pass) has it
+    /// leave.
+    #[inline(always)]
+    pub fn may_overtake(&self, flow: u32) -> bool {
+        !self.indexes.is_empty() || self.flows.resident(flow, None, self.open.generations()).is_some()
+    }
+
     /// To be called for every packet that is forwarded without being staged, before it is: flushes the pool that has
     /// packets of its flow, which it would overtake.
     #[inline(always)]
@@ -215,7 +225,7 @@ impl<B: Buffer> PacketPooler<B> {
     #[inline(always)]
     pub fn pass_fragment<M: PoolSink<Buffer = B>>(&mut self, pair: u32, now: Tick, out: &mut M) {
         if !self.is_empty() {
-            while let Some(slot) = self.pairs.resident(pair, None, self.open.generations()) {
+            while let Some(slot) = self.pairs.resident(pair, self.open.generations()) {
                 self.flush(slot, FlushReason::Order, now, out);
             }
             self.send_indexes(out);
@@ -286,12 +296,13 @@ impl<B: Buffer> PacketPooler<B> {
         self.send_indexes(out);
     }
 
-    /// Flushes every pool.
+    /// Flushes every pool, and forgets what they were opened by: it may not hold any more.
     pub fn flush_all<M: PoolSink<Buffer = B>>(&mut self, reason: FlushReason, now: Tick, out: &mut M) {
         while let Some(slot) = self.windows.any() {
             self.flush(slot, reason, now, out);
         }
         self.send_indexes(out);
+        self.shortcuts.forget();
     }
 
     /// When the next window ends: the worker must not sleep past it.
@@ -396,7 +407,7 @@ impl<B: Buffer> PacketPooler<B> {
         let port_offset = self.port_offset(ride.key);
         let is_queued = self.windows.push(slot, ride.rule.window, now);
         let (Some(pool), true) = (self.pools.get_mut(slot.index()), is_queued) else {
-            self.open.close(ride.key);
+            self.open.close(slot);
             return Err((packet, Unstaged::PoolTableFull));
         };
         self.newest = self.newest.next(slot);
@@ -420,18 +431,22 @@ impl<B: Buffer> PacketPooler<B> {
                 let reason = if pool.is_held() { FlushReason::RequiredCount } else { FlushReason::Adaptive };
                 self.flush(slot, reason, now, out);
             }
-            Room::Left => {
-                let reference = self.open.generations().reference(slot);
-                if let Some(displaced) = self.flows.record(ride.flow, reference, self.open.generations()) {
-                    self.flush(displaced, FlushReason::Order, now, out);
-                    if displaced == slot {
-                        return;
-                    }
-                }
-                if let Some(displaced) = self.pairs.record(ride.pair, reference, self.open.generations()) {
-                    self.flush(displaced, FlushReason::Order, now, out);
-                }
+            Room::Left => self.note(slot, (ride.flow, ride.pair), now, out),
+        }
+    }
+
+    /// Remembers that the open pool in `slot` has packets of this flow, and between these addresses.
+    #[inline(always)]
+    fn note<M: PoolSink<Buffer = B>>(&mut self, slot: Slot, (flow, pair): (u32, u32), now: Tick, out: &mut M) {
+        let reference = self.open.generations().reference(slot);
+        if let Some(displaced) = self.flows.record(flow, reference, self.open.generations()) {
+            self.flush(displaced, FlushReason::Order, now, out);
+            if displaced == slot {
+                return;
             }
+        }
+        if let Some(displaced) = self.pairs.record(pair, reference, self.open.generations()) {
+            self.flush(displaced, FlushReason::Order, now, out);
         }
     }
 
@@ -466,7 +481,7 @@ impl<B: Buffer> PacketPooler<B> {
         });
         let Some(flushed) = pool.flush(sequence, self.limits.instance) else { return };
         self.windows.remove(slot);
-        self.open.close(key);
+        self.open.close(slot);
         self.counters.count_delay(now.since(opened));
         match flushed {
             Flushed::Lone(packet) => {

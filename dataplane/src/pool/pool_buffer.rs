@@ -1,15 +1,15 @@
 //! One open pool: its first packet alone, then a buffer that packets are copied into, each where the pool's layout has
 //! it.
 
-use super::layout::{self, Codecs, Encoders, Layout, OuterHeader, Room};
+use super::layout::{self, Codecs, Encoders, Layout, OuterHeader, Room, RowWriter, Written};
 use super::open_pools::{PoolKey, PoolReference};
 use super::path::Trunk;
 use super::representation::{Lone, PoolLayout};
 use super::ride::{LoneRide, Ride};
-use super::shortcut::Opening;
+use super::shortcut::{Opening, Question};
 use crate::arch::{Tick, TickSpan};
 use crate::fib::PeerIndex;
-use crate::packet::{Buffer, BufferSource};
+use crate::packet::{Buffer, BufferSource, ipv4};
 
 /// What an open pool has become when it is flushed.
 pub(super) enum Flushed<B> {
@@ -44,8 +44,10 @@ pub(super) struct PoolBuffer<B> {
     /// The first packet, or the buffer for all. None while no pool is open here.
     buffer: Option<B>,
     layout: Layout,
-    /// Which opening of a pool this is; the default while none is open here.
+    /// Which opening of a pool this is, or was last; the default where none was.
     opening: Opening,
+    /// What the packet asked that opened it.
+    asked: Question,
     /// What others remember it by.
     reference: PoolReference,
     /// Whether `buffer` is one for all.
@@ -54,6 +56,10 @@ pub(super) struct PoolBuffer<B> {
     addressee: PeerIndex,
     key: PoolKey,
     opened: Tick,
+    /// How long its window is.
+    window: TickSpan,
+    /// Whether it is for packets that may not wait at all.
+    is_adaptive: bool,
     /// With so many packets it leaves and does not wait for its deadline.
     enough: u8,
     /// Where it has fewer than so many when its window ends, it is held.
@@ -73,12 +79,15 @@ impl<B: Buffer> PoolBuffer<B> {
             buffer: None,
             layout: Layout::NONE,
             opening: Opening::default(),
+            asked: Question::NONE,
             reference: PoolReference::NONE,
             is_shared: false,
             trunk: Trunk::new(&[], 0),
             addressee: PeerIndex(0),
             key: PoolKey::default(),
             opened: Tick(0),
+            window: TickSpan(0),
+            is_adaptive: false,
             enough: u8::MAX,
             required: 1,
             hold: TickSpan(0),
@@ -101,12 +110,15 @@ impl<B: Buffer> PoolBuffer<B> {
             buffer: Some(packet),
             layout,
             opening,
+            asked: ride.question.unwrap_or(Question::NONE),
             reference,
             is_shared: false,
             trunk: ride.path.trunk,
             addressee: ride.addressee,
             key: ride.key,
             opened: now,
+            window: ride.rule.window,
+            is_adaptive: ride.rule.adaptive,
             enough: u8::MAX,
             required: ride.rule.required_count,
             hold: ride.rule.hold,
@@ -115,6 +127,25 @@ impl<B: Buffer> PoolBuffer<B> {
             lone: if layout.may_wait() { Lone::Pooled } else { ride.rule.lone },
             outer: OuterHeader::new(ride, port_offset),
         }
+    }
+
+    /// Whether another pool may be opened here as the last one was, with a packet of `length` bytes that asks this, and nothing
+    /// is to be decided about that.
+    #[inline(always)]
+    pub(super) fn opens_again_for(&self, question: Question, length: usize) -> bool {
+        let can_open = matches!(&self.layout, Layout::Native(rows) if rows.can_open(length));
+        self.buffer.is_none() && self.asked == question && can_open && !self.is_adaptive
+    }
+
+    /// Opens another pool as the last one was, with the packet that [it opens again for](PoolBuffer::opens_again_for).
+    #[inline(always)]
+    pub(super) fn open_again(&mut self, packet: B, reference: PoolReference, now: Tick) {
+        if let Layout::Native(rows) = &mut self.layout {
+            rows.open_again(packet.len());
+        }
+        self.buffer = Some(packet);
+        (self.reference, self.opened) = (reference, now);
+        (self.enough, self.is_shared, self.is_held) = (u8::MAX, false, false);
     }
 
     /// A pool of a single packet that nothing joins, to be flushed at once.
@@ -152,7 +183,26 @@ impl<B: Buffer> PoolBuffer<B> {
         }
     }
 
-    /// Which opening of a pool this is.
+    /// Whether a pool is open here.
+    #[inline(always)]
+    pub(super) fn is_open(&self) -> bool {
+        self.buffer.is_some()
+    }
+
+    /// Whether a second packet of `length` bytes may join the first one, and nothing is to be decided about that.
+    #[inline(always)]
+    pub(super) fn takes_second(&self, length: usize) -> bool {
+        let fits = matches!(&self.layout, Layout::Native(rows) if rows.fits(length));
+        self.buffer.is_some() && !self.is_shared && fits && self.enough == u8::MAX && !self.is_adaptive
+    }
+
+    /// How long its window is.
+    #[inline(always)]
+    pub(super) fn window(&self) -> TickSpan {
+        self.window
+    }
+
+    /// Which opening of a pool this is, or was last.
     #[inline(always)]
     pub(super) fn opening(&self) -> Opening {
         self.opening
@@ -168,31 +218,61 @@ impl<B: Buffer> PoolBuffer<B> {
     /// and the pool does not leave for the number of its packets.
     #[inline(always)]
     pub(super) fn has_seat(&self, length: usize) -> bool {
-        let (fits, rows) = match &self.layout {
-            Layout::Native(rows) => (rows.fits(length), rows.rows()),
-            other => other.has_room(length),
-        };
-        fits && self.is_shared && rows < self.enough.saturating_sub(1)
+        let (fits, rows) = self.layout.has_room(length);
+        fits && self.buffer.is_some() && self.is_shared && rows < self.rows_to_fill()
     }
 
-    /// Writes a packet that has a seat behind those that are there, and says what room is left. None, and the pool is as
-    /// before, where its layout is not for it.
+    /// Whether it is to leave because a packet of `length` bytes does not fit, and nothing is to be decided about that but how
+    /// the next one opens.
     #[inline(always)]
-    pub(super) fn seat(&mut self, packet: &[u8], ttl: u8, encoders: (&mut Encoders, Tick)) -> Option<Room> {
-        match (&mut self.layout, &mut self.buffer) {
-            (Layout::Native(rows), Some(buffer)) => {
-                rows.append(buffer, packet, ttl)?;
-                Some(rows.room())
-            }
-            _ => self.seat_coded(packet, ttl, encoders),
+    pub(super) fn is_full_for(&self, length: usize) -> bool {
+        let is_full = matches!(&self.layout, Layout::Native(rows) if !rows.fits(length) && rows.can_open(length));
+        self.buffer.is_some() && is_full
+    }
+
+    /// The pool that has fewer packets than this does not leave for the number of them when one more joins.
+    #[inline(always)]
+    pub(super) fn rows_to_fill(&self) -> u8 {
+        self.enough.saturating_sub(1)
+    }
+
+    /// Writes several IPv4 packets to it, where they are to be whole, behind rows, and there is a buffer for all.
+    /// [`PoolBuffer::take_up`] is to be told of it.
+    #[inline(always)]
+    pub(super) fn writer(&mut self) -> Option<RowWriter<'_>> {
+        match (&self.layout, &mut self.buffer) {
+            (Layout::Native(rows), Some(buffer)) if self.is_shared => rows.writer(buffer),
+            _ => None,
         }
     }
 
+    /// Notes what was written to it.
+    #[inline(always)]
+    pub(super) fn take_up(&mut self, written: &Written) {
+        if let (Layout::Native(rows), Some(buffer)) = (&mut self.layout, &mut self.buffer) {
+            rows.take_up(written, buffer);
+        }
+    }
+
+    /// Writes a packet that has a seat behind those that are there, and says what room is left. None, and pool and packet are as
+    /// before, where its layout is not for it. `PLAIN`: it is an IPv4 packet, and its TTL is still to be decremented.
     #[inline(never)]
-    fn seat_coded(&mut self, packet: &[u8], ttl: u8, (encoders, now): (&mut Encoders, Tick)) -> Option<Room> {
+    pub(super) fn seat<const PLAIN: bool>(
+        &mut self,
+        packet: &mut B,
+        ttl: u8,
+        (encoders, now): (&mut Encoders, Tick),
+    ) -> Option<Room> {
         let codecs = &mut self.codecs(encoders, now);
-        self.layout.append(self.buffer.as_mut()?, packet, ttl, codecs)?;
-        Some(self.layout.room())
+        let header = if PLAIN { packet.bytes().first_chunk::<{ ipv4::MIN_HEADER_LEN }>().copied() } else { None };
+        if header.is_some() {
+            ipv4::decrement_ttl(packet.bytes_mut());
+        }
+        let taken = self.layout.append(self.buffer.as_mut()?, packet.bytes(), ttl, codecs);
+        if let (None, Some(header), Some(changed)) = (taken, header, packet.bytes_mut().first_chunk_mut()) {
+            *changed = header;
+        }
+        taken.map(|()| self.layout.room())
     }
 
     /// When its first packet came.
@@ -404,7 +484,6 @@ impl<B: Buffer> PoolBuffer<B> {
     /// open here.
     pub(super) fn flush(&mut self, sequence: &mut u32, instance: u32) -> Option<Flushed<B>> {
         let mut packet = self.buffer.take()?;
-        self.opening = Opening::default();
         if !self.is_shared && !self.trunk.is_overlay() {
             return Some(Flushed::Lone(packet));
         }

@@ -1,8 +1,8 @@
 //! Which pool the last packet joined that asked the same: same path, rule, class, bucket and link.
 //!
-//! What a packet asks decides which pool it joins and with which TTL, as long as that pool is open: whatever it is decided
-//! by does not change before all pools were flushed. So the answer is kept, and most packets need not have it worked
-//! out again. A table of fixed size: what is displaced is worked out.
+//! What a packet asks decides which pool it joins and with which TTL: whatever it is decided by does not change before all
+//! pools were flushed. So the answer is kept as long as nothing else opens where that pool was, and most packets need not have
+//! it worked out again. A table of fixed size: what is displaced is worked out.
 
 use super::open_pools::Slot;
 use super::rule::RuleIndex;
@@ -16,6 +16,9 @@ const ANSWERS: usize = 256;
 pub struct Question(u64);
 
 impl Question {
+    /// What no packet asks.
+    pub const NONE: Question = Question(u64::MAX);
+
     /// Of a packet of this family on this path, with these bits of DSCP and ECN, that `rule` selected and that is in this flow bucket, below
     /// [`MAX_BUCKETS`](super::packet_pooler::MAX_BUCKETS); `mtu` is that of the link it leaves by.
     #[inline(always)]
@@ -35,8 +38,9 @@ impl Question {
     }
 }
 
-/// An opening of a pool: no two have the same, in any slot, as long as a worker lives (2^48 of them). The default is that
-/// of a slot where no pool is open.
+/// An opening of a pool by a decision: no two have the same, in any slot, as long as a worker lives (2^48 of them). A pool that
+/// [opens again](super::pool_buffer::PoolBuffer::open_again) has that which it had. The default is that of a slot where no pool
+/// was open yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Opening(u64);
 
@@ -74,6 +78,11 @@ impl Shortcuts {
     pub(super) fn new() -> Shortcuts {
         let nothing = Answer { question: Question(0), opening: Opening::default(), ttl: 0 };
         Shortcuts(Box::new([nothing; ANSWERS]))
+    }
+
+    /// Forgets all answers.
+    pub(super) fn forget(&mut self) {
+        *self = Shortcuts::new();
     }
 
     /// Which pool such packets joined, and the TTL of their rows. It may not be open any more.

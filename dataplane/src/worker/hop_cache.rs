@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use crate::arch::{Tick, TickRate, TickSpan};
-use crate::fib::{Adjacency, Entry, EntryId, PortIndex};
+use crate::fib::{Adjacency, Entry, EntryId, PathIndex, PortIndex};
 use crate::packet::ethernet::{EtherType, EthernetHeader, HEADER_LEN, MacAddr};
 
 use super::moment::{Moment, Publication};
@@ -32,6 +32,8 @@ pub(super) struct Hop {
     pub mtu: u16,
     /// Which of the worker's ports it leaves by.
     pub at: u16,
+    /// The path that stream packets can be pooled on, where there are rules for that.
+    pub path: Option<PathIndex>,
 }
 
 /// The hops that a worker remembers.
@@ -45,12 +47,14 @@ pub(super) struct HopCache {
     memory: TickSpan,
     /// The UDP port whose packets take the long way, in network byte order.
     pool_port: u32,
+    /// Whether stream packets can be pooled on one of the ways.
+    has_paths: bool,
 }
 
 impl HopCache {
     /// An empty one.
     pub fn new(rate: TickRate) -> HopCache {
-        let nowhere = Hop { tag: 0, frame: [0; HEADER_LEN], mtu: 0, at: 0 };
+        let nowhere = Hop { tag: 0, frame: [0; HEADER_LEN], mtu: 0, at: 0, path: None };
         HopCache {
             places: Box::new([nowhere; PLACES]),
             generation: 0,
@@ -58,6 +62,7 @@ impl HopCache {
             until: Tick(0),
             memory: rate.ticks(MEMORY),
             pool_port: NO_PORT,
+            has_paths: false,
         }
     }
 
@@ -87,8 +92,15 @@ impl HopCache {
         self.generation += 1 << 16;
         self.learnt_from = source;
         self.until = moment.now + self.memory;
+        self.has_paths = false;
         self.pool_port =
             if moment.state.peers.is_empty() { NO_PORT } else { u32::from(moment.state.pool_port.to_be()) };
+    }
+
+    /// Whether stream packets can be pooled on one of the ways that are remembered.
+    #[inline(always)]
+    pub fn has_paths(&self) -> bool {
+        self.has_paths
     }
 
     /// What is remembered where a leaf has its place, of whatever leaf it is.
@@ -110,11 +122,11 @@ impl HopCache {
         self.pool_port
     }
 
-    /// Remembers the way of a leaf whose packets leave without further questions. `at`: the position of a port among the
+    /// Remembers the way of a leaf whose packets go to a next hop that is there. `at`: the position of a port among the
     /// worker's.
     pub fn learn(&mut self, leaf: EntryId, entry: Entry, moment: &Moment<'_>, at: impl Fn(PortIndex) -> Option<usize>) {
         let state = moment.state;
-        if entry.path.is_some() && !state.rules.is_empty() || state.legs.has_overlays4() {
+        if state.legs.has_overlays4() {
             return;
         }
         let Adjacency::Via { port, gateway } = entry.adjacency else { return };
@@ -123,8 +135,9 @@ impl HopCache {
         neighbour.mark_used();
         let mut frame = [0; HEADER_LEN];
         EthernetHeader { dst: MacAddr(mac), src: MacAddr(out.mac), ether_type: EtherType::IPV4 }.write(&mut frame);
-        let tag = self.tag(leaf);
-        self.places[usize::from(leaf.0) % PLACES] = Hop { tag, frame, mtu: out.mtu, at };
+        let (tag, path) = (self.tag(leaf), entry.path.filter(|_| !state.rules.is_empty()));
+        self.has_paths |= path.is_some();
+        self.places[usize::from(leaf.0) % PLACES] = Hop { tag, frame, mtu: out.mtu, at, path };
     }
 
     #[inline(always)]

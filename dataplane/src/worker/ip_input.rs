@@ -15,6 +15,7 @@ use super::ip6_input::Ipv6Burst;
 use super::moment::Moment;
 use super::origin::{Family, Origin, Packet};
 use super::output::drop_reason;
+use super::pooling::Look;
 use super::stages::Stages;
 use super::stopwatch::Stage;
 
@@ -101,7 +102,12 @@ impl<N: Nic> Stages<N> {
         moment.fib.lookup_burst(moment.section, destinations, &mut leaves);
         burst.packets6.look_up(moment);
         self.out.stopwatch.enter(Stage::Forward);
-        self.send_each(burst, &leaves, depth, moment);
+        // A loop of its own where nothing is pooled: what it need not ask costs a tenth.
+        if self.is_only_forwarding() {
+            self.send_each(burst, &leaves, depth, moment);
+        } else {
+            self.pool_or_send_each(burst, &leaves, depth, moment);
+        }
         burst.special = 0;
         self.take_up_reentry(depth, 1, moment);
         self.out.free_dropped(&mut self.mempool);
@@ -113,7 +119,7 @@ impl<N: Nic> Stages<N> {
     fn send_each(&mut self, burst: &mut SoundBurst, leaves: &[EntryId; BURST], depth: u8, moment: &Moment<'_>) {
         let (packets, packets6) = (&mut burst.packets, &mut burst.packets6);
         let mut forwarded = 0;
-        let mut special = self.special_now(burst.special, depth);
+        let mut special = burst.special;
         for (position, ((mbuf, origin), &leaf)) in packets.drain(..).zip(leaves).enumerate() {
             let hop = self.hops.at(leaf);
             if special >> position & 1 == 0 && self.hops.is_of(hop, leaf) && mbuf.len() <= usize::from(hop.mtu) {
@@ -121,7 +127,8 @@ impl<N: Nic> Stages<N> {
                 self.out.forward_short(mbuf, hop);
             } else {
                 self.send_long((mbuf, origin), leaf, position, packets6, depth, moment);
-                special = self.special_now(burst.special, depth);
+                let goes_on = self.is_only_forwarding() && self.reentry.waiting(depth) == 0;
+                special = if goes_on { burst.special } else { u32::MAX };
             }
         }
         self.out.counters.add(Counter::Forwarded, forwarded);
@@ -130,11 +137,59 @@ impl<N: Nic> Stages<N> {
         }
     }
 
-    /// Which packets take the long way: those of `special`, and all while some wait that the others could overtake.
+    /// Whether no packet waits in a pool, and none that takes a way which is remembered can be to.
     #[inline(always)]
-    fn special_now(&self, special: u32, depth: u8) -> u32 {
-        let none_waits = self.pooler.is_empty() && self.reentry.waiting(depth) == 0;
-        if none_waits { special } else { u32::MAX }
+    fn is_only_forwarding(&self) -> bool {
+        self.pooler.is_empty() && !self.hops.has_paths()
+    }
+
+    /// The same where packets may be pooled, or overtake what is: all are looked at before any of them goes on.
+    #[inline(never)]
+    fn pool_or_send_each(&mut self, burst: &mut SoundBurst, leaves: &[EntryId; BURST], depth: u8, moment: &Moment<'_>) {
+        self.out.stopwatch.enter(Stage::Pool);
+        let looks = self.look_at(&burst.packets, leaves, burst.special, moment);
+        self.out.stopwatch.enter(Stage::Forward);
+        let (mut packets, packets6) = (burst.packets.drain(..), &mut burst.packets6);
+        let (mut forwarded, mut position) = (0, 0);
+        let mut none_waits = self.reentry.waiting(depth) == 0;
+        loop {
+            let packet = match looks.at(position) {
+                Look::Boards(queue) if none_waits => {
+                    let (aboard, left) = self.board(&mut packets, &queue, moment);
+                    forwarded += aboard;
+                    position += aboard;
+                    match left {
+                        None if aboard > 0 => continue,
+                        left => left,
+                    }
+                }
+                Look::Free { flow, too_large } if none_waits && !self.pooler.may_overtake(flow) => {
+                    let leaf = leaves.get(position).copied().unwrap_or(EntryId::NO_ROUTE);
+                    let hop = self.hops.at(leaf);
+                    // What took the long way may have had another remembered in its place.
+                    match packets.next() {
+                        Some((mbuf, _)) if self.hops.is_of(hop, leaf) => {
+                            forwarded += 1;
+                            position += 1;
+                            self.out.counters.add(Counter::PoolTooLarge, u64::from(too_large));
+                            self.out.forward_short(mbuf, hop);
+                            continue;
+                        }
+                        packet => packet,
+                    }
+                }
+                Look::Boards(_) | Look::Free { .. } | Look::Undecided => packets.next(),
+            };
+            let (Some(packet), Some(&leaf)) = (packet, leaves.get(position)) else { break };
+            self.send_long(packet, leaf, position, packets6, depth, moment);
+            none_waits = self.reentry.waiting(depth) == 0;
+            position += 1;
+        }
+        drop(packets);
+        self.out.counters.add(Counter::Forwarded, forwarded as u64);
+        while let Some((packet6, leaf6)) = packets6.next_before(usize::MAX) {
+            self.send_on6(packet6, leaf6, depth, moment);
+        }
     }
 
     /// Sends a packet the long way, behind those of IPv6 that came before it.

@@ -1,22 +1,23 @@
 //! Where a forwarded packet meets the packet pooler: it shares a ride, or makes those leave first that it would overtake.
 
-use crate::dpdk::{Mbuf, MempoolCache, Nic};
-use crate::fib::{Entry, PathIndex, PeerIndex};
+use crate::dpdk::{BURST, Mbuf, MempoolCache, Nic};
+use crate::fib::{Entry, EntryId, PathIndex, PeerIndex};
 use crate::packet::BufferSource;
 use crate::packet::ipv4::PROTOCOL_UDP;
 use crate::pool::hello::Capabilities;
 use crate::pool::path::SharedHops;
 use crate::pool::{
-    Detected, FlushReason, Format, Ordinary, PoolKey, PoolSink, Question, Ride, RuleIndex, StreamFields, Unstaged,
-    detect,
+    Detected, FlushReason, Format, Ordinary, PoolKey, PoolSink, Question, Queue, Ride, RuleIndex, StreamFields,
+    Unstaged, detect,
 };
 
 use super::counters::Counter;
 use super::drop::Drop;
 use super::moment::Moment;
-use super::origin::{Header, Packet};
+use super::origin::{Header, Origin, Packet};
 use super::output::Output;
 use super::stages::Stages;
+use super::stopwatch::Stage;
 
 /// Where the pooler's memory comes from and where its packets go: the worker's mempool and its way out.
 pub(super) struct PoolExit<'a, N> {
@@ -62,7 +63,120 @@ impl Order {
     }
 }
 
+/// What a look at a [plain](crate::packet::ipv4::Plain) packet says about it.
+pub(super) enum Look<'a> {
+    /// It may board a pool, with those that come next and ask the same.
+    Boards(Queue<'a>),
+    /// It is to be forwarded as it is where nothing of its flow waits. `too_large`: for its rule.
+    Free { flow: u32, too_large: bool },
+    /// Nothing.
+    Undecided,
+}
+
+/// What was seen of the packets of a burst.
+pub(super) struct Looks {
+    /// A bit for each that may board a pool.
+    boards: u32,
+    /// A bit for each of these that asks what the one before it asks.
+    alike: u32,
+    /// A bit for each that is to be forwarded as it is.
+    free: u32,
+    /// A bit for each of these that is too large for its rule.
+    too_large: u32,
+    /// What those that may board ask.
+    questions: [Question; BURST],
+    /// The hashes of all of them, by flow and by pair.
+    hashes: [(u32, u32); BURST],
+}
+
+impl Looks {
+    /// What was seen of the packet at this position.
+    #[inline(always)]
+    pub fn at(&self, position: usize) -> Look<'_> {
+        let has = |bits: u32| position < BURST && bits >> position & 1 == 1;
+        let (Some(&(flow, _)), Some(&question)) = (self.hashes.get(position), self.questions.get(position)) else {
+            return Look::Undecided;
+        };
+        if has(self.boards) {
+            // Behind it; at the end a zero was shifted in.
+            let more = (self.alike >> position >> 1).trailing_ones() as usize;
+            let hashes = self.hashes.get(position..=position + more).unwrap_or_default();
+            Look::Boards(Queue { question, hashes })
+        } else if has(self.free) {
+            Look::Free { flow, too_large: has(self.too_large) }
+        } else {
+            Look::Undecided
+        }
+    }
+}
+
 impl<N: Nic> Stages<N> {
+    /// Looks at the packets of a burst that are to be forwarded: a bit in `special` says that one is not plain.
+    #[inline(never)]
+    pub(super) fn look_at(
+        &self,
+        packets: &[(Mbuf, Origin)],
+        leaves: &[EntryId; BURST],
+        special: u32,
+        moment: &Moment<'_>,
+    ) -> Looks {
+        let mut looks = Looks {
+            boards: 0,
+            alike: 0,
+            free: 0,
+            too_large: 0,
+            questions: [Question::NONE; BURST],
+            hashes: [(0, 0); BURST],
+        };
+        let places = looks.questions.iter_mut().zip(&mut looks.hashes);
+        let mut last = Question::NONE;
+        for (position, (((mbuf, _), &leaf), (question, hashes))) in packets.iter().zip(leaves).zip(places).enumerate() {
+            let hop = self.hops.at(leaf);
+            if special >> position & 1 == 1 || !self.hops.is_of(hop, leaf) || mbuf.len() > usize::from(hop.mtu) {
+                continue;
+            }
+            let Some((header, payload)) = mbuf.bytes().split_first_chunk() else { continue };
+            let fields = StreamFields::of_ipv4(header, payload, self.seed);
+            // A fragment can overtake more than its flow.
+            if fields.is_fragment {
+                continue;
+            }
+            *hashes = (fields.flow, fields.pair);
+            if let Some(path) = hop.path {
+                match detect(&moment.state.rules, &fields) {
+                    Detected::Stream(rule) => {
+                        let bucket = PoolKey::bucket_of(fields.flow, self.pooler.limits().buckets);
+                        *question = Question::new(path, rule, fields.tos(), (bucket, false), hop.mtu);
+                        looks.boards |= 1 << position;
+                        looks.alike |= u32::from(*question == last) << position;
+                        last = *question;
+                        continue;
+                    }
+                    Detected::Ordinary(Ordinary::TooLarge(_)) => looks.too_large |= 1 << position,
+                    Detected::Ordinary(Ordinary::NoRule | Ordinary::NeverPooled(_) | Ordinary::Fragment) => {}
+                }
+            }
+            looks.free |= 1 << position;
+        }
+        looks
+    }
+
+    /// Has plain packets board the pool of those that asked the same. Returns how many are aboard, and the one, if any,
+    /// that has to take the long way before the others go on.
+    #[inline(always)]
+    pub(super) fn board(
+        &mut self,
+        packets: &mut impl Iterator<Item = (Mbuf, Origin)>,
+        queue: &Queue<'_>,
+        moment: &Moment<'_>,
+    ) -> (usize, Option<(Mbuf, Origin)>) {
+        self.out.stopwatch.enter(Stage::Pool);
+        let mut exit = PoolExit { out: &mut self.out, mempool: &mut self.mempool, moment };
+        let boarded = self.pooler.board_plain(packets, queue, moment.now, &mut exit);
+        self.out.stopwatch.enter(Stage::Forward);
+        boarded
+    }
+
     /// Whether the pooler has to see a forwarded packet with this entry: it may be pooled, or overtake what is.
     #[inline(always)]
     pub(super) fn is_pooling(&self, entry: &Entry, moment: &Moment<'_>) -> bool {

@@ -17,7 +17,7 @@ mod predetermined;
 mod provisioned;
 mod simplemux;
 
-pub(super) use native::wrap;
+pub(super) use native::{RowWriter, Written, wrap};
 pub(super) use outer_header::{OuterHeader, length as outer_length};
 
 use std::sync::Arc;

@@ -13,7 +13,7 @@ use super::super::wire::{self, Kind, OVERLAY, PoolHeader, ROW_LEN, Row, RowType}
 use super::outer_header::{self, OuterHeader};
 use super::{Room, SHORTEST};
 use crate::packet::copy::copy;
-use crate::packet::{Buffer, Sum};
+use crate::packet::{Buffer, Sum, ipv4};
 
 /// A pool of kind 0: how much it can come to hold, and what it holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +76,12 @@ impl NativeRows {
         NativeRows { template: OVERLAY, ..self }
     }
 
+    /// The same pool with one packet of `length` bytes, which it [can open](NativeRows::can_open) with.
+    #[inline(always)]
+    pub(in crate::pool) fn open_again(&mut self, length: usize) {
+        (self.rows, self.data_length) = (1, length as u16);
+    }
+
     #[inline(always)]
     fn front(&self) -> usize {
         usize::from(self.front)
@@ -107,7 +113,7 @@ impl NativeRows {
     }
 
     #[inline]
-    pub(super) fn can_open(&self, length: usize) -> bool {
+    pub(in crate::pool) fn can_open(&self, length: usize) -> bool {
         (SHORTEST..=usize::from(self.longest_first)).contains(&length)
     }
 
@@ -131,6 +137,32 @@ impl NativeRows {
     pub(in crate::pool) fn append<B: Buffer>(&mut self, buffer: &mut B, packet: &[u8], ttl: u8) -> Option<()> {
         let write = |out: &mut [u8]| copy(packet, out).then_some(());
         self.append_entry(buffer, row_type(packet), packet.len(), ttl, write)
+    }
+
+    /// Whether what is written to it are whole packets with rows, and how to write several of them to `buffer`, in which those
+    /// are that it has. [`RowWriter::finish`] is to be called when they are. None, and nothing changes, where the buffer is
+    /// too small.
+    #[inline(always)]
+    pub(in crate::pool) fn writer<'a, B: Buffer>(&self, buffer: &'a mut B) -> Option<RowWriter<'a>> {
+        let left = usize::from(self.limit).checked_sub(self.length())?;
+        let data_at = buffer.len();
+        buffer.append(left)?;
+        Some(RowWriter {
+            bytes: buffer.bytes_mut(),
+            row_at: self.front() + ROW_LEN * usize::from(self.rows),
+            data_at,
+            left,
+            start: self.data_length,
+            rows: self.rows,
+            max_rows: self.max_rows,
+        })
+    }
+
+    /// Notes what was written to `buffer`.
+    #[inline(always)]
+    pub(in crate::pool) fn take_up<B: Buffer>(&mut self, written: &Written, buffer: &mut B) {
+        buffer.truncate(written.data_end);
+        (self.data_length, self.rows) = (written.start, written.rows);
     }
 
     /// Writes a row of `length` bytes, which `write` does, behind those in `buffer`.
@@ -171,6 +203,79 @@ impl NativeRows {
         PoolHeader { kind: Kind::Pooled, count: self.rows, outer_ttl: outer.ttl, template, sequence }.write(pool);
         outer.write(length, || Sum::of_long(behind), ip_udp)?;
         buffer.trim_front(unused).then_some(())
+    }
+}
+
+/// Writes packets to a pool: what it changes with each of them is at hand.
+pub(in crate::pool) struct RowWriter<'a> {
+    bytes: &'a mut [u8],
+    /// Where the next row goes.
+    row_at: usize,
+    /// Where the next packet goes.
+    data_at: usize,
+    /// Bytes that are left for rows and packets.
+    left: usize,
+    /// Bytes of packets.
+    start: u16,
+    rows: u8,
+    max_rows: u8,
+}
+
+/// What a [`RowWriter`] leaves behind.
+pub(in crate::pool) struct Written {
+    start: u16,
+    rows: u8,
+    data_end: usize,
+}
+
+impl RowWriter<'_> {
+    /// Packets in the pool.
+    #[inline(always)]
+    pub(in crate::pool) fn rows(&self) -> u8 {
+        self.rows
+    }
+
+    /// Whether a packet of `length` bytes fits.
+    #[inline(always)]
+    pub(in crate::pool) fn fits(&self, length: usize) -> bool {
+        length + ROW_LEN <= self.left
+    }
+
+    /// What room is left.
+    #[inline(always)]
+    pub(in crate::pool) fn room(&self) -> Room {
+        if !self.fits(SHORTEST) {
+            Room::NoBytes
+        } else if self.rows >= self.max_rows {
+            Room::NoRows
+        } else {
+            Room::Left
+        }
+    }
+
+    /// Writes an IPv4 packet that fits behind those that are there, its TTL decremented. None, and it is not there, where it
+    /// does not fit.
+    #[inline(always)]
+    pub(in crate::pool) fn write(&mut self, packet: &[u8], ttl: u8) -> Option<()> {
+        let left = self.left.checked_sub(ROW_LEN + packet.len())?;
+        let rows = self.rows.checked_add(1)?;
+        let length = packet.len() as u16;
+        let row = self.bytes.get_mut(self.row_at..)?.first_chunk_mut::<ROW_LEN>()?;
+        Row { start: self.start, length, ttl, row_type: RowType::WholeIpv4 }.write(row);
+        let copied = self.bytes.get_mut(self.data_at..)?.get_mut(..packet.len())?;
+        copy(packet, copied).then_some(())?;
+        // Here, and not where it was copied from: loads of 16 bytes would wait for a store of two.
+        ipv4::decrement_ttl(copied);
+        self.row_at += ROW_LEN;
+        self.data_at += packet.len();
+        (self.left, self.rows, self.start) = (left, rows, self.start.wrapping_add(length));
+        Some(())
+    }
+
+    /// Ends writing; [`NativeRows::take_up`] has it.
+    #[inline(always)]
+    pub(in crate::pool) fn finish(self) -> Written {
+        Written { start: self.start, rows: self.rows, data_end: self.data_at }
     }
 }
 

@@ -5,20 +5,184 @@ use super::super::layout::Room;
 use super::super::open_pools::Slot;
 use super::super::pooler_counters::FlushReason;
 use super::super::ride::Ride;
-use super::super::shortcut::{Opening, Question};
+use super::super::shortcut::Question;
 use super::{PacketPooler, PoolSink};
 use crate::arch::Tick;
-use crate::packet::Buffer;
+use crate::packet::{Buffer, ipv4};
+
+/// Packets that ask the same, one after the other, and what is to be known of each.
+pub struct Queue<'a> {
+    /// What they ask.
+    pub question: Question,
+    /// Their hashes, as in [`Ride`]: by flow and by pair.
+    pub hashes: &'a [(u32, u32)],
+}
 
 impl<B: Buffer> PacketPooler<B> {
     /// Takes a stream packet into the open pool that the last one joined which asked the same, where that takes no decision;
     /// most do. What it gives back is to be [staged](PacketPooler::stage), and so are those that nobody asked for: what
-    /// holds for the packet and for `now` is the same. `flow` and `pair` are its hashes as in [`Ride`].
-    #[inline(always)]
+    /// holds for the packet and for `now` is the same. `hashes` are its hashes as in [`Ride`], by flow and by pair.
+    #[inline]
     pub fn board<M>(
         &mut self,
         packet: B,
         question: Question,
+        hashes: (u32, u32),
+        now: Tick,
+        out: &mut M,
+    ) -> Result<(), B>
+    where
+        M: PoolSink<Buffer = B>,
+    {
+        let Some((slot, ttl)) = self.asked(question) else { return Err(packet) };
+        self.board_one::<false, M>(packet, (slot, ttl), hashes, now, out)
+    }
+
+    /// The same for IPv4 packets whose TTL is above 1 and was not decremented yet: it is in the pool only. Takes them from
+    /// `packets`, each with something that the caller has with it, and returns how many are aboard, and the one, if any, that
+    /// is not; those behind it are left.
+    #[inline(always)]
+    pub fn board_plain<M, T>(
+        &mut self,
+        packets: &mut impl Iterator<Item = (B, T)>,
+        queue: &Queue<'_>,
+        now: Tick,
+        out: &mut M,
+    ) -> (usize, Option<(B, T)>)
+    where
+        M: PoolSink<Buffer = B>,
+    {
+        let mut aboard = 0;
+        while let Some(waiting) = queue.hashes.get(aboard..).filter(|waiting| !waiting.is_empty()) {
+            let Some((slot, ttl)) = self.asked(queue.question) else { return (aboard, packets.next()) };
+            let (more, left_behind) = self.fill(slot, ttl, packets, waiting, now, out);
+            aboard += more;
+            let Some((packet, with)) = left_behind.or_else(|| if more == 0 { packets.next() } else { None }) else {
+                continue;
+            };
+            let Some(hashes) = queue.hashes.get(aboard) else { return (aboard, Some((packet, with))) };
+            match self.board_first(packet, (slot, ttl), queue.question, *hashes, now, out) {
+                Ok(()) => aboard += 1,
+                Err(packet) => return (aboard, Some((packet, with))),
+            }
+        }
+        (aboard, None)
+    }
+
+    /// Has packets board the pool in `slot` while they take no decision and there is a buffer for all. Returns how many, and the
+    /// one that did not.
+    #[inline(always)]
+    fn fill<M, T>(
+        &mut self,
+        slot: Slot,
+        ttl: u8,
+        packets: &mut impl Iterator<Item = (B, T)>,
+        hashes: &[(u32, u32)],
+        now: Tick,
+        out: &mut M,
+    ) -> (usize, Option<(B, T)>)
+    where
+        M: PoolSink<Buffer = B>,
+    {
+        let Some(pool) = self.pools.get_mut(slot.index()) else { return (0, None) };
+        let (reference, open, most) = (pool.reference(), self.open.generations(), pool.rows_to_fill());
+        let Some(mut rows) = pool.writer() else { return (0, None) };
+        let (mut aboard, mut left_behind, mut room) = (0, None, Room::Left);
+        for &(flow, pair) in hashes {
+            let Some((packet, with)) = packets.next() else { break };
+            // A flow with packets in another pool, and one that displaces another: that takes a decision.
+            let seated = rows.fits(packet.len())
+                && rows.rows() < most
+                && self.flows.enter(flow, reference, open)
+                && self.pairs.enter(pair, reference, open)
+                && rows.write(packet.bytes(), ttl).is_some();
+            if !seated {
+                left_behind = Some((packet, with));
+                break;
+            }
+            aboard += 1;
+            out.free(packet);
+            room = rows.room();
+            if room != Room::Left {
+                break;
+            }
+        }
+        let written = rows.finish();
+        pool.take_up(&written);
+        self.counters.staged += aboard as u64;
+        self.counters.absorbed += aboard as u64;
+        self.leave_full(slot, room, now, out);
+        (aboard, left_behind)
+    }
+
+    /// Has a packet board a pool that has no buffer for all yet, or is of another layout, or has no room: that one leaves.
+    #[inline(never)]
+    fn board_first<M>(
+        &mut self,
+        packet: B,
+        (slot, ttl): (Slot, u8),
+        question: Question,
+        hashes: (u32, u32),
+        now: Tick,
+        out: &mut M,
+    ) -> Result<(), B>
+    where
+        M: PoolSink<Buffer = B>,
+    {
+        let Some(pool) = self.pools.get(slot.index()) else { return Err(packet) };
+        if pool.takes_second(packet.len()) {
+            return self.board_second(packet, (slot, ttl), hashes, now, out);
+        }
+        let is_full = pool.is_full_for(packet.len());
+        if is_full && self.flows.resident(hashes.0, Some(slot), self.open.generations()).is_none() {
+            self.flush(slot, FlushReason::Full, now, out);
+            return self.open_again(packet, slot, question, hashes, now, out);
+        }
+        if !is_full && !pool.is_open() {
+            return self.open_again(packet, slot, question, hashes, now, out);
+        }
+        self.board_one::<true, M>(packet, (slot, ttl), hashes, now, out)
+    }
+
+    /// Opens a pool as the last one in `slot` was, with this packet, which asks what opened that one.
+    #[inline(always)]
+    fn open_again<M>(
+        &mut self,
+        mut packet: B,
+        slot: Slot,
+        question: Question,
+        hashes: (u32, u32),
+        now: Tick,
+        out: &mut M,
+    ) -> Result<(), B>
+    where
+        M: PoolSink<Buffer = B>,
+    {
+        let Some(pool) = self.pools.get_mut(slot.index()) else { return Err(packet) };
+        let is_elsewhere = self.flows.resident(hashes.0, None, self.open.generations()).is_some();
+        if is_elsewhere || !pool.opens_again_for(question, packet.len()) || !self.open.open_again(slot, pool.key()) {
+            return Err(packet);
+        }
+        if !self.windows.push(slot, pool.window(), now) {
+            self.open.close(slot);
+            return Err(packet);
+        }
+        ipv4::decrement_ttl(packet.bytes_mut());
+        pool.open_again(packet, self.open.generations().reference(slot), now);
+        self.counters.staged += 1;
+        match pool.room() {
+            Room::Left => self.note(slot, hashes, now, out),
+            room => self.leave_full(slot, room, now, out),
+        }
+        Ok(())
+    }
+
+    /// Puts a second packet into a pool, which gets a buffer for all.
+    #[inline(always)]
+    fn board_second<M>(
+        &mut self,
+        mut packet: B,
+        (slot, ttl): (Slot, u8),
         (flow, pair): (u32, u32),
         now: Tick,
         out: &mut M,
@@ -26,32 +190,85 @@ impl<B: Buffer> PacketPooler<B> {
     where
         M: PoolSink<Buffer = B>,
     {
-        let Some((opening, ttl)) = self.shortcuts.find(question) else { return Err(packet) };
-        let slot = opening.slot();
         let Some(pool) = self.pools.get_mut(slot.index()) else { return Err(packet) };
-        if pool.opening() != opening || !pool.has_seat(packet.len()) {
-            return Err(packet);
-        }
         let (reference, open) = (pool.reference(), self.open.generations());
-        // A flow with packets in another pool, and one that displaces another: that takes a decision.
-        if !self.flows.enter::<false>(flow, reference, open) || !self.pairs.enter::<true>(pair, reference, open) {
+        if !self.flows.enter(flow, reference, open) || !self.pairs.enter(pair, reference, open) {
             return Err(packet);
         }
-        let Some(room) = pool.seat(packet.bytes(), ttl, (&mut self.encoders, now)) else { return Err(packet) };
-        self.counters.staged += 1;
-        self.counters.absorbed += 1;
-        out.free(packet);
+        let Some(header) = packet.bytes().first_chunk::<{ ipv4::MIN_HEADER_LEN }>().copied() else {
+            return Err(packet);
+        };
+        ipv4::decrement_ttl(packet.bytes_mut());
+        let headroom = usize::from(self.limits.link_headroom);
+        match pool.join(packet, ttl, headroom, (&mut self.encoders, now), out) {
+            Ok(absorbed) => {
+                self.counters.staged += 1;
+                self.counters.absorbed += absorbed;
+                self.counters.created += 1;
+                let room = pool.room();
+                self.leave_full(slot, room, now, out);
+                Ok(())
+            }
+            Err((mut packet, _)) => {
+                if let Some(changed) = packet.bytes_mut().first_chunk_mut() {
+                    *changed = header;
+                }
+                Err(packet)
+            }
+        }
+    }
+
+    /// Flushes a pool that has no room.
+    #[inline(always)]
+    fn leave_full<M: PoolSink<Buffer = B>>(&mut self, slot: Slot, room: Room, now: Tick, out: &mut M) {
         match room {
             Room::Left => {}
             Room::NoBytes => self.flush(slot, FlushReason::Full, now, out),
             Room::NoRows => self.flush(slot, FlushReason::Count, now, out),
         }
+    }
+
+    /// Where those who asked this are, or were last, and the TTL of their rows.
+    #[inline(always)]
+    fn asked(&self, question: Question) -> Option<(Slot, u8)> {
+        let (opening, ttl) = self.shortcuts.find(question)?;
+        let slot = opening.slot();
+        let pool = self.pools.get(slot.index())?;
+        (pool.opening() == opening).then_some((slot, ttl))
+    }
+
+    #[inline(always)]
+    fn board_one<const PLAIN: bool, M>(
+        &mut self,
+        mut packet: B,
+        (slot, ttl): (Slot, u8),
+        (flow, pair): (u32, u32),
+        now: Tick,
+        out: &mut M,
+    ) -> Result<(), B>
+    where
+        M: PoolSink<Buffer = B>,
+    {
+        let Some(pool) = self.pools.get_mut(slot.index()) else { return Err(packet) };
+        if !pool.has_seat(packet.len()) {
+            return Err(packet);
+        }
+        let (reference, open) = (pool.reference(), self.open.generations());
+        if !self.flows.enter(flow, reference, open) || !self.pairs.enter(pair, reference, open) {
+            return Err(packet);
+        }
+        let encoders = (&mut self.encoders, now);
+        let Some(room) = pool.seat::<PLAIN>(&mut packet, ttl, encoders) else { return Err(packet) };
+        self.counters.staged += 1;
+        self.counters.absorbed += 1;
+        out.free(packet);
+        self.leave_full(slot, room, now, out);
         Ok(())
     }
 
     /// Notes which pool packets join that ask the same as the one that has joined the pool in `slot`, if it is still open.
     pub(super) fn remember(&mut self, slot: Slot, ride: &Ride<'_>) {
-        let pool = self.pools.get(slot.index()).filter(|pool| pool.opening() != Opening::default());
+        let pool = self.pools.get(slot.index()).filter(|pool| pool.is_open());
         if let (Some(pool), Some(question)) = (pool, ride.question) {
             self.shortcuts.remember(question, pool.opening(), pool.index_ttl(ride));
         }

@@ -88,6 +88,11 @@ impl Memory {
         std::mem::take(&mut self.sent)
     }
 
+    /// How many packets were sent since then.
+    pub(super) fn sent(&self) -> usize {
+        self.sent.len()
+    }
+
     fn buffer(&mut self, storage: Vec<u8>, start: usize, end: usize) -> TestBuffer {
         self.outstanding += 1;
         self.next_number += 1;

@@ -2,6 +2,7 @@
 
 mod adaptive;
 mod behaviour;
+mod boarding;
 mod buckets;
 mod criteria;
 mod indexes;
@@ -18,9 +19,12 @@ use std::sync::OnceLock;
 
 use self::memory::{Memory, TestBuffer};
 use super::hello::Capabilities;
-use super::{Format, Match, PacketPooler, PeerPath, PoolKey, Question, Ride, Rule, RuleIndex, Staged, StreamFields};
+use super::{
+    Format, Match, PacketPooler, PeerPath, PoolKey, Question, Queue, Ride, Rule, RuleIndex, Staged, StreamFields,
+};
 use crate::arch::{Tick, TickSpan};
 use crate::fib::{PathIndex, PeerIndex};
+use crate::packet::Buffer;
 use crate::pool::FlowSeed;
 use crate::pool::path::{MAX_HOPS, PoolPath, Trunk};
 
@@ -108,16 +112,32 @@ fn ride<'a>(fields: &StreamFields, number: u8, peer: &'a PeerPath, rule_index: u
     Ride { question: Some(question), ..ride }
 }
 
-/// Stages a packet as a worker does.
+/// Stages a packet as a worker does: a plain one among others before its TTL is decremented, any other when that is done.
 fn stage(
     pooler: &mut PacketPooler<TestBuffer>,
-    packet: TestBuffer,
+    mut packet: TestBuffer,
     ride: &Ride<'_>,
     now: Tick,
     memory: &mut Memory,
 ) -> Staged {
     let hashes = (ride.flow, ride.pair);
     let boarded = match ride.question {
+        Some(question) if !ride.key.is_ipv6() && !ride.flow.is_multiple_of(4) => {
+            let staged = packet.bytes().to_vec();
+            increment_ttl(packet.bytes_mut());
+            let plain = packet.bytes().to_vec();
+            let mut packets = std::iter::once((packet, "with it"));
+            let queue = Queue { question, hashes: &[hashes] };
+            match pooler.board_plain(&mut packets, &queue, now, memory) {
+                (1, None) => Ok(()),
+                (0, Some((mut packet, "with it"))) => {
+                    assert_eq!(packet.bytes(), plain, "a packet that is not aboard is as it was");
+                    packet.bytes_mut().copy_from_slice(&staged);
+                    Err(packet)
+                }
+                other => panic!("one packet: {}", other.0),
+            }
+        }
         Some(question) => pooler.board(packet, question, hashes, now, memory),
         None => Err(packet),
     };
@@ -125,6 +145,14 @@ fn stage(
         Ok(()) => Staged::Taken,
         Err(packet) => pooler.stage(packet, ride, now, memory),
     }
+}
+
+/// What a hop further back had: [`crate::packet::ipv4::decrement_ttl`] makes it what it was.
+fn increment_ttl(packet: &mut [u8]) {
+    let checksum = u16::from_le_bytes([packet[10], packet[11]]);
+    let before = if checksum == 0 { 0xfffe } else { checksum - 1 };
+    packet[8] += 1;
+    packet[10..12].copy_from_slice(&before.to_le_bytes());
 }
 
 /// How many hops away peer number `number` is.

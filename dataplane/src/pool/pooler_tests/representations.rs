@@ -13,7 +13,7 @@ use crate::pool::learned::{CompressorLimits, ContextTimes, Decompressor, Origin,
 use crate::pool::provisioned::{Stream, StreamId, StreamSet};
 use crate::pool::wire::short_rows::ShortPacket;
 use crate::pool::wire::{PooledPacket, RowType};
-use crate::pool::{Dscp, PacketPooler, PoolerLimits, Representation};
+use crate::pool::{Dscp, FlushReason, PacketPooler, PoolerLimits, Representation};
 
 const MS: u64 = 1_000_000;
 const INSTANCE: u32 = 0xcafe_f00d;
@@ -140,6 +140,8 @@ fn pools_that_are_held_for_long_have_whole_packets() {
     ] {
         let ticks = TickSpan;
         bench.rule = Rule { required_count, window: ticks(window), hold: ticks(hold), ..bench.rule.clone() };
+        // Which a worker does whenever a rule changes.
+        bench.pooler.flush_all(FlushReason::Reconfigured, Tick(bench.now), &mut bench.memory);
         (0..3).for_each(|host| bench.stage(&voice(host, 0)));
         bench.now += bench.rule.longest_wait().0;
         let (pooled, _) = bench.sent();

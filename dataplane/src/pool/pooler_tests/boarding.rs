@@ -1,0 +1,185 @@
+//! Packets that board together: what comes out is what comes out of those that are staged one by one.
+
+use proptest::prelude::*;
+
+use super::memory::{Memory, Sent, TestBuffer};
+use super::*;
+use crate::packet::Buffer;
+use crate::pool::path::SharedHops;
+use crate::pool::{FlushReason, PoolerLimits};
+
+/// One thing that happens.
+#[derive(Clone, Debug)]
+enum Step {
+    /// Packets of these flows and lengths come at one time, to the peer of this number.
+    Burst(u8, Vec<(u8, u16)>),
+    /// So much time passes.
+    Wait(u64),
+    /// A packet of this flow is forwarded.
+    Pass(u8),
+    /// All pools leave.
+    Flush,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let packet = (0u8..6, prop_oneof![4 => Just(60u16), 2 => 20u16..120, 1 => 200u16..700]);
+    prop_oneof![
+        8 => (1u8..3, prop::collection::vec(packet, 1..20)).prop_map(|(peer, packets)| Step::Burst(peer, packets)),
+        2 => (1u64..400).prop_map(Step::Wait),
+        1 => (0u8..6).prop_map(Step::Pass),
+        1 => Just(Step::Flush),
+    ]
+}
+
+fn some_rule() -> impl Strategy<Value = Rule> {
+    (prop_oneof![Just(255u8), 2u8..8], 1u8..4, any::<bool>(), any::<bool>()).prop_map(
+        |(max_count, required, adaptive, by_shared_hops)| {
+            let shared_hops = if by_shared_hops { SharedHops::AtLeast(1) } else { SharedHops::WholePath };
+            let rule = rule(100, max_count);
+            Rule { required_count: required.min(max_count), hold: TickSpan(300), adaptive, shared_hops, ..rule }
+        },
+    )
+}
+
+fn flow(number: u8) -> Flow {
+    // Two flows of a pair, and a flow of another class.
+    Flow {
+        source: number / 2,
+        destination: 1,
+        port: u16::from(number % 2) + 7,
+        tos: if number == 5 { 0 } else { 0xb8 },
+    }
+}
+
+/// A pooler, and how it is given packets.
+struct Side {
+    pooler: PacketPooler<TestBuffer>,
+    memory: Memory,
+    together: bool,
+    now: Tick,
+    number: u16,
+}
+
+impl Side {
+    fn new(together: bool) -> Side {
+        let limits = PoolerLimits { pools: 16, flows: 4096, peers: 4, ..PoolerLimits::default() };
+        let (pooler, memory) = (PacketPooler::new(limits), Memory::new(2048));
+        Side { pooler, memory, together, now: Tick(0), number: 0 }
+    }
+
+    fn take(&mut self, step: &Step, rule: &Rule) {
+        match step {
+            Step::Burst(peer_number, packets) => {
+                let peer = peer(*peer_number, 1000);
+                let packets: Vec<Vec<u8>> = packets
+                    .iter()
+                    .map(|(of, length)| {
+                        self.number += 1;
+                        packet(flow(*of), self.number, *length)
+                    })
+                    .collect();
+                let rides: Vec<Ride<'_>> =
+                    packets.iter().map(|packet| ride(&fields(packet), *peer_number, &peer, 0, rule)).collect();
+                if self.together { self.board(&packets, &rides) } else { self.stage(&packets, &rides) }
+            }
+            Step::Wait(time) => {
+                self.now = self.now + TickSpan(*time);
+                self.pooler.flush_due(self.now, &mut self.memory);
+            }
+            Step::Pass(number) => {
+                let fields = fields(&packet(flow(*number), 0, 60));
+                assert!(self.pooler.may_overtake(fields.flow) || self.sent_by_passing(fields.flow) == 0);
+                self.pooler.pass(fields.flow, self.now, &mut self.memory);
+            }
+            Step::Flush => self.pooler.flush_all(FlushReason::Reconfigured, self.now, &mut self.memory),
+        }
+    }
+
+    /// How many packets leave when one of this flow is forwarded.
+    fn sent_by_passing(&mut self, flow: u32) -> usize {
+        let before = self.memory.sent();
+        self.pooler.pass(flow, self.now, &mut self.memory);
+        self.memory.sent() - before
+    }
+
+    fn stage(&mut self, packets: &[Vec<u8>], rides: &[Ride<'_>]) {
+        for (packet, ride) in packets.iter().zip(rides) {
+            let packet = self.memory.receive(packet);
+            self.pooler.stage(packet, &Ride { question: None, ..*ride }, self.now, &mut self.memory);
+        }
+    }
+
+    fn board(&mut self, packets: &[Vec<u8>], rides: &[Ride<'_>]) {
+        let receive = |packet: &Vec<u8>| {
+            let mut packet = self.memory.receive(packet);
+            increment_ttl(packet.bytes_mut());
+            packet
+        };
+        let buffers: Vec<TestBuffer> = packets.iter().map(receive).collect();
+        let mut buffers = buffers.into_iter().zip(0usize..);
+        let mut at = 0;
+        while let Some(ride) = rides.get(at) {
+            let question = ride.question.expect("each asks something");
+            let alike = rides[at..].iter().take_while(|other| other.question == ride.question);
+            let hashes: Vec<(u32, u32)> = alike.map(|ride| (ride.flow, ride.pair)).collect();
+            let queue = Queue { question, hashes: &hashes };
+            let (aboard, left) = self.pooler.board_plain(&mut buffers, &queue, self.now, &mut self.memory);
+            at += aboard;
+            match left {
+                Some((mut buffer, number)) => {
+                    assert_eq!(number, at, "taken out of turn");
+                    buffer.bytes_mut().copy_from_slice(&packets[at]);
+                    self.pooler.stage(buffer, &rides[at], self.now, &mut self.memory);
+                    at += 1;
+                }
+                None => assert_eq!(aboard, hashes.len(), "left, and not given back"),
+            }
+        }
+        assert!(buffers.next().is_none());
+    }
+
+    fn sent(&mut self) -> Vec<Vec<u8>> {
+        let bytes = |sent: Sent| match sent {
+            Sent::Lone(packet) | Sent::Pooled { packet, .. } => packet.bytes().to_vec(),
+        };
+        self.memory.take_sent().into_iter().map(bytes).collect()
+    }
+}
+
+proptest! {
+    #[test]
+    fn those_that_board_together_leave_as_those_that_are_staged_one_by_one(
+        rule in some_rule(), steps in prop::collection::vec(step(), 1..40),
+    ) {
+        let (mut together, mut alone) = (Side::new(true), Side::new(false));
+        for step in steps.iter().chain(&[Step::Flush]) {
+            together.take(step, &rule);
+            alone.take(step, &rule);
+            prop_assert_eq!(together.sent(), alone.sent());
+            prop_assert_eq!(together.pooler.held(), alone.pooler.held());
+            prop_assert_eq!(together.memory.outstanding, alone.memory.outstanding);
+        }
+        prop_assert_eq!(together.memory.outstanding, 0);
+        prop_assert_eq!(together.pooler.counters(), alone.pooler.counters());
+    }
+}
+
+#[test]
+fn what_pools_were_opened_by_is_forgotten_when_all_are_flushed() {
+    let mut side = Side::new(true);
+    let rule = rule(100, 3);
+    let mut addressees = Vec::new();
+    for number in [1, 99] {
+        // The same question; what it is decided by has changed.
+        let peer = PeerPath { addressee: Ipv4Addr::new(198, 51, 100, number).into(), ..peer(1, 1000) };
+        for _ in 0..2 {
+            let packets: Vec<Vec<u8>> = (0..3).map(|at| packet(flow(at), 1, 60)).collect();
+            let rides: Vec<Ride<'_>> = packets.iter().map(|packet| ride(&fields(packet), 1, &peer, 0, &rule)).collect();
+            side.board(&packets, &rides);
+            let sent = side.sent();
+            addressees.extend(sent.iter().map(|packet| packet[19]));
+        }
+        side.take(&Step::Flush, &rule);
+    }
+    assert_eq!(addressees, [1, 1, 99, 99]);
+}
