@@ -5,12 +5,12 @@ use std::ops::RangeInclusive;
 use ipnet::IpNet;
 
 use super::rule::{Dscp, Match};
-use super::stream_detector::StreamFields;
 
-/// Protocol, class and "has ports" in one word, so that one masked comparison decides about all three.
+/// Protocol, class and "has ports" in one word, so that one masked comparison decides about all three: the protocol in
+/// bits 0 to 7, the DSCP in 8 to 13, whether there are ports in 14.
 #[inline(always)]
-pub(super) fn class_word(protocol: u8, dscp: Dscp, has_ports: bool) -> u32 {
-    u32::from(protocol) | u32::from(dscp.value()) << 8 | u32::from(has_ports) << 16
+pub fn class_word(protocol: u8, dscp: Dscp, has_ports: bool) -> u32 {
+    u32::from(protocol) | u32::from(dscp.value()) << 8 | u32::from(has_ports) << 14
 }
 
 /// A bit of class words that no packet has: a match that asks for it fits none.
@@ -47,15 +47,11 @@ pub(super) fn prefix6(net: IpNet) -> Option<(u128, u128)> {
     }
 }
 
-/// The position of the first match that a packet fits, which is between these addresses.
+/// The position of the first match that a packet fits, which is between these addresses; `ports`: source in the upper
+/// half, destination in the lower; `class`: its [`class_word`].
 #[inline(always)]
-pub(super) fn first_fit<A: Bits>(
-    compiled: &[CompiledMatch<A>],
-    addresses: A,
-    fields: &StreamFields,
-    class: u32,
-) -> Option<usize> {
-    compiled.iter().position(|compiled| compiled.fits(addresses, fields, class))
+pub(super) fn first_fit<A: Bits>(compiled: &[CompiledMatch<A>], addresses: A, ports: u32, class: u32) -> Option<usize> {
+    compiled.iter().position(|compiled| compiled.fits(addresses, ports, class))
 }
 
 /// A pair of addresses as integers, to be compared at once.
@@ -151,10 +147,10 @@ impl<A: Bits> CompiledMatch<A> {
     }
 
     #[inline(always)]
-    pub(super) fn fits(&self, addresses: A, fields: &StreamFields, class: u32) -> bool {
+    pub(super) fn fits(&self, addresses: A, ports: u32, class: u32) -> bool {
         addresses.is(self.mask, self.addresses)
             && class & self.class_mask == self.class
-            && (self.any_ports || self.fits_ports(fields.source_port, fields.destination_port))
+            && (self.any_ports || self.fits_ports((ports >> 16) as u16, ports as u16))
     }
 
     #[inline(always)]

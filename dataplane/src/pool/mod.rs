@@ -31,6 +31,7 @@ pub mod transit;
 mod window;
 pub mod wire;
 
+pub use compiled_match::class_word;
 pub use open_pools::PoolKey;
 pub use packet_pooler::Queue;
 pub use packet_pooler::{MAX_BUCKETS, OpenPool, PacketPooler, PoolSink, PoolerLimits, Staged};

@@ -206,14 +206,22 @@ impl RuleSet {
     #[inline(always)]
     pub fn first_match(&self, fields: &StreamFields) -> Option<RuleIndex> {
         let class = class_word(fields.protocol, fields.dscp, fields.has_ports);
-        let position = match fields.addresses {
+        match fields.addresses {
             Addresses::V4 { source, destination } => {
-                first_fit(&self.compiled4, Bits::pair(source, destination), fields, class)
+                self.first_match4(Bits::pair(source, destination), ports_word(fields), class)
             }
             Addresses::V6 { source, destination } => {
-                first_fit(&self.compiled6, Bits::pair(source, destination), fields, class)
+                let position = first_fit(&self.compiled6, Bits::pair(source, destination), ports_word(fields), class)?;
+                u16::try_from(position).ok().map(RuleIndex)
             }
-        }?;
+        }
+    }
+
+    /// The same for an IPv4 packet of which no more is known than what rules ask about: its addresses, the source in the
+    /// upper half; its ports, likewise, anything where it has none; and its [`class_word`].
+    #[inline(always)]
+    pub fn first_match4(&self, addresses: u64, ports: u32, class: u32) -> Option<RuleIndex> {
+        let position = first_fit(&self.compiled4, addresses, ports, class)?;
         u16::try_from(position).ok().map(RuleIndex)
     }
 
@@ -225,13 +233,13 @@ impl RuleSet {
         let found = match fields.addresses {
             Addresses::V4 { source, destination } => {
                 let fits = |rule: &CompiledMatch<u64>| {
-                    rule.of_flow(any_port).fits(Bits::pair(source, destination), fields, class)
+                    rule.of_flow(any_port).fits(Bits::pair(source, destination), ports_word(fields), class)
                 };
                 first_decisive(&self.rules, self.compiled4.iter().map(fits), any_port)
             }
             Addresses::V6 { source, destination } => {
                 let fits = |rule: &CompiledMatch<[u128; 2]>| {
-                    rule.of_flow(any_port).fits(Bits::pair(source, destination), fields, class)
+                    rule.of_flow(any_port).fits(Bits::pair(source, destination), ports_word(fields), class)
                 };
                 first_decisive(&self.rules, self.compiled6.iter().map(fits), any_port)
             }
@@ -255,6 +263,12 @@ impl RuleSet {
     pub fn is_empty(&self) -> bool {
         self.rules.is_empty()
     }
+}
+
+/// Source and destination port in one word.
+#[inline(always)]
+fn ports_word(fields: &StreamFields) -> u32 {
+    u32::from(fields.source_port) << 16 | u32::from(fields.destination_port)
 }
 
 fn check(rule: &Rule) -> Result<(), RuleSetError> {
