@@ -153,18 +153,22 @@ impl Ipv4Header {
     /// Writes a header without options, checksum included. `header_len` is not looked at: what is written says 20.
     #[inline]
     pub fn write(&self, out: &mut [u8; MIN_HEADER_LEN]) {
-        let [l0, l1] = self.total_len.to_be_bytes();
-        let [i0, i1] = self.id.to_be_bytes();
         let flags = if self.dont_fragment { DONT_FRAGMENT } else { 0 }
             | if self.more_fragments { MORE_FRAGMENTS } else { 0 }
             | self.fragment_offset >> 3;
-        let [f0, f1] = flags.to_be_bytes();
-        let [s0, s1, s2, s3] = self.src.octets();
-        let [d0, d1, d2, d3] = self.dst.octets();
-        let (ttl, protocol) = (self.ttl, self.protocol);
-        *out = [0x45, self.dscp_ecn, l0, l1, i0, i1, f0, f1, ttl, protocol, 0, 0, s0, s1, s2, s3, d0, d1, d2, d3];
-        let [c0, c1] = Sum::of(out).checksum().to_be_bytes();
-        *out = [0x45, self.dscp_ecn, l0, l1, i0, i1, f0, f1, ttl, protocol, c0, c1, s0, s1, s2, s3, d0, d1, d2, d3];
+        // In words, as they are added up: bytes that were just written one by one cannot be read together at once.
+        let a = 0x45 << 56
+            | u64::from(self.dscp_ecn) << 48
+            | u64::from(self.total_len) << 32
+            | u64::from(self.id) << 16
+            | u64::from(flags);
+        let b = u64::from(self.ttl) << 56 | u64::from(self.protocol) << 48 | u64::from(self.src.to_bits());
+        let checksum = Sum::of_header(a.swap_bytes(), b.swap_bytes(), self.dst.to_bits().swap_bytes()).checksum();
+        let (start, rest) = out.split_at_mut(8);
+        let (middle, end) = rest.split_at_mut(8);
+        start.copy_from_slice(&a.to_be_bytes());
+        middle.copy_from_slice(&(b | u64::from(checksum) << 32).to_be_bytes());
+        end.copy_from_slice(&self.dst.octets());
     }
 
     /// The packet without what the link added behind it. None where `bytes` are not those the header was read from.

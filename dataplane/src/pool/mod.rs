@@ -40,7 +40,7 @@ pub use representation::{Format, Index, Lone, PoolLayout, Representation};
 pub use ride::{LoneRide, PeerPath, Ride};
 pub use rule::{Dscp, Match, Rule, RuleIndex, RuleSet, RuleSetError};
 pub use shortcut::Question;
-pub use stream_detector::{Addresses, Detected, FlowSeed, Ordinary, StreamFields, detect};
+pub use stream_detector::{Addresses, Detected, FlowSeed, Ordinary, PlainFields, StreamFields, detect};
 pub use window::MAX_WINDOWS;
 
 #[cfg(test)]

@@ -52,6 +52,9 @@ pub(super) struct PoolBuffer<B> {
     reference: PoolReference,
     /// Whether `buffer` is one for all.
     is_shared: bool,
+    /// Whether `buffer` is an IPv4 packet whose TTL is still to be decremented: where it is copied, not where it is read
+    /// from soon after.
+    is_plain: bool,
     trunk: Trunk,
     addressee: PeerIndex,
     key: PoolKey,
@@ -82,6 +85,7 @@ impl<B: Buffer> PoolBuffer<B> {
             asked: Question::NONE,
             reference: PoolReference::NONE,
             is_shared: false,
+            is_plain: false,
             trunk: Trunk::new(&[], 0),
             addressee: PeerIndex(0),
             key: PoolKey::default(),
@@ -113,6 +117,7 @@ impl<B: Buffer> PoolBuffer<B> {
             asked: ride.question.unwrap_or(Question::NONE),
             reference,
             is_shared: false,
+            is_plain: false,
             trunk: ride.path.trunk,
             addressee: ride.addressee,
             key: ride.key,
@@ -137,7 +142,8 @@ impl<B: Buffer> PoolBuffer<B> {
         self.buffer.is_none() && self.asked == question && can_open && !self.is_adaptive
     }
 
-    /// Opens another pool as the last one was, with the packet that [it opens again for](PoolBuffer::opens_again_for).
+    /// Opens another pool as the last one was, with the packet that [it opens again for](PoolBuffer::opens_again_for): one of
+    /// IPv4 whose TTL is still to be decremented.
     #[inline(always)]
     pub(super) fn open_again(&mut self, packet: B, reference: PoolReference, now: Tick) {
         if let Layout::Native(rows) = &mut self.layout {
@@ -145,7 +151,47 @@ impl<B: Buffer> PoolBuffer<B> {
         }
         self.buffer = Some(packet);
         (self.reference, self.opened) = (reference, now);
-        (self.enough, self.is_shared, self.is_held) = (u8::MAX, false, false);
+        (self.enough, self.is_shared, self.is_plain, self.is_held) = (u8::MAX, false, true, false);
+    }
+
+    /// Decrements the TTL of the first packet where that is still to be done.
+    #[inline(always)]
+    fn settle_first(&mut self) {
+        if std::mem::take(&mut self.is_plain)
+            && let Some(first) = &mut self.buffer
+        {
+            ipv4::decrement_ttl(first.bytes_mut());
+        }
+    }
+
+    /// Puts a second packet, which [it takes](PoolBuffer::takes_second), to the first: one of IPv4 whose TTL is still to be
+    /// decremented, in a pool whose packets are whole and behind rows. The buffers of both go back to `memory`, and what room
+    /// is left is returned.
+    ///
+    /// # Errors
+    /// The packet, and the pool is as before.
+    #[inline(always)]
+    pub(super) fn second<M>(&mut self, packet: B, ttl: u8, headroom: usize, memory: &mut M) -> Result<Room, B>
+    where
+        M: BufferSource<Buffer = B>,
+    {
+        let (Layout::Native(rows), Some(first)) = (&mut self.layout, &mut self.buffer) else { return Err(packet) };
+        let Some(mut shared) = memory.alloc(headroom) else { return Err(packet) };
+        let written = shared.append(rows.reserved()).is_some().then(|| {
+            let mut writer = rows.emptied().writer(&mut shared)?;
+            writer.write(first.bytes(), self.trunk.distance(), self.is_plain)?;
+            writer.write(packet.bytes(), ttl, true)?;
+            Some((writer.room(), writer.finish()))
+        });
+        let Some((room, written)) = written.flatten() else {
+            memory.free(shared);
+            return Err(packet);
+        };
+        rows.take_up(&written, &mut shared);
+        memory.free(std::mem::replace(first, shared));
+        memory.free(packet);
+        (self.is_shared, self.is_plain) = (true, false);
+        Ok(room)
     }
 
     /// A pool of a single packet that nothing joins, to be flushed at once.
@@ -361,6 +407,7 @@ impl<B: Buffer> PoolBuffer<B> {
     where
         M: BufferSource<Buffer = B>,
     {
+        self.settle_first();
         let codecs = &mut self.codecs(encoders, now);
         if self.is_shared {
             let append = |buffer: &mut B| self.layout.append(buffer, packet.bytes(), ttl, codecs);
@@ -452,6 +499,7 @@ impl<B: Buffer> PoolBuffer<B> {
         if self.is_shared || self.lone == Lone::Itself {
             return false;
         }
+        self.settle_first();
         let Some(first) = self.buffer.take() else { return false };
         let Ok((shared, layout)) = self.share(&first, headroom, &mut self.codecs(encoders, now), memory) else {
             self.buffer = Some(first);
@@ -483,6 +531,7 @@ impl<B: Buffer> PoolBuffer<B> {
     /// Ends the pool; a pooled packet takes `sequence` and moves it on by one. `instance` is our own. None where no pool is
     /// open here.
     pub(super) fn flush(&mut self, sequence: &mut u32, instance: u32) -> Option<Flushed<B>> {
+        self.settle_first();
         let mut packet = self.buffer.take()?;
         if !self.is_shared && !self.trunk.is_overlay() {
             return Some(Flushed::Lone(packet));

@@ -49,6 +49,8 @@ pub(super) struct HopCache {
     pool_port: u32,
     /// Whether stream packets can be pooled on one of the ways.
     has_paths: bool,
+    /// Nothing is remembered.
+    is_off: bool,
 }
 
 impl HopCache {
@@ -63,6 +65,7 @@ impl HopCache {
             memory: rate.ticks(MEMORY),
             pool_port: NO_PORT,
             has_paths: false,
+            is_off: false,
         }
     }
 
@@ -73,6 +76,11 @@ impl HopCache {
         if self.learnt_from != source || moment.now.since(self.until) > TickSpan(0) {
             self.forget(source, moment);
         }
+    }
+
+    /// Has nothing remembered from now on: it matters which worker a packet leaves by.
+    pub fn switch_off(&mut self) {
+        self.is_off = true;
     }
 
     /// Has the next iteration forget everything. To be called before the worker goes offline: what it learnt from may then be
@@ -126,7 +134,7 @@ impl HopCache {
     /// worker's.
     pub fn learn(&mut self, leaf: EntryId, entry: Entry, moment: &Moment<'_>, at: impl Fn(PortIndex) -> Option<usize>) {
         let state = moment.state;
-        if state.legs.has_overlays4() {
+        if self.is_off || state.legs.has_overlays4() {
             return;
         }
         let Adjacency::Via { port, gateway } = entry.adjacency else { return };

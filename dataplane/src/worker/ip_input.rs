@@ -228,9 +228,7 @@ impl<N: Nic> Stages<N> {
         }
         match entry.adjacency {
             Adjacency::Connected { .. } | Adjacency::Via { .. } => {
-                if self.handover.is_none() {
-                    self.hops.learn(leaf, entry, moment, |port| self.out.position(port));
-                }
+                self.hops.learn(leaf, entry, moment, |port| self.out.position(port));
                 self.forward(packet, entry, moment);
             }
             Adjacency::Local => {

@@ -128,7 +128,7 @@ impl<N: Nic> Stages<N> {
         let fields = on_leg(&fields, leg.peer);
         let rules = &moment.state.rules;
         let buckets = self.pooler.limits().buckets;
-        let mut exit = PoolExit { out: &mut self.out, mempool: &mut self.mempool, moment };
+        let mut exit = PoolExit { out: &mut self.out, mempool: &mut self.mempool, hops: &mut self.hops, moment };
         if let Detected::Stream(index) = detect(rules, &fields)
             && let Some(rule) = rules.get(index)
         {

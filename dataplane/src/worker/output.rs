@@ -230,6 +230,18 @@ impl<N: Nic> Output<N> {
         }
     }
 
+    /// Sends an IPv4 packet of our own making to a hop that was found for it.
+    #[inline(always)]
+    pub fn send_short(&mut self, mut mbuf: Mbuf, hop: &Hop) {
+        match mbuf.prepend(HEADER_LEN).and_then(|header| header.first_chunk_mut::<HEADER_LEN>()) {
+            Some(header) => {
+                *header = hop.frame;
+                self.queue_at(mbuf, usize::from(hop.at));
+            }
+            None => self.drop(mbuf, Drop::NoBuffer),
+        }
+    }
+
     /// Queues a whole frame for a port.
     #[inline(always)]
     pub fn queue(&mut self, frame: Mbuf, port: PortIndex) {

@@ -112,7 +112,7 @@ impl<N: Nic> Stages<N> {
     ) -> bool {
         // What came before, out of pooled packets or still in pools, leaves before.
         self.take_up_reentry(depth, 1, moment);
-        let mut exit = PoolExit { out: &mut self.out, mempool: &mut self.mempool, moment };
+        let mut exit = PoolExit { out: &mut self.out, mempool: &mut self.mempool, hops: &mut self.hops, moment };
         if !self.pooler.is_empty() {
             for (_, (_, bytes)) in (0..=u8::MAX).zip(pooled.rows()).filter(|(at, _)| rows.contains(*at)) {
                 if let Some(fields) = StreamFields::read(bytes, self.seed) {

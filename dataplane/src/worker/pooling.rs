@@ -1,18 +1,21 @@
 //! Where a forwarded packet meets the packet pooler: it shares a ride, or makes those leave first that it would overtake.
 
+use std::net::Ipv4Addr;
+
 use crate::dpdk::{BURST, Mbuf, MempoolCache, Nic};
 use crate::fib::{Entry, EntryId, PathIndex, PeerIndex};
 use crate::packet::BufferSource;
-use crate::packet::ipv4::PROTOCOL_UDP;
+use crate::packet::ipv4::{self, PROTOCOL_UDP};
 use crate::pool::hello::Capabilities;
 use crate::pool::path::SharedHops;
 use crate::pool::{
-    Detected, FlushReason, Format, Ordinary, PoolKey, PoolSink, Question, Queue, Ride, RuleIndex, StreamFields,
-    Unstaged, detect,
+    Detected, FlushReason, Format, Ordinary, PlainFields, PoolKey, PoolSink, Question, Queue, Ride, RuleIndex,
+    StreamFields, Unstaged, detect,
 };
 
 use super::counters::Counter;
 use super::drop::Drop;
+use super::hop_cache::HopCache;
 use super::moment::Moment;
 use super::origin::{Header, Origin, Packet};
 use super::output::Output;
@@ -23,6 +26,7 @@ use super::stopwatch::Stage;
 pub(super) struct PoolExit<'a, N> {
     pub out: &'a mut Output<N>,
     pub mempool: &'a mut MempoolCache,
+    pub hops: &'a mut HopCache,
     pub moment: &'a Moment<'a>,
 }
 
@@ -46,6 +50,15 @@ impl<N: Nic> PoolSink for PoolExit<'_, N> {
     }
 
     fn pooled(&mut self, packet: Mbuf, _peer: PeerIndex, _rows: u8) {
+        let Some(&[0x45, .., d0, d1, d2, d3]) = packet.bytes().first_chunk::<{ ipv4::MIN_HEADER_LEN }>() else {
+            return self.out.route(packet, self.moment);
+        };
+        let leaf = self.moment.fib.lookup(self.moment.section, Ipv4Addr::new(d0, d1, d2, d3));
+        let hop = self.hops.at(leaf);
+        if self.hops.is_of(hop, leaf) && packet.len() <= usize::from(hop.mtu) {
+            return self.out.send_short(packet, hop);
+        }
+        self.hops.learn(leaf, self.moment.state.entry(leaf), self.moment, |port| self.out.position(port));
         self.out.route(packet, self.moment);
     }
 }
@@ -120,45 +133,39 @@ impl<N: Nic> Stages<N> {
         special: u32,
         moment: &Moment<'_>,
     ) -> Looks {
-        let mut looks = Looks {
-            boards: 0,
-            alike: 0,
-            free: 0,
-            too_large: 0,
-            questions: [Question::NONE; BURST],
-            hashes: [(0, 0); BURST],
-        };
-        let places = looks.questions.iter_mut().zip(&mut looks.hashes);
-        let mut last = Question::NONE;
-        for (position, (((mbuf, _), &leaf), (question, hashes))) in packets.iter().zip(leaves).zip(places).enumerate() {
+        let (mut questions, mut hashes) = ([Question::NONE; BURST], [(0, 0); BURST]);
+        let (mut boards, mut alike, mut free, mut too_large) = (0u32, 0u32, 0u32, 0u32);
+        let (rules, buckets, mut last) = (&*moment.state.rules, self.pooler.limits().buckets, Question::NONE);
+        let places = questions.iter_mut().zip(&mut hashes);
+        let mut bit = 1u32;
+        for (((mbuf, _), &leaf), (question, hashes)) in packets.iter().zip(leaves).zip(places) {
+            let this = bit;
+            bit = bit.wrapping_shl(1);
             let hop = self.hops.at(leaf);
-            if special >> position & 1 == 1 || !self.hops.is_of(hop, leaf) || mbuf.len() > usize::from(hop.mtu) {
+            if special & this != 0 || !self.hops.is_of(hop, leaf) || mbuf.len() > usize::from(hop.mtu) {
                 continue;
             }
-            let Some((header, payload)) = mbuf.bytes().split_first_chunk() else { continue };
-            let fields = StreamFields::of_ipv4(header, payload, self.seed);
             // A fragment can overtake more than its flow.
-            if fields.is_fragment {
-                continue;
-            }
+            let Some(fields) = PlainFields::read(mbuf.bytes(), self.seed) else { continue };
             *hashes = (fields.flow, fields.pair);
             if let Some(path) = hop.path {
-                match detect(&moment.state.rules, &fields) {
+                match fields.detect(rules) {
                     Detected::Stream(rule) => {
-                        let bucket = PoolKey::bucket_of(fields.flow, self.pooler.limits().buckets);
-                        *question = Question::new(path, rule, fields.tos(), (bucket, false), hop.mtu);
-                        looks.boards |= 1 << position;
-                        looks.alike |= u32::from(*question == last) << position;
-                        last = *question;
+                        let bucket = PoolKey::bucket_of(fields.flow, buckets);
+                        let asked = Question::new(path, rule, fields.tos, (bucket, false), hop.mtu);
+                        *question = asked;
+                        boards |= this;
+                        alike |= if asked == last { this } else { 0 };
+                        last = asked;
                         continue;
                     }
-                    Detected::Ordinary(Ordinary::TooLarge(_)) => looks.too_large |= 1 << position,
+                    Detected::Ordinary(Ordinary::TooLarge(_)) => too_large |= this,
                     Detected::Ordinary(Ordinary::NoRule | Ordinary::NeverPooled(_) | Ordinary::Fragment) => {}
                 }
             }
-            looks.free |= 1 << position;
+            free |= this;
         }
-        looks
+        Looks { boards, alike, free, too_large, questions, hashes }
     }
 
     /// Has plain packets board the pool of those that asked the same. Returns how many are aboard, and the one, if any,
@@ -171,7 +178,7 @@ impl<N: Nic> Stages<N> {
         moment: &Moment<'_>,
     ) -> (usize, Option<(Mbuf, Origin)>) {
         self.out.stopwatch.enter(Stage::Pool);
-        let mut exit = PoolExit { out: &mut self.out, mempool: &mut self.mempool, moment };
+        let mut exit = PoolExit { out: &mut self.out, mempool: &mut self.mempool, hops: &mut self.hops, moment };
         let boarded = self.pooler.board_plain(packets, queue, moment.now, &mut exit);
         self.out.stopwatch.enter(Stage::Forward);
         boarded
@@ -203,7 +210,8 @@ impl<N: Nic> Stages<N> {
                 Detected::Stream(rule) => {
                     let bucket = PoolKey::bucket_of(fields.flow, self.pooler.limits().buckets);
                     let question = Question::new(path, rule, fields.tos(), (bucket, fields.is_ipv6()), mtu);
-                    let mut exit = PoolExit { out: &mut self.out, mempool: &mut self.mempool, moment };
+                    let mut exit =
+                        PoolExit { out: &mut self.out, mempool: &mut self.mempool, hops: &mut self.hops, moment };
                     let hashes = (fields.flow, fields.pair);
                     match self.pooler.board(packet.mbuf, question, hashes, moment.now, &mut exit) {
                         Ok(()) => return,
@@ -245,7 +253,7 @@ impl<N: Nic> Stages<N> {
             let shared = if has_ttls { rule.shared_hops } else { SharedHops::WholePath };
             let key = PoolKey::of_stream(path.group(shared), rule_index, &fields, buckets);
             let ride = Ride { question: Some(question), ..Ride::new(key, path, addressee, rule, &fields) };
-            let mut exit = PoolExit { out: &mut self.out, mempool: &mut self.mempool, moment };
+            let mut exit = PoolExit { out: &mut self.out, mempool: &mut self.mempool, hops: &mut self.hops, moment };
             self.pooler.stage(packet.mbuf, &ride, moment.now, &mut exit);
             return;
         }
@@ -256,7 +264,7 @@ impl<N: Nic> Stages<N> {
     /// Sends a packet as it is, after those of its flow that wait.
     #[inline(always)]
     fn send_unpooled<H: Header>(&mut self, packet: Packet<H>, order: Order, entry: Entry, moment: &Moment<'_>) {
-        let mut exit = PoolExit { out: &mut self.out, mempool: &mut self.mempool, moment };
+        let mut exit = PoolExit { out: &mut self.out, mempool: &mut self.mempool, hops: &mut self.hops, moment };
         match order {
             Order::Pair(pair) => self.pooler.pass_fragment(pair, moment.now, &mut exit),
             Order::Flow(flow) => self.pooler.pass(flow, moment.now, &mut exit),
@@ -267,7 +275,7 @@ impl<N: Nic> Stages<N> {
     /// Has the pools leave that hold packets which the fragments of this packet would overtake.
     pub(super) fn hold_back_pools(&mut self, packet: &[u8], moment: &Moment<'_>) {
         if let Some(fields) = StreamFields::read(packet, self.seed) {
-            let mut exit = PoolExit { out: &mut self.out, mempool: &mut self.mempool, moment };
+            let mut exit = PoolExit { out: &mut self.out, mempool: &mut self.mempool, hops: &mut self.hops, moment };
             self.pooler.pass_fragment(fields.pair, moment.now, &mut exit);
             self.pooler.pass(fields.flow, moment.now, &mut exit);
         }
@@ -278,7 +286,7 @@ impl<N: Nic> Stages<N> {
     pub(super) fn flush_due(&mut self, moment: &Moment<'_>) -> usize {
         let open = self.pooler.held();
         if open > 0 {
-            let mut exit = PoolExit { out: &mut self.out, mempool: &mut self.mempool, moment };
+            let mut exit = PoolExit { out: &mut self.out, mempool: &mut self.mempool, hops: &mut self.hops, moment };
             self.pooler.flush_due(moment.now, &mut exit);
         }
         open - self.pooler.held().min(open)
@@ -297,7 +305,7 @@ impl<N: Nic> Stages<N> {
     }
 
     fn flush_all(&mut self, reason: FlushReason, moment: &Moment<'_>) {
-        let mut exit = PoolExit { out: &mut self.out, mempool: &mut self.mempool, moment };
+        let mut exit = PoolExit { out: &mut self.out, mempool: &mut self.mempool, hops: &mut self.hops, moment };
         self.pooler.flush_all(reason, moment.now, &mut exit);
     }
 

@@ -88,12 +88,12 @@ impl NativeRows {
     }
 
     #[inline(always)]
-    pub(super) fn reserved(&self) -> usize {
+    pub(in crate::pool) fn reserved(&self) -> usize {
         self.front() + ROW_LEN * usize::from(self.max_rows)
     }
 
     #[inline(always)]
-    pub(super) fn emptied(&self) -> NativeRows {
+    pub(in crate::pool) fn emptied(&self) -> NativeRows {
         NativeRows { rows: 0, data_length: 0, ..*self }
     }
 
@@ -253,10 +253,10 @@ impl RowWriter<'_> {
         }
     }
 
-    /// Writes an IPv4 packet that fits behind those that are there, its TTL decremented. None, and it is not there, where it
-    /// does not fit.
+    /// Writes an IPv4 packet that fits behind those that are there, its TTL decremented where it is `plain`. None, and it is
+    /// not there, where it does not fit.
     #[inline(always)]
-    pub(in crate::pool) fn write(&mut self, packet: &[u8], ttl: u8) -> Option<()> {
+    pub(in crate::pool) fn write(&mut self, packet: &[u8], ttl: u8, plain: bool) -> Option<()> {
         let left = self.left.checked_sub(ROW_LEN + packet.len())?;
         let rows = self.rows.checked_add(1)?;
         let length = packet.len() as u16;
@@ -265,7 +265,9 @@ impl RowWriter<'_> {
         let copied = self.bytes.get_mut(self.data_at..)?.get_mut(..packet.len())?;
         copy(packet, copied).then_some(())?;
         // Here, and not where it was copied from: loads of 16 bytes would wait for a store of two.
-        ipv4::decrement_ttl(copied);
+        if plain {
+            ipv4::decrement_ttl(copied);
+        }
         self.row_at += ROW_LEN;
         self.data_at += packet.len();
         (self.left, self.rows, self.start) = (left, rows, self.start.wrapping_add(length));

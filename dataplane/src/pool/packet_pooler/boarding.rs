@@ -8,7 +8,7 @@ use super::super::ride::Ride;
 use super::super::shortcut::Question;
 use super::{PacketPooler, PoolSink};
 use crate::arch::Tick;
-use crate::packet::{Buffer, ipv4};
+use crate::packet::Buffer;
 
 /// Packets that ask the same, one after the other, and what is to be known of each.
 pub struct Queue<'a> {
@@ -71,7 +71,7 @@ impl<B: Buffer> PacketPooler<B> {
 
     /// Has packets board the pool in `slot` while they take no decision and there is a buffer for all. Returns how many, and the
     /// one that did not.
-    #[inline(always)]
+    #[inline(never)]
     fn fill<M, T>(
         &mut self,
         slot: Slot,
@@ -95,7 +95,7 @@ impl<B: Buffer> PacketPooler<B> {
                 && rows.rows() < most
                 && self.flows.enter(flow, reference, open)
                 && self.pairs.enter(pair, reference, open)
-                && rows.write(packet.bytes(), ttl).is_some();
+                && rows.write(packet.bytes(), ttl, true).is_some();
             if !seated {
                 left_behind = Some((packet, with));
                 break;
@@ -148,7 +148,7 @@ impl<B: Buffer> PacketPooler<B> {
     #[inline(always)]
     fn open_again<M>(
         &mut self,
-        mut packet: B,
+        packet: B,
         slot: Slot,
         question: Question,
         hashes: (u32, u32),
@@ -159,21 +159,20 @@ impl<B: Buffer> PacketPooler<B> {
         M: PoolSink<Buffer = B>,
     {
         let Some(pool) = self.pools.get_mut(slot.index()) else { return Err(packet) };
-        let is_elsewhere = self.flows.resident(hashes.0, None, self.open.generations()).is_some();
-        if is_elsewhere || !pool.opens_again_for(question, packet.len()) || !self.open.open_again(slot, pool.key()) {
+        if !pool.opens_again_for(question, packet.len()) || !self.open.open_again(slot, pool.key()) {
             return Err(packet);
         }
-        if !self.windows.push(slot, pool.window(), now) {
+        let (reference, open) = (self.open.generations().reference(slot), self.open.generations());
+        let is_alone = self.flows.enter(hashes.0, reference, open) && self.pairs.enter(hashes.1, reference, open);
+        if !is_alone || !self.windows.push(slot, pool.window(), now) {
+            // What was noted is of a pool that is not open.
             self.open.close(slot);
             return Err(packet);
         }
-        ipv4::decrement_ttl(packet.bytes_mut());
-        pool.open_again(packet, self.open.generations().reference(slot), now);
+        pool.open_again(packet, reference, now);
+        let room = pool.room();
         self.counters.staged += 1;
-        match pool.room() {
-            Room::Left => self.note(slot, hashes, now, out),
-            room => self.leave_full(slot, room, now, out),
-        }
+        self.leave_full(slot, room, now, out);
         Ok(())
     }
 
@@ -181,7 +180,7 @@ impl<B: Buffer> PacketPooler<B> {
     #[inline(always)]
     fn board_second<M>(
         &mut self,
-        mut packet: B,
+        packet: B,
         (slot, ttl): (Slot, u8),
         (flow, pair): (u32, u32),
         now: Tick,
@@ -195,27 +194,12 @@ impl<B: Buffer> PacketPooler<B> {
         if !self.flows.enter(flow, reference, open) || !self.pairs.enter(pair, reference, open) {
             return Err(packet);
         }
-        let Some(header) = packet.bytes().first_chunk::<{ ipv4::MIN_HEADER_LEN }>().copied() else {
-            return Err(packet);
-        };
-        ipv4::decrement_ttl(packet.bytes_mut());
-        let headroom = usize::from(self.limits.link_headroom);
-        match pool.join(packet, ttl, headroom, (&mut self.encoders, now), out) {
-            Ok(absorbed) => {
-                self.counters.staged += 1;
-                self.counters.absorbed += absorbed;
-                self.counters.created += 1;
-                let room = pool.room();
-                self.leave_full(slot, room, now, out);
-                Ok(())
-            }
-            Err((mut packet, _)) => {
-                if let Some(changed) = packet.bytes_mut().first_chunk_mut() {
-                    *changed = header;
-                }
-                Err(packet)
-            }
-        }
+        let room = pool.second(packet, ttl, usize::from(self.limits.link_headroom), out)?;
+        self.counters.staged += 1;
+        self.counters.absorbed += 2;
+        self.counters.created += 1;
+        self.leave_full(slot, room, now, out);
+        Ok(())
     }
 
     /// Flushes a pool that has no room.

@@ -269,8 +269,9 @@ impl PoolHeader {
     /// Writes the header as it is on the wire.
     #[inline]
     pub fn write(&self, out: &mut [u8; HEADER_LEN]) {
-        let [s0, s1, s2, s3] = self.sequence.to_be_bytes();
-        *out = [VERSION << 4 | self.kind as u8, self.count, self.outer_ttl, self.template, s0, s1, s2, s3];
+        // As one word: it is read as such for the checksum, soon after.
+        let start = u32::from_be_bytes([VERSION << 4 | self.kind as u8, self.count, self.outer_ttl, self.template]);
+        *out = (u64::from(start) << 32 | u64::from(self.sequence)).to_be_bytes();
     }
 }
 

@@ -85,9 +85,9 @@ impl Row {
     /// Writes the row as it is on the wire.
     #[inline]
     pub fn write(&self, out: &mut [u8; ROW_LEN]) {
-        let [s0, s1] = self.start.to_be_bytes();
-        let [l0, l1] = self.length.to_be_bytes();
-        *out = [s0, s1, l0, l1, self.ttl, self.row_type.number()];
+        let (place, rest) = out.split_at_mut(4);
+        place.copy_from_slice(&(u32::from(self.start) << 16 | u32::from(self.length)).to_be_bytes());
+        rest.copy_from_slice(&[self.ttl, self.row_type.number()]);
     }
 }
 
