@@ -14,6 +14,7 @@ use std::ptr::NonNull;
 use dpdk_sys::{rte_mbuf, rte_mempool};
 
 use crate::packet::Buffer;
+use crate::packet::copy::copy;
 
 /// Flags of an mbuf whose data is not in its own memory.
 const NOT_DIRECT: u64 = dpdk_sys::RTE_MBUF_F_INDIRECT | dpdk_sys::RTE_MBUF_F_EXTERNAL;
@@ -78,6 +79,21 @@ impl Mbuf {
         mbuf.data_len = 0;
         mbuf.vlan_tci = 0;
         mbuf.vlan_tci_outer = 0;
+    }
+
+    /// As [`Mbuf::reset`], with a copy of `bytes` in it. False, and it is as it was, where the buffer has no room for that.
+    #[inline(always)]
+    pub(super) fn reset_to(&mut self, headroom: u16, bytes: &[u8]) -> bool {
+        let room = usize::from(self.raw().buf_len);
+        let Ok(length) = u16::try_from(bytes.len()) else { return false };
+        if usize::from(headroom) + bytes.len() > room {
+            return false;
+        }
+        self.reset(headroom);
+        let mbuf = self.raw_mut();
+        mbuf.pkt_len = u32::from(length);
+        mbuf.data_len = length;
+        copy(bytes, self.bytes_mut())
     }
 
     /// Whether it can go back to `pool` as it is: no one else refers to it, it is one segment, its data is its own.

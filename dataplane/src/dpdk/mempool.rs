@@ -385,6 +385,17 @@ impl BufferSource for MempoolCache {
     }
 
     #[inline(always)]
+    fn alloc_copy(&mut self, bytes: &[u8], headroom: usize) -> Option<Mbuf> {
+        let headroom = u16::try_from(headroom).ok()?;
+        let mut mbuf = self.take()?;
+        if mbuf.reset_to(headroom, bytes) {
+            return Some(mbuf);
+        }
+        self.free(mbuf);
+        None
+    }
+
+    #[inline(always)]
     fn free(&mut self, buffer: Mbuf) {
         MempoolCache::free(self, buffer);
     }

@@ -2,6 +2,8 @@
 //!
 //! The worker's packets are mbufs; tests of pure code bring their own. Nothing here depends on DPDK.
 
+use super::copy::copy;
+
 /// One packet in contiguous memory, with room that can be claimed in front and behind.
 pub trait Buffer {
     /// The bytes of the packet.
@@ -42,6 +44,17 @@ pub trait BufferSource {
     /// An empty packet whose data would start `headroom` bytes into its memory. None where memory is exhausted or no
     /// buffer is large enough for that headroom.
     fn alloc(&mut self, headroom: usize) -> Option<Self::Buffer>;
+
+    /// A packet that holds a copy of `bytes`, `headroom` bytes into its memory. None, and nothing is held, where memory is
+    /// exhausted or no buffer is large enough.
+    fn alloc_copy(&mut self, bytes: &[u8], headroom: usize) -> Option<Self::Buffer> {
+        let mut buffer = self.alloc(headroom)?;
+        if buffer.append(bytes.len()).is_some_and(|room| copy(bytes, room)) {
+            return Some(buffer);
+        }
+        self.free(buffer);
+        None
+    }
 
     /// Gives a packet back.
     fn free(&mut self, buffer: Self::Buffer);

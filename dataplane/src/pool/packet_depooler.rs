@@ -40,7 +40,7 @@ impl Depooled {
     }
 
     #[inline(always)]
-    fn take<B>(&mut self, taken: Option<B>, emit: &mut impl FnMut(B)) {
+    fn take<B>(&mut self, taken: Option<B>, emit: impl FnOnce(B)) {
         match taken {
             Some(buffer) => {
                 self.extracted += 1;
@@ -51,48 +51,46 @@ impl Depooled {
     }
 }
 
-/// Copies whole packets into fresh buffers with `headroom` bytes in front, and hands them to `emit` in order.
+/// Copies whole packets into fresh buffers with `headroom` bytes in front, and hands them to `emit` in order, each with the
+/// bytes that it is a copy of.
 #[inline]
 pub fn depool_each<'a, S: BufferSource>(
     packets: impl Iterator<Item = &'a [u8]>,
     source: &mut S,
     headroom: usize,
-    mut emit: impl FnMut(S::Buffer),
+    mut emit: impl FnMut(S::Buffer, &'a [u8]),
 ) -> Depooled {
     let mut depooled = Depooled::default();
     for bytes in packets {
-        depooled.take(copy_out(bytes, source, headroom), &mut emit);
+        depooled.take(source.alloc_copy(bytes, headroom), |buffer| emit(buffer, bytes));
     }
     depooled
 }
 
 /// The same for rows of a pooled packet that `peer` sent, whatever TTL they have: the addressee takes them all. Packets of
-/// provisioned streams are rebuilt.
+/// provisioned streams are rebuilt, and are copies of nothing.
 #[inline]
 pub fn depool_rows<'a, S: BufferSource>(
     rows: impl Iterator<Item = (Row, &'a [u8])>,
     (streams, peer): (&StreamSet, PeerIndex),
     source: &mut S,
     headroom: usize,
-    mut emit: impl FnMut(S::Buffer),
+    mut emit: impl FnMut(S::Buffer, &'a [u8]),
 ) -> Depooled {
     let mut depooled = Depooled::default();
     for (row, bytes) in rows {
-        let taken = if row.row_type != RowType::Provisioned {
-            copy_out(bytes, source, headroom)
-        } else {
-            match streams.open(peer, bytes) {
-                Ok(rebuilt) => write_out(rebuilt.len(), |room| rebuilt.write(room), source, headroom),
-                Err(refused) => {
-                    match refused {
-                        provisioned::Refused::UnknownStream => depooled.unknown_stream += 1,
-                        provisioned::Refused::Malformed => depooled.malformed += 1,
-                    }
-                    continue;
-                }
+        if row.row_type != RowType::Provisioned {
+            depooled.take(source.alloc_copy(bytes, headroom), |buffer| emit(buffer, bytes));
+            continue;
+        }
+        match streams.open(peer, bytes) {
+            Ok(rebuilt) => {
+                let taken = write_out(rebuilt.len(), |room| rebuilt.write(room), source, headroom);
+                depooled.take(taken, |buffer| emit(buffer, &[]));
             }
-        };
-        depooled.take(taken, &mut emit);
+            Err(provisioned::Refused::UnknownStream) => depooled.unknown_stream += 1,
+            Err(provisioned::Refused::Malformed) => depooled.malformed += 1,
+        }
     }
     depooled
 }
@@ -118,16 +116,6 @@ pub fn depool_short<S: BufferSource>(
         Err(learned::Refused::Malformed) => depooled.malformed += 1,
     });
     depooled
-}
-
-/// A fresh buffer that holds `bytes`. None, and nothing is held, where there is none or it is too small.
-#[inline(always)]
-pub fn copy_out<S: BufferSource>(bytes: &[u8], source: &mut S, headroom: usize) -> Option<S::Buffer> {
-    let write = |room: &mut [u8]| {
-        room.copy_from_slice(bytes);
-        Some(())
-    };
-    write_out(bytes.len(), write, source, headroom)
 }
 
 /// A fresh buffer with `length` bytes, which `write` writes. None, and nothing is held, where there is none or it is
@@ -159,7 +147,10 @@ mod tests {
         let mut out = Vec::new();
         let packet = PooledPacket::parse(&payload).unwrap();
         let streams = StreamSet::default();
-        let result = depool_rows(packet.rows(), (&streams, PeerIndex(0)), source, headroom, |buffer| out.push(buffer));
+        let result = depool_rows(packet.rows(), (&streams, PeerIndex(0)), source, headroom, |buffer, bytes| {
+            assert_eq!(buffer.bytes(), bytes, "it is a copy");
+            out.push(buffer);
+        });
         (result, out)
     }
 

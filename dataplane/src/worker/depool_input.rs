@@ -5,6 +5,7 @@ use arrayvec::ArrayVec;
 use crate::dpdk::{HEADROOM, Mbuf, MempoolCache, Nic};
 use crate::fib::PeerIndex;
 use crate::packet::ecn;
+use crate::packet::ipv4::Plain;
 use crate::pool::Format;
 use crate::pool::learned::Decompressor;
 use crate::pool::packet_depooler::{Depooled, depool_each, depool_rows, depool_short};
@@ -44,11 +45,13 @@ impl<N: Nic> Stages<N> {
                     let rows = (0..=u8::MAX).zip(pooled.rows()).filter(|(at, _)| !readdressed.contains(*at));
                     let rows = rows.map(|(_, row)| row);
                     self.take_apart(header, &packet, peer, src_port, moment, |mempool, _, exit| {
-                        depool_rows(rows, streams, mempool, HEADROOM, |inner| exit.re_enter(inner))
+                        depool_rows(rows, streams, mempool, HEADROOM, |inner, bytes| exit.re_enter(inner, bytes))
                     })
                 } else {
                     self.take_apart(header, &packet, peer, src_port, moment, |mempool, _, exit| {
-                        depool_rows(pooled.rows(), streams, mempool, HEADROOM, |inner| exit.re_enter(inner))
+                        depool_rows(pooled.rows(), streams, mempool, HEADROOM, |inner, bytes| {
+                            exit.re_enter(inner, bytes)
+                        })
                     })
                 };
                 self.finish(packet, ours);
@@ -56,14 +59,14 @@ impl<N: Nic> Stages<N> {
             Ok(Detection::Predetermined { peer, src_port, packet: pooled }) => {
                 let packets = pooled.packets();
                 let ours = self.take_apart(pooled.header(), &packet, peer, src_port, moment, |mempool, _, exit| {
-                    depool_each(packets, mempool, HEADROOM, |inner| exit.re_enter(inner))
+                    depool_each(packets, mempool, HEADROOM, |inner, bytes| exit.re_enter(inner, bytes))
                 });
                 self.finish(packet, ours);
             }
             Ok(Detection::Short { peer, src_port, packet: pooled }) => {
                 let (from, now) = ((packet.header.src().into(), src_port), moment.now);
                 let ours = self.take_apart(pooled.header(), &packet, peer, src_port, moment, |mempool, known, exit| {
-                    depool_short(&pooled, from, (known, now), mempool, HEADROOM, |inner| exit.re_enter(inner))
+                    depool_short(&pooled, from, (known, now), mempool, HEADROOM, |inner| exit.re_enter(inner, &[]))
                 });
                 self.finish(packet, ours);
             }
@@ -106,7 +109,7 @@ impl<N: Nic> Stages<N> {
         }
         self.peers.received(peer, moment.state, src_port, header.sequence, header.count);
         let (inside, outer_ecn) = (packet.origin.deeper(Some(peer)), packet.header.ecn());
-        let exit = &mut Exit { inside, outer_ecn, reentry: &mut self.reentry, out: &mut self.out };
+        let exit = &mut Exit::new(inside, outer_ecn, self.hops.pool_port(), &mut self.reentry, &mut self.out);
         let depooled = depool(&mut self.mempool, &mut self.decompressor, exit);
         account(&depooled, &mut self.out);
         self.note_number(packet, src_port, header.sequence, moment);
@@ -138,36 +141,76 @@ impl<N: Nic> Stages<N> {
     }
 }
 
-/// Where packets that were taken out of a pooled packet go.
-struct Exit<'a, N> {
+/// Where packets that were taken out of a pooled packet go: back to the input.
+pub(super) struct Exit<'a, N> {
     /// Their origin.
     inside: Origin,
     /// The ECN field of the pooled packet.
     outer_ecn: u8,
+    /// The port that [`Plain::recognise`] is to leave alone.
+    pool_port: u32,
     reentry: &'a mut Reentry,
     out: &'a mut Output<N>,
 }
 
-impl<N: Nic> Exit<'_, N> {
+impl<'a, N: Nic> Exit<'a, N> {
+    /// For what was in a packet with the ECN field `outer_ecn`. `pool_port`: as the hops remember it.
     #[inline(always)]
-    fn re_enter(&mut self, inner: Mbuf) {
-        re_enter(inner, self.inside, self.outer_ecn, self.reentry, self.out);
+    pub fn new(
+        inside: Origin,
+        outer_ecn: u8,
+        pool_port: u32,
+        reentry: &'a mut Reentry,
+        out: &'a mut Output<N>,
+    ) -> Exit<'a, N> {
+        Exit { inside: inside.read_as(Family::V4), outer_ecn, pool_port, reentry, out }
+    }
+
+    /// Sends a packet on, which is a copy of `bytes`, or rebuilt where these are none. They are looked at in its place: what
+    /// was just written is slow to read.
+    #[inline(always)]
+    pub fn re_enter(&mut self, inner: Mbuf, bytes: &[u8]) {
+        let plain = match Plain::recognise(bytes, self.pool_port) {
+            Some(plain) if usize::from(plain.total_len) == bytes.len() => plain,
+            _ => return self.re_enter_unknown(inner),
+        };
+        // What a mark on the outside does to a packet, and what came in a broadcast frame, is looked at below.
+        if self.outer_ecn & ecn::ECT_1 != 0 || self.inside.link_broadcast() {
+            return self.re_enter_unknown(inner);
+        }
+        self.push(inner, self.inside, Some(plain.dst));
+    }
+
+    #[inline(never)]
+    fn re_enter_unknown(&mut self, mut inner: Mbuf) {
+        // The type of its row agreed with its version, or the pooled packet would not be sound.
+        let origin = self.inside.read_as(Family::of(inner.bytes()));
+        // RFC 6040, 4.2: a mark on the outside is passed on to what can carry it, and drops what cannot. Not-ECT and ECT(0)
+        // say nothing to what is inside.
+        if self.outer_ecn & ecn::ECT_1 != 0 && !ecn::take_out(inner.bytes_mut(), self.outer_ecn) {
+            self.out.drop(inner, Drop::PoolCongested);
+        } else {
+            self.push(inner, origin, None);
+        }
+    }
+
+    #[inline(always)]
+    fn push(&mut self, inner: Mbuf, origin: Origin, plain_to: Option<u32>) {
+        if let Err(inner) = self.reentry.push(origin.depth().saturating_sub(1), inner, origin, plain_to) {
+            self.out.drop(inner, Drop::ReentryFull);
+        }
     }
 }
 
-/// Takes packets out of a pooled packet and sends them back to the input, with the origin `inside`. `outer_ecn`: the
-/// ECN field of the pooled packet. Returns how many packets it held.
+/// Takes packets out of a pooled packet and sends them back to the input. Returns how many packets it held.
 #[inline]
 pub(super) fn take_out<'a, N: Nic>(
     packets: impl Iterator<Item = &'a [u8]>,
-    inside: Origin,
-    outer_ecn: u8,
     mempool: &mut MempoolCache,
-    reentry: &mut Reentry,
-    out: &mut Output<N>,
+    mut exit: Exit<'_, N>,
 ) -> u64 {
-    let depooled = depool_each(packets, mempool, HEADROOM, |inner| re_enter(inner, inside, outer_ecn, reentry, out));
-    account(&depooled, out);
+    let depooled = depool_each(packets, mempool, HEADROOM, |inner, bytes| exit.re_enter(inner, bytes));
+    account(&depooled, exit.out);
     depooled.rows()
 }
 
@@ -187,26 +230,6 @@ fn account<N: Nic>(depooled: &Depooled, out: &mut Output<N>) {
     counters.add(Counter::AbsorbedDepooled, 1);
     counters.add(Counter::PoolReceived, 1);
     counters.add(Counter::PoolRowsReceived, rows);
-}
-
-/// Sends what was taken out of a pooled packet back to the input. `outer_ecn`: the ECN field of that packet.
-#[inline(always)]
-pub(super) fn re_enter<N: Nic>(
-    mut inner: Mbuf,
-    origin: Origin,
-    outer_ecn: u8,
-    reentry: &mut Reentry,
-    out: &mut Output<N>,
-) {
-    // The type of its row agreed with its version, or the pooled packet would not be sound.
-    let origin = origin.read_as(Family::of(inner.bytes()));
-    // RFC 6040, 4.2: a mark on the outside is passed on to what can carry it, and drops what cannot. Not-ECT and ECT(0)
-    // say nothing to what is inside.
-    if outer_ecn & ecn::ECT_1 != 0 && !ecn::take_out(inner.bytes_mut(), outer_ecn) {
-        out.drop(inner, Drop::PoolCongested);
-    } else if let Err(inner) = reentry.push(origin.depth().saturating_sub(1), inner, origin) {
-        out.drop(inner, Drop::ReentryFull);
-    }
 }
 
 /// The reason a packet to the pool port is dropped for, among all reasons.

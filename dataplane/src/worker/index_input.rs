@@ -16,7 +16,7 @@ use crate::pool::pooled_packet_detector::PooledDrop;
 use crate::pool::wire::{DataOnly, WireError};
 
 use super::counters::Counter;
-use super::depool_input::{name, take_out};
+use super::depool_input::{Exit, name, take_out};
 use super::drop::Drop;
 use super::moment::Moment;
 use super::origin::{Header, Origin, Packet};
@@ -170,9 +170,9 @@ impl<N: Nic> Stages<N> {
                         Ok(pooled) => {
                             let packets = pooled.rows().map(|(_, bytes)| bytes);
                             let Outside { origin, outer_ecn, peer, address } = outside;
-                            let (reentry, out) = (&mut self.reentry, &mut self.out);
-                            let inside = origin.deeper(Some(peer));
-                            let rows = take_out(packets, inside, outer_ecn, &mut self.mempool, reentry, out);
+                            let (inside, pool_port) = (origin.deeper(Some(peer)), self.hops.pool_port());
+                            let exit = Exit::new(inside, outer_ecn, pool_port, &mut self.reentry, &mut self.out);
+                            let rows = take_out(packets, &mut self.mempool, exit);
                             self.peers.taken_out(peer, address, rows);
                             self.mempool.free(mbuf);
                         }

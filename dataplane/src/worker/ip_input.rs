@@ -39,6 +39,12 @@ impl SoundBurst {
         SoundBurst { packets: ArrayVec::new(), destinations: [0; BURST], special: 0, packets6: Ipv6Burst::new() }
     }
 
+    /// How many packets of IPv4 it has.
+    #[inline(always)]
+    pub fn len(&self) -> usize {
+        self.packets.len()
+    }
+
     /// Adds a packet to the destination `dst`, of which `mbuf` holds nothing else.
     #[inline(always)]
     pub fn push(&mut self, mbuf: Mbuf, origin: Origin, dst: u32) {
@@ -258,10 +264,15 @@ impl<N: Nic> Stages<N> {
     #[inline(never)]
     fn take_up_bursts(&mut self, depth: u8, least: usize, moment: &Moment<'_>) {
         let before = self.out.stopwatch.swap(Stage::Input);
-        while self.reentry.waiting(depth) >= least {
-            let mut inner = IpBurst::new();
-            self.reentry.fill(depth, &mut inner);
-            self.ip_input(&mut inner, depth + 1, moment);
+        while self.reentry.waiting(depth) >= least
+            && let Some(mut waiting) = self.reentry.take(depth)
+        {
+            if waiting.is_plain {
+                self.send_all(&mut waiting.burst, depth + 1, moment);
+            } else {
+                self.ip_input(&mut waiting.burst.packets, depth + 1, moment);
+            }
+            self.reentry.give_back(depth, waiting);
         }
         self.out.stopwatch.enter(before);
     }

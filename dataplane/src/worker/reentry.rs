@@ -3,61 +3,122 @@
 //! They go before anything that came behind the pooled packet they were in: a burst is not done before its queue is
 //! empty, so nothing is left here between iterations. There is a queue for each depth, because what a nested pooled
 //! packet held goes before what lay behind that packet.
+//!
+//! They wait in bursts, as they will be looked up. Nearly all are plain, and were found so where they were cut, from bytes
+//! that had just been read; a burst of such packets goes to the look-up as it is.
 
 use std::collections::VecDeque;
 
 use crate::dpdk::{BURST, Mbuf};
 
-use super::ethernet_input::IpBurst;
+use super::ip_input::SoundBurst;
 use super::origin::Origin;
 
 /// How many pooled packets a packet may be inside of. Routers that pool do not pool what is pooled already, so one
 /// level is all that a network of ours makes; two leave room for tunnels of others.
 pub(super) const MAX_DEPTH: usize = 2;
-/// What one burst can hold: every packet of it pooled, with every row there can be.
-const CAPACITY: usize = BURST * crate::pool::wire::MAX_ROWS;
+/// Bursts that can wait at each depth. What a pooled packet held waits behind less than a burst, and what was in one more that
+/// waited for its index.
+const BURSTS: usize = (2 * crate::pool::wire::MAX_ROWS).div_ceil(BURST) + 2;
+
+/// A burst of packets that wait.
+pub(super) struct WaitingBurst {
+    /// The packets.
+    pub burst: SoundBurst,
+    /// Whether all of them are known to be plain. Otherwise nothing is known of any.
+    pub is_plain: bool,
+}
+
+/// The packets of one depth.
+struct Queue {
+    /// Whole bursts.
+    full: VecDeque<Box<WaitingBurst>>,
+    /// The one that the next packet goes to.
+    filling: Box<WaitingBurst>,
+    /// Those that are not in use.
+    spare: Vec<Box<WaitingBurst>>,
+}
 
 /// The queues.
 pub(super) struct Reentry {
     /// By the depth of the pooled packets that their packets were in.
-    queues: [VecDeque<(Mbuf, Origin)>; MAX_DEPTH],
+    queues: [Queue; MAX_DEPTH],
+}
+
+impl WaitingBurst {
+    fn new() -> Box<WaitingBurst> {
+        Box::new(WaitingBurst { burst: SoundBurst::new(), is_plain: true })
+    }
+}
+
+impl Queue {
+    fn new() -> Queue {
+        let spare = (0..BURSTS).map(|_| WaitingBurst::new()).collect();
+        Queue { full: VecDeque::with_capacity(BURSTS + 1), filling: WaitingBurst::new(), spare }
+    }
+
+    #[inline(always)]
+    fn len(&self) -> usize {
+        self.full.len() * BURST + self.filling.burst.len()
+    }
+
+    /// Has the next packet go to another burst; false where there is none.
+    #[inline(never)]
+    fn next(&mut self) -> bool {
+        let Some(next) = self.spare.pop() else { return false };
+        self.full.push_back(std::mem::replace(&mut self.filling, next));
+        true
+    }
 }
 
 impl Reentry {
     /// Empty queues with all the memory they will ever need.
     pub fn new() -> Reentry {
-        Reentry { queues: std::array::from_fn(|_| VecDeque::with_capacity(CAPACITY)) }
+        Reentry { queues: std::array::from_fn(|_| Queue::new()) }
     }
 
     /// Packets in all of them.
     #[inline(always)]
     pub fn len(&self) -> usize {
-        self.queues.iter().map(VecDeque::len).sum()
+        self.queues.iter().map(Queue::len).sum()
     }
 
     /// Packets that were in pooled packets of this depth.
     #[inline(always)]
     pub fn waiting(&self, depth: u8) -> usize {
-        self.queues.get(usize::from(depth)).map_or(0, VecDeque::len)
+        self.queues.get(usize::from(depth)).map_or(0, Queue::len)
     }
 
-    /// Adds a packet that was in a pooled packet of the depth `depth`; gives it back where there is no room.
-    #[inline]
-    pub fn push(&mut self, depth: u8, mbuf: Mbuf, origin: Origin) -> Result<(), Mbuf> {
-        match self.queues.get_mut(usize::from(depth)) {
-            Some(queue) if queue.len() < CAPACITY => {
-                queue.push_back((mbuf, origin));
-                Ok(())
-            }
-            _ => Err(mbuf),
+    /// Adds a packet that was in a pooled packet of the depth `depth`; gives it back where there is no room. `plain_to`: whom
+    /// it is for, where it is known to be plain.
+    #[inline(always)]
+    pub fn push(&mut self, depth: u8, mbuf: Mbuf, origin: Origin, plain_to: Option<u32>) -> Result<(), Mbuf> {
+        let Some(queue) = self.queues.get_mut(usize::from(depth)) else { return Err(mbuf) };
+        if queue.filling.burst.len() == BURST && !queue.next() {
+            return Err(mbuf);
+        }
+        let filling = &mut *queue.filling;
+        filling.is_plain &= plain_to.is_some();
+        filling.burst.push(mbuf, origin, plain_to.unwrap_or_default());
+        Ok(())
+    }
+
+    /// Takes the oldest burst of a depth, full or the only one; None where no packet waits.
+    #[inline(always)]
+    pub fn take(&mut self, depth: u8) -> Option<Box<WaitingBurst>> {
+        let queue = self.queues.get_mut(usize::from(depth))?;
+        match queue.full.pop_front() {
+            None if queue.filling.burst.len() > 0 => Some(std::mem::replace(&mut queue.filling, queue.spare.pop()?)),
+            oldest => oldest,
         }
     }
 
-    /// Moves the oldest to `burst`, as many as fit.
+    /// Takes back a burst of this depth that has gone on.
     #[inline(always)]
-    pub fn fill(&mut self, depth: u8, burst: &mut IpBurst) {
-        let Some(queue) = self.queues.get_mut(usize::from(depth)) else { return };
-        let count = burst.remaining_capacity().min(queue.len());
-        burst.extend(queue.drain(..count));
+    pub fn give_back(&mut self, depth: u8, mut burst: Box<WaitingBurst>) {
+        burst.is_plain = true;
+        if let Some(queue) = self.queues.get_mut(usize::from(depth)) {
+            queue.spare.push(burst);
+        }
     }
 }

@@ -4,12 +4,12 @@
 use std::net::Ipv4Addr;
 
 use crate::dpdk::{HEADROOM, Nic};
+use crate::packet::BufferSource;
 use crate::pool::Format;
-use crate::pool::packet_depooler::copy_out;
 use crate::pool::simplemux::{Entry, Flavour, SimplemuxDrop, SimplemuxError, detect};
 
 use super::counters::Counter;
-use super::depool_input::re_enter;
+use super::depool_input::Exit;
 use super::drop::Drop;
 use super::moment::Moment;
 use super::origin::Packet;
@@ -36,12 +36,13 @@ impl<N: Nic> Stages<N> {
         }
         let datagram = received.datagram;
         self.peers.received_unnumbered(received.peer, moment.state, datagram.count());
-        let (origin, outer_ecn) = (packet.origin.deeper(Some(received.peer)), packet.header.ecn());
+        let (inside, outer_ecn) = (packet.origin.deeper(Some(received.peer)), packet.header.ecn());
+        let mut exit = Exit::new(inside, outer_ecn, self.hops.pool_port(), &mut self.reentry, &mut self.out);
         let (mut no_buffer, mut unsupported) = (0, 0);
         for entry in datagram.entries() {
             match entry {
-                Entry::Ipv4(bytes) => match copy_out(bytes, &mut self.mempool, HEADROOM) {
-                    Some(inner) => re_enter(inner, origin, outer_ecn, &mut self.reentry, &mut self.out),
+                Entry::Ipv4(bytes) => match self.mempool.alloc_copy(bytes, HEADROOM) {
+                    Some(inner) => exit.re_enter(inner, bytes),
                     None => no_buffer += 1,
                 },
                 Entry::Other(..) => unsupported += 1,

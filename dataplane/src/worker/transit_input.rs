@@ -1,12 +1,12 @@
 //! Third stage, for pooled packets in transit: what is due at this node gets out here.
 
 use crate::dpdk::{HEADROOM, Nic};
+use crate::packet::BufferSource;
 use crate::pool::Format;
-use crate::pool::packet_depooler::copy_out;
 use crate::pool::transit::{Passed, pass};
 
 use super::counters::Counter;
-use super::depool_input::re_enter;
+use super::depool_input::Exit;
 use super::drop::Drop;
 use super::moment::Moment;
 use super::origin::{Header, Packet};
@@ -49,16 +49,16 @@ impl<N: Nic> Stages<N> {
         if usize::from(packet.origin.depth()) >= MAX_DEPTH {
             return Some(packet);
         }
-        let (origin, outer_ecn) = (packet.origin.deeper(Some(index)), packet.header.ecn());
-        let (mempool, reentry, out) = (&mut self.mempool, &mut self.reentry, &mut self.out);
+        let (inside, outer_ecn) = (packet.origin.deeper(Some(index)), packet.header.ecn());
+        let mempool = &mut self.mempool;
+        let mut exit = Exit::new(inside, outer_ecn, self.hops.pool_port(), &mut self.reentry, &mut self.out);
         let mut no_buffer = 0;
-        let passed =
-            pass(packet.mbuf.bytes_mut(), moment.state.pool_port, peer.zero_checksum, |bytes| {
-                match copy_out(bytes, mempool, HEADROOM) {
-                    Some(inner) => re_enter(inner, origin, outer_ecn, reentry, out),
-                    None => no_buffer += 1,
-                }
-            });
+        let passed = pass(packet.mbuf.bytes_mut(), moment.state.pool_port, peer.zero_checksum, |bytes| {
+            match mempool.alloc_copy(bytes, HEADROOM) {
+                Some(inner) => exit.re_enter(inner, bytes),
+                None => no_buffer += 1,
+            }
+        });
         let counters = &mut self.out.counters;
         let taken = match passed {
             Passed::Untouched => return Some(packet),
