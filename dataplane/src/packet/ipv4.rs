@@ -242,6 +242,21 @@ impl Plain {
     }
 }
 
+/// Whether a sound packet is to this UDP port of a single host, without options and in one piece. `port` is in network byte
+/// order, or above 65,535 where there is no such port.
+#[inline(always)]
+pub fn is_datagram_to(packet: &[u8], port: u32) -> bool {
+    let Some(&[v, _, _, _, _, _, f0, f1, _, protocol, .., d0, _, _, _, _, _, p0, p1]) = packet.first_chunk::<24>()
+    else {
+        return false;
+    };
+    v == 0x45
+        && protocol == PROTOCOL_UDP
+        && u16::from_be_bytes([f0, f1]) & (MORE_FRAGMENTS | OFFSET_MASK) == 0
+        && is_host(d0)
+        && u32::from(u16::from_ne_bytes([p0, p1])) == port
+}
+
 /// Whether an address with this first byte is that of a host.
 #[inline(always)]
 const fn is_host(first: u8) -> bool {

@@ -17,6 +17,12 @@ use crate::arch::Tick;
 use crate::fib::PeerIndex;
 use crate::packet::{Buffer, BufferSource};
 
+/// Where packets that were taken out go.
+pub trait Exit<B> {
+    /// Takes a packet that is a copy of `bytes`; of none where it was rebuilt.
+    fn take(&mut self, packet: B, bytes: &[u8]);
+}
+
 /// What came of a pooled packet: the sum is the number of rows, or entries, that were to be taken out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Depooled {
@@ -34,63 +40,66 @@ pub struct Depooled {
 
 impl Depooled {
     /// Rows, or entries.
+    #[inline(always)]
     pub fn rows(&self) -> u64 {
         let Depooled { extracted, no_buffer, unknown_context, unknown_stream, malformed } = *self;
         [extracted, no_buffer, unknown_context, unknown_stream, malformed].into_iter().map(u64::from).sum()
     }
 
     #[inline(always)]
-    fn take<B>(&mut self, taken: Option<B>, emit: impl FnOnce(B)) {
+    fn take<B>(&mut self, taken: Option<B>, bytes: &[u8], exit: &mut impl Exit<B>) {
         match taken {
-            Some(buffer) => {
+            Some(packet) => {
                 self.extracted += 1;
-                emit(buffer);
+                exit.take(packet, bytes);
             }
             None => self.no_buffer += 1,
         }
     }
 }
 
-/// Copies whole packets into fresh buffers with `headroom` bytes in front, and hands them to `emit` in order, each with the
-/// bytes that it is a copy of.
+/// Copies whole packets into fresh buffers with `headroom` bytes in front, and hands them to `exit` in order.
 #[inline]
 pub fn depool_each<'a, S: BufferSource>(
     packets: impl Iterator<Item = &'a [u8]>,
     source: &mut S,
     headroom: usize,
-    mut emit: impl FnMut(S::Buffer, &'a [u8]),
+    exit: &mut impl Exit<S::Buffer>,
 ) -> Depooled {
     let mut depooled = Depooled::default();
     for bytes in packets {
-        depooled.take(source.alloc_copy(bytes, headroom), |buffer| emit(buffer, bytes));
+        depooled.take(source.alloc_copy(bytes, headroom), bytes, exit);
     }
     depooled
 }
 
 /// The same for rows of a pooled packet that `peer` sent, whatever TTL they have: the addressee takes them all. Packets of
-/// provisioned streams are rebuilt, and are copies of nothing.
-#[inline]
+/// provisioned streams are rebuilt.
+#[inline(always)]
 pub fn depool_rows<'a, S: BufferSource>(
     rows: impl Iterator<Item = (Row, &'a [u8])>,
     (streams, peer): (&StreamSet, PeerIndex),
     source: &mut S,
     headroom: usize,
-    mut emit: impl FnMut(S::Buffer, &'a [u8]),
+    exit: &mut impl Exit<S::Buffer>,
 ) -> Depooled {
     let mut depooled = Depooled::default();
     for (row, bytes) in rows {
-        if row.row_type != RowType::Provisioned {
-            depooled.take(source.alloc_copy(bytes, headroom), |buffer| emit(buffer, bytes));
-            continue;
-        }
-        match streams.open(peer, bytes) {
-            Ok(rebuilt) => {
-                let taken = write_out(rebuilt.len(), |room| rebuilt.write(room), source, headroom);
-                depooled.take(taken, |buffer| emit(buffer, &[]));
+        let (taken, copied): (_, &[u8]) = if row.row_type != RowType::Provisioned {
+            (source.alloc_copy(bytes, headroom), bytes)
+        } else {
+            match streams.open(peer, bytes) {
+                Ok(rebuilt) => (write_out(rebuilt.len(), |room| rebuilt.write(room), source, headroom), &[]),
+                Err(refused) => {
+                    match refused {
+                        provisioned::Refused::UnknownStream => depooled.unknown_stream += 1,
+                        provisioned::Refused::Malformed => depooled.malformed += 1,
+                    }
+                    continue;
+                }
             }
-            Err(provisioned::Refused::UnknownStream) => depooled.unknown_stream += 1,
-            Err(provisioned::Refused::Malformed) => depooled.malformed += 1,
-        }
+        };
+        depooled.take(taken, copied, exit);
     }
     depooled
 }
@@ -103,14 +112,14 @@ pub fn depool_short<S: BufferSource>(
     (decompressor, now): (&mut Decompressor, Tick),
     source: &mut S,
     headroom: usize,
-    mut emit: impl FnMut(S::Buffer),
+    exit: &mut impl Exit<S::Buffer>,
 ) -> Depooled {
     let mut depooled = Depooled::default();
     let origin = Origin { peer, instance: packet.instance(), source_port };
     packet.entries().for_each(|entry| match decompressor.open(origin, entry, now) {
         Ok(opened) => {
             let taken = write_out(opened.len(), |room| opened.write(room), source, headroom);
-            depooled.take(taken, &mut emit);
+            depooled.take(taken, &[], exit);
         }
         Err(learned::Refused::UnknownContext) => depooled.unknown_context += 1,
         Err(learned::Refused::Malformed) => depooled.malformed += 1,
@@ -142,16 +151,23 @@ mod tests {
     use crate::packet::heap_buffer::{HeapBuffer, HeapSource};
     use crate::pool::wire::{PooledPacket, pooled};
 
+    #[derive(Default)]
+    struct Copies(Vec<HeapBuffer>);
+
+    impl Exit<HeapBuffer> for Copies {
+        fn take(&mut self, packet: HeapBuffer, bytes: &[u8]) {
+            assert_eq!(packet.bytes(), bytes, "it is a copy");
+            self.0.push(packet);
+        }
+    }
+
     fn depooled(lengths: &[u16], source: &mut HeapSource, headroom: usize) -> (Depooled, Vec<HeapBuffer>) {
         let payload = pooled(lengths);
-        let mut out = Vec::new();
+        let mut out = Copies::default();
         let packet = PooledPacket::parse(&payload).unwrap();
         let streams = StreamSet::default();
-        let result = depool_rows(packet.rows(), (&streams, PeerIndex(0)), source, headroom, |buffer, bytes| {
-            assert_eq!(buffer.bytes(), bytes, "it is a copy");
-            out.push(buffer);
-        });
-        (result, out)
+        let result = depool_rows(packet.rows(), (&streams, PeerIndex(0)), source, headroom, &mut out);
+        (result, out.0)
     }
 
     #[test]

@@ -13,7 +13,7 @@ use std::net::IpAddr;
 use super::hello::Hello;
 use super::wire::report::Report;
 use super::wire::short_rows::ShortPacket;
-use super::wire::{DataOnly, IndexPacket, Kind, PoolHeader, PooledPacket, Predetermined, Templates, WireError};
+use super::wire::{DataOnly, IndexPacket, Kind, PoolHeader, Predetermined, Templates, WireError};
 use crate::packet::ipv4::{Ipv4Header, PROTOCOL_UDP};
 use crate::packet::ipv6::Ipv6Header;
 use crate::packet::ipv6_extension::UpperLayer;
@@ -28,74 +28,53 @@ pub enum ZeroChecksum {
     Allowed,
 }
 
-/// What a packet turned out to be. `P` is how the caller tells its peers apart.
+/// A datagram to the pool port that came from a peer in one piece. `P` is how the caller tells its peers apart.
 #[derive(Clone, Copy, Debug)]
-pub enum Detection<'a, P> {
-    /// A pooled packet whose bounds hold.
-    Pooled {
-        /// Who sent it.
-        peer: P,
-        /// The UDP source port: with the peer it names the sequence that the packet is part of.
-        src_port: u16,
-        /// What it carries.
-        packet: PooledPacket<'a>,
-    },
+pub struct Datagram<'a, P> {
+    /// Who sent it.
+    pub peer: P,
+    /// The UDP source port: with the peer it names the sequence that the packet is part of.
+    pub src_port: u16,
+    /// What it carries, of which nothing is known.
+    pub payload: &'a [u8],
+}
+
+/// What such a datagram can be but a pooled packet with its index in band, which [`PooledPacket`] reads.
+///
+/// [`PooledPacket`]: super::wire::PooledPacket
+#[derive(Clone, Copy, Debug)]
+pub enum Special<'a> {
     /// A pooled packet whose index travels apart from it.
-    DataOnly {
-        /// Who sent it.
-        peer: P,
-        /// The UDP source port.
-        src_port: u16,
-        /// What it carries.
-        packet: DataOnly<'a>,
-    },
+    DataOnly(DataOnly<'a>),
     /// The indexes of such pooled packets.
-    Index {
-        /// Who sent it.
-        peer: P,
-        /// The UDP source port.
-        src_port: u16,
-        /// What it says.
-        packet: IndexPacket<'a>,
-    },
-    /// A pooled packet of lengths that are known here.
-    Predetermined {
-        /// Who sent it.
-        peer: P,
-        /// The UDP source port.
-        src_port: u16,
-        /// What it carries.
-        packet: Predetermined<'a>,
-    },
-    /// A pooled packet with short rows whose bounds hold.
-    Short {
-        /// Who sent it.
-        peer: P,
-        /// The UDP source port: with the peer it names the sequence that the packet is part of.
-        src_port: u16,
-        /// What it carries.
-        packet: ShortPacket<'a>,
-    },
+    Index(IndexPacket<'a>),
+    /// A pooled packet whose lengths both ends know.
+    Predetermined(Predetermined<'a>),
+    /// A pooled packet with short rows.
+    Short(ShortPacket<'a>),
     /// A report on pooled packets that we sent.
-    Report {
-        /// Who sent it.
-        peer: P,
-        /// The UDP source port.
-        src_port: u16,
-        /// What it says.
-        report: Report<'a>,
-    },
+    Report(Report<'a>),
     /// A hello.
-    Hello {
-        /// Who sent it.
-        peer: P,
-        /// The UDP source port.
-        src_port: u16,
-        /// What it says.
-        hello: Hello,
-    },
-    /// Nothing to do with pooling.
-    NotPooled,
+    Hello(Hello),
+}
+
+impl<'a> Special<'a> {
+    /// Reads the payload of a datagram. `templates` are the lists of lengths that are configured.
+    ///
+    /// # Errors
+    /// The bound that does not hold; [`WireError::UnsupportedKind`] where its index is in band.
+    #[inline]
+    pub fn parse(payload: &'a [u8], templates: &'a Templates) -> Result<Special<'a>, WireError> {
+        Ok(match PoolHeader::parse(payload)?.kind {
+            Kind::Pooled => return Err(WireError::UnsupportedKind),
+            Kind::Hello => Special::Hello(Hello::parse(payload)?),
+            Kind::DataOnly => Special::DataOnly(DataOnly::parse(payload)?),
+            Kind::Index => Special::Index(IndexPacket::parse(payload)?),
+            Kind::Predetermined => Special::Predetermined(Predetermined::parse(payload, templates)?),
+            Kind::Short => Special::Short(ShortPacket::parse(payload)?),
+            Kind::Report => Special::Report(Report::parse(payload)?),
+        })
+    }
 }
 
 /// Why a packet to the pool port is dropped.
@@ -148,28 +127,26 @@ impl PooledDrop {
     }
 }
 
-/// Decides what a packet to one of our addresses is. `l4` is its payload ([`Ipv4Header::payload`]), `port` the UDP
-/// port that is listened to; `peer_of` knows the configured peers by address, and `templates` are
-/// the lists of lengths that are.
+/// Decides whether a packet to one of our addresses has to do with pooling: None where it has not. `l4` is its payload
+/// ([`Ipv4Header::payload`]), `port` the UDP port that is listened to; `peer_of` knows the configured peers by address.
 ///
 /// A later fragment has no ports and is never taken for a pooled packet: as the first one is dropped here, the rest
 /// cannot become one. The ports are looked at before the peer, and nothing behind the UDP header before the checksum.
-#[inline]
+#[inline(always)]
 pub fn detect<'a, P>(
     header: &Ipv4Header,
     l4: &'a [u8],
     port: u16,
-    templates: &'a Templates,
     peer_of: impl Fn(IpAddr) -> Option<(P, ZeroChecksum)>,
-) -> Result<Detection<'a, P>, PooledDrop> {
+) -> Result<Option<Datagram<'a, P>>, PooledDrop> {
     if header.protocol != PROTOCOL_UDP || header.fragment_offset != 0 || !is_to_port(l4, port) {
-        return Ok(Detection::NotPooled);
+        return Ok(None);
     }
     let (peer, zero_checksum) = peer_of(header.src.into()).ok_or(PooledDrop::UnknownPeer)?;
     if header.is_fragment() {
         return Err(PooledDrop::Fragment);
     }
-    judge(peer, zero_checksum, l4, templates, || udp::verify(header.src, header.dst, l4))
+    judge(peer, zero_checksum, l4, || udp::verify(header.src, header.dst, l4)).map(Some)
 }
 
 /// As [`detect`], for an outer packet of IPv6: `upper` is what is behind its headers, `l4` all of that. A checksum of 0 is
@@ -180,17 +157,16 @@ pub fn detect6<'a, P>(
     upper: &UpperLayer,
     l4: &'a [u8],
     port: u16,
-    templates: &'a Templates,
     peer_of: impl Fn(IpAddr) -> Option<(P, ZeroChecksum)>,
-) -> Result<Detection<'a, P>, PooledDrop> {
+) -> Result<Option<Datagram<'a, P>>, PooledDrop> {
     if upper.protocol != PROTOCOL_UDP || !upper.is_first() || !is_to_port(l4, port) {
-        return Ok(Detection::NotPooled);
+        return Ok(None);
     }
     let (peer, zero_checksum) = peer_of(header.src.into()).ok_or(PooledDrop::UnknownPeer)?;
     if upper.is_fragment() {
         return Err(PooledDrop::Fragment);
     }
-    judge(peer, zero_checksum, l4, templates, || udp::verify6(header.src, header.dst, l4))
+    judge(peer, zero_checksum, l4, || udp::verify6(header.src, header.dst, l4)).map(Some)
 }
 
 #[inline(always)]
@@ -204,9 +180,8 @@ fn judge<'a, P>(
     peer: P,
     zero_checksum: ZeroChecksum,
     l4: &'a [u8],
-    templates: &'a Templates,
     verdict: impl FnOnce() -> Verdict,
-) -> Result<Detection<'a, P>, PooledDrop> {
+) -> Result<Datagram<'a, P>, PooledDrop> {
     let udp = UdpHeader::parse(l4).map_err(|_| PooledDrop::UdpLength)?;
     if usize::from(udp.length) != l4.len() {
         return Err(PooledDrop::UdpLength);
@@ -216,18 +191,7 @@ fn judge<'a, P>(
         (Verdict::Wrong, _) | (Verdict::Absent, ZeroChecksum::Refused) => return Err(PooledDrop::UdpChecksum),
     }
     let payload = l4.get(udp::HEADER_LEN..).ok_or(PooledDrop::UdpLength)?;
-    let src_port = udp.src_port;
-    match PoolHeader::parse(payload)?.kind {
-        Kind::Pooled => Ok(Detection::Pooled { peer, src_port, packet: PooledPacket::parse(payload)? }),
-        Kind::Hello => Ok(Detection::Hello { peer, src_port, hello: Hello::parse(payload)? }),
-        Kind::DataOnly => Ok(Detection::DataOnly { peer, src_port, packet: DataOnly::parse(payload)? }),
-        Kind::Index => Ok(Detection::Index { peer, src_port, packet: IndexPacket::parse(payload)? }),
-        Kind::Predetermined => {
-            Ok(Detection::Predetermined { peer, src_port, packet: Predetermined::parse(payload, templates)? })
-        }
-        Kind::Short => Ok(Detection::Short { peer, src_port, packet: ShortPacket::parse(payload)? }),
-        Kind::Report => Ok(Detection::Report { peer, src_port, report: Report::parse(payload)? }),
-    }
+    Ok(Datagram { peer, src_port: udp.src_port, payload })
 }
 
 #[cfg(test)]
@@ -281,52 +245,52 @@ mod tests {
         move |src| (src == PEER || src == PEER6).then_some((3, zero_checksum))
     }
 
-    fn detected<'a>(header: &Ipv4Header, l4: &'a [u8]) -> Result<Detection<'a, u16>, PooledDrop> {
-        detect(header, l4, PORT, &TEMPLATES, peer_of(ZeroChecksum::Refused))
+    fn detected<'a>(header: &Ipv4Header, l4: &'a [u8]) -> Result<Option<Datagram<'a, u16>>, PooledDrop> {
+        detect(header, l4, PORT, peer_of(ZeroChecksum::Refused))
+    }
+
+    /// What a datagram from the peer turns out to be.
+    fn special(l4: &[u8]) -> Result<Special<'_>, WireError> {
+        let datagram = detected(&header(), l4).expect("it is sound").expect("it has to do with pooling");
+        assert_eq!((datagram.peer, datagram.src_port), (3, SRC_PORT));
+        Special::parse(datagram.payload, &TEMPLATES)
     }
 
     #[test]
-    fn a_pooled_packet_from_a_peer_is_detected() {
-        let l4 = datagram(PORT, &pooled(&[60, 61]));
-        let Ok(Detection::Pooled { peer: 3, src_port: SRC_PORT, packet }) = detected(&header(), &l4) else {
-            panic!("{:?}", detected(&header(), &l4));
-        };
-        assert_eq!(packet.rows().count(), 2);
+    fn a_pooled_packet_from_a_peer_is_detected_and_is_nothing_special() {
+        let payload = pooled(&[60, 61]);
+        let l4 = datagram(PORT, &payload);
+        let found = detected(&header(), &l4).expect("it is sound").expect("it has to do with pooling");
+        assert_eq!((found.peer, found.src_port, found.payload), (3, SRC_PORT, &*payload));
+        assert_eq!(special(&l4).map(|_| ()), Err(WireError::UnsupportedKind));
     }
 
     #[test]
-    fn data_indexes_and_predetermined_packets_from_a_peer_are_detected() {
+    fn data_indexes_predetermined_packets_and_hellos_are_special() {
         let data = datagram(PORT, &parted(&[60, 61]).0);
-        let found = detected(&header(), &data);
-        assert!(matches!(found, Ok(Detection::DataOnly { peer: 3, src_port: SRC_PORT, .. })), "{found:?}");
+        assert!(matches!(special(&data), Ok(Special::DataOnly(_))), "{:?}", special(&data));
         let index = datagram(PORT, &index_packet(6, &[(7, &[60, 61])]));
-        let found = detected(&header(), &index);
-        assert!(matches!(found, Ok(Detection::Index { peer: 3, src_port: SRC_PORT, .. })), "{found:?}");
+        assert!(matches!(special(&index), Ok(Special::Index(_))), "{:?}", special(&index));
         let known = datagram(PORT, &predetermined(7, &[60, 60]));
-        let found = detected(&header(), &known);
-        assert!(matches!(found, Ok(Detection::Predetermined { peer: 3, src_port: SRC_PORT, .. })), "{found:?}");
+        assert!(matches!(special(&known), Ok(Special::Predetermined(_))), "{:?}", special(&known));
         let unknown = datagram(PORT, &predetermined(8, &[60, 60]));
-        let found = detected(&header(), &unknown).map(|_| ());
-        assert_eq!(found, Err(PooledDrop::Wire(WireError::UnknownTemplate)));
-    }
-
-    #[test]
-    fn a_hello_from_a_peer_is_detected() {
-        let l4 = datagram(PORT, &hello());
-        let found = detected(&header(), &l4);
-        assert!(matches!(found, Ok(Detection::Hello { peer: 3, src_port: SRC_PORT, hello: HELLO })), "{found:?}");
+        assert_eq!(special(&unknown).map(|_| ()), Err(WireError::UnknownTemplate));
+        let hello = datagram(PORT, &hello());
+        assert!(matches!(special(&hello), Ok(Special::Hello(HELLO))), "{:?}", special(&hello));
+        let unheard_of = datagram(PORT, &[0x17, 1, 64, 0, 0, 0, 0, 0]);
+        assert_eq!(special(&unheard_of).map(|_| ()), Err(WireError::UnsupportedKind));
     }
 
     #[test]
     fn other_ports_protocols_and_later_fragments_are_not_ours_to_judge() {
         let l4 = datagram(PORT, &pooled(&[60]));
         let other_port = datagram(PORT + 1, &pooled(&[60]));
-        assert!(matches!(detected(&header(), &other_port), Ok(Detection::NotPooled)));
+        assert!(matches!(detected(&header(), &other_port), Ok(None)));
         let tcp = Ipv4Header { protocol: 6, ..header() };
-        assert!(matches!(detected(&tcp, &l4), Ok(Detection::NotPooled)));
+        assert!(matches!(detected(&tcp, &l4), Ok(None)));
         let later = Ipv4Header { fragment_offset: 8, ..header() };
-        assert!(matches!(detected(&later, &l4), Ok(Detection::NotPooled)));
-        assert!(matches!(detected(&header(), &l4[..3]), Ok(Detection::NotPooled)));
+        assert!(matches!(detected(&later, &l4), Ok(None)));
+        assert!(matches!(detected(&header(), &l4[..3]), Ok(None)));
     }
 
     #[test]
@@ -346,10 +310,6 @@ mod tests {
         let mut damaged = l4.clone();
         *damaged.last_mut().unwrap() ^= 1;
         assert_eq!(dropped(&header(), &damaged), PooledDrop::UdpChecksum);
-        let broken = datagram(PORT, &pooled(&[60])[..20]);
-        assert_eq!(dropped(&header(), &broken), PooledDrop::Wire(WireError::RowBeyondData));
-        let unknown_kind = datagram(PORT, &[0x17, 1, 64, 0, 0, 0, 0, 0]);
-        assert_eq!(dropped(&header(), &unknown_kind), PooledDrop::Wire(WireError::UnsupportedKind));
     }
 
     #[test]
@@ -357,9 +317,9 @@ mod tests {
         let mut l4 = datagram(PORT, &pooled(&[60]));
         l4[6..8].fill(0);
         assert_eq!(detected(&header(), &l4).map(|_| ()), Err(PooledDrop::UdpChecksum));
-        assert!(detect(&header(), &l4, PORT, &TEMPLATES, peer_of(ZeroChecksum::Allowed)).is_ok());
+        assert!(detect(&header(), &l4, PORT, peer_of(ZeroChecksum::Allowed)).is_ok());
         l4[6] = 1;
-        let wrong = detect(&header(), &l4, PORT, &TEMPLATES, peer_of(ZeroChecksum::Allowed));
+        let wrong = detect(&header(), &l4, PORT, peer_of(ZeroChecksum::Allowed));
         assert_eq!(wrong.map(|_| ()), Err(PooledDrop::UdpChecksum), "a wrong one is wrong for everybody");
     }
 
@@ -381,8 +341,8 @@ mod tests {
         };
         let whole = UpperLayer { protocol: PROTOCOL_UDP, protocol_at: 6, offset: 40, fragment: None };
         let found = |src, upper: UpperLayer, l4: &[u8], zero| {
-            detect6(&header(src), &upper, l4, PORT, &TEMPLATES, peer_of(zero))
-                .map(|found| matches!(found, Detection::Pooled { .. }))
+            detect6(&header(src), &upper, l4, PORT, peer_of(zero))
+                .map(|found| found.is_some_and(|datagram| datagram.peer == 3))
         };
         let (refused, allowed) = (ZeroChecksum::Refused, ZeroChecksum::Allowed);
         assert_eq!(found(PEER6, whole, &l4, refused), Ok(true));
@@ -421,9 +381,9 @@ mod tests {
         ) {
             let src = if from_peer { PEER } else { US };
             let header = Ipv4Header { src, more_fragments, ..header() };
-            let found = detect(&header, &l4, PORT, &TEMPLATES, peer_of(ZeroChecksum::Allowed));
+            let found = detect(&header, &l4, PORT, peer_of(ZeroChecksum::Allowed));
             if !from_peer || more_fragments {
-                prop_assert!(matches!(found, Ok(Detection::NotPooled) | Err(_)), "{:?}", found);
+                prop_assert!(matches!(found, Ok(None) | Err(_)), "{:?}", found);
             }
         }
     }

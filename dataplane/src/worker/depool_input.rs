@@ -6,11 +6,11 @@ use crate::dpdk::{HEADROOM, Mbuf, MempoolCache, Nic};
 use crate::fib::PeerIndex;
 use crate::packet::ecn;
 use crate::packet::ipv4::Plain;
+use crate::packet::udp;
 use crate::pool::Format;
-use crate::pool::learned::Decompressor;
-use crate::pool::packet_depooler::{Depooled, depool_each, depool_rows, depool_short};
-use crate::pool::pooled_packet_detector::{Detection, PooledDrop};
-use crate::pool::wire::{PoolHeader, WireError};
+use crate::pool::packet_depooler::{Depooled, Exit, depool_each, depool_rows, depool_short};
+use crate::pool::pooled_packet_detector::{Datagram, PooledDrop, Special};
+use crate::pool::wire::{PoolHeader, PooledPacket, Row, WireError};
 
 use super::counters::Counter;
 use super::drop::Drop;
@@ -18,110 +18,160 @@ use super::event::{HELLO_BYTES, HeardHello};
 use super::moment::Moment;
 use super::origin::{Family, Header, Origin, Packet};
 use super::output::Output;
-use super::reentry::{MAX_DEPTH, Reentry};
+use super::reentry::{MAX_DEPTH, Queue, Reentry};
 use super::stages::Stages;
+
+/// What is known of a packet around others.
+#[derive(Clone, Copy)]
+struct Outer<'a, H> {
+    header: &'a H,
+    origin: Origin,
+    /// Who sent it.
+    peer: PeerIndex,
+    src_port: u16,
+}
+
+impl<H: Header> Outer<'_, H> {
+    /// The origin of what is inside.
+    #[inline(always)]
+    fn inside(&self) -> Origin {
+        self.origin.deeper(Some(self.peer))
+    }
+}
 
 impl<N: Nic> Stages<N> {
     /// Takes a packet to the pool port of one of our addresses.
-    #[inline]
-    pub(super) fn depool_input<H: Header>(&mut self, packet: Packet<H>, moment: &Moment<'_>) {
+    ///
+    /// Its header is read anew: handed on from stage to stage it would have been written a moment before, in other pieces
+    /// than it is read in, behind all that was copied out of the pooled packet before it.
+    #[inline(always)]
+    pub(super) fn depool_input<H: Header>(&mut self, mbuf: Mbuf, origin: Origin, moment: &Moment<'_>) {
+        let Some(header) = H::reread(mbuf.bytes()) else { return self.out.drop(mbuf, Drop::LocalUnhandled) };
         let peers = &moment.state.peers;
         let peer_of = |address| {
             let index = peers.find(address)?;
             let peer = peers.get(index).filter(|peer| peer.path.format == Format::Native)?;
             Some((index, peer.zero_checksum))
         };
-        let templates = &moment.state.templates;
-        match packet.header.detect(packet.mbuf.bytes(), moment.state.pool_port, templates, peer_of) {
-            Ok(Detection::Pooled { peer, src_port, packet: pooled }) => {
-                if usize::from(packet.origin.depth()) >= MAX_DEPTH {
-                    return self.out.drop(packet.mbuf, Drop::PoolNesting);
-                }
-                let streams = (&*moment.state.streams, peer);
-                let header = pooled.header();
-                let ours = if header.is_overlay() {
-                    let (outer, depth) = (packet.mbuf.bytes(), packet.origin.depth());
-                    let readdressed = self.readdress_rows(&pooled, outer, depth, peer, moment);
-                    let rows = (0..=u8::MAX).zip(pooled.rows()).filter(|(at, _)| !readdressed.contains(*at));
-                    let rows = rows.map(|(_, row)| row);
-                    self.take_apart(header, &packet, peer, src_port, moment, |mempool, _, exit| {
-                        depool_rows(rows, streams, mempool, HEADROOM, |inner, bytes| exit.re_enter(inner, bytes))
-                    })
-                } else {
-                    self.take_apart(header, &packet, peer, src_port, moment, |mempool, _, exit| {
-                        depool_rows(pooled.rows(), streams, mempool, HEADROOM, |inner, bytes| {
-                            exit.re_enter(inner, bytes)
-                        })
-                    })
-                };
-                self.finish(packet, ours);
-            }
-            Ok(Detection::Predetermined { peer, src_port, packet: pooled }) => {
-                let packets = pooled.packets();
-                let ours = self.take_apart(pooled.header(), &packet, peer, src_port, moment, |mempool, _, exit| {
-                    depool_each(packets, mempool, HEADROOM, |inner, bytes| exit.re_enter(inner, bytes))
-                });
-                self.finish(packet, ours);
-            }
-            Ok(Detection::Short { peer, src_port, packet: pooled }) => {
-                let (from, now) = ((packet.header.src().into(), src_port), moment.now);
-                let ours = self.take_apart(pooled.header(), &packet, peer, src_port, moment, |mempool, known, exit| {
-                    depool_short(&pooled, from, (known, now), mempool, HEADROOM, |inner| exit.re_enter(inner, &[]))
-                });
-                self.finish(packet, ours);
-            }
-            Ok(Detection::Report { peer, src_port, report }) => {
-                let sequence = report.header().sequence;
-                self.peers.received(peer, moment.state, src_port, sequence, 0);
-                self.heed(&report, peer, moment);
-                self.note_number(&packet, src_port, sequence, moment);
-                self.out.counters.add(Counter::AbsorbedReports, 1);
-                self.mempool.free(packet.mbuf);
-            }
-            Ok(Detection::DataOnly { peer, src_port, packet: pooled }) => {
-                let sequence = pooled.header().sequence;
-                self.data_only_input(packet, peer, src_port, sequence, moment);
-            }
-            Ok(Detection::Index { peer, src_port, packet: index }) => {
-                let sequence = index.header().sequence;
-                let first = index.blocks().next().map_or(sequence, |block| block.sequence);
-                self.index_packet_input(packet, peer, src_port, sequence, first, moment);
-            }
-            Ok(Detection::Hello { .. }) => self.hello(packet),
-            Ok(Detection::NotPooled) => self.out.drop(packet.mbuf, Drop::LocalUnhandled),
-            Err(reason) => self.out.drop(packet.mbuf, name(reason)),
-        }
+        let Datagram { peer, src_port, payload } = match header.detect(mbuf.bytes(), moment.state.pool_port, peer_of) {
+            Ok(Some(datagram)) => datagram,
+            Ok(None) => return self.out.drop(mbuf, Drop::LocalUnhandled),
+            Err(reason) => return self.out.drop(mbuf, name(reason)),
+        };
+        let outer = Outer { header: &header, origin, peer, src_port };
+        let taken_apart = match PooledPacket::parse(payload) {
+            Ok(pooled) => self.take_apart_rows(&pooled, mbuf.bytes(), outer, moment),
+            Err(WireError::UnsupportedKind) => return self.special_input(mbuf, outer, moment),
+            Err(error) => Err(name(error.into())),
+        };
+        self.finish(mbuf, taken_apart);
     }
 
-    /// Takes out what a pooled packet of this peer holds, as `depool` does it.
-    #[inline]
-    fn take_apart<H: Header>(
+    /// Takes out the rows of a pooled packet with its index in band that are due here.
+    #[inline(always)]
+    fn take_apart_rows<H: Header>(
         &mut self,
-        header: &PoolHeader,
-        packet: &Packet<H>,
-        peer: PeerIndex,
-        src_port: u16,
+        pooled: &PooledPacket<'_>,
+        l3: &[u8],
+        outer: Outer<'_, H>,
         moment: &Moment<'_>,
-        depool: impl FnOnce(&mut MempoolCache, &mut Decompressor, &mut Exit<'_, N>) -> Depooled,
     ) -> Result<(), Drop> {
-        if usize::from(packet.origin.depth()) >= MAX_DEPTH {
-            return Err(Drop::PoolNesting);
+        self.begin(&pooled.header(), outer, moment)?;
+        if pooled.header().is_overlay() {
+            let readdressed = self.readdress_rows(pooled, l3, outer.origin.depth(), outer.peer, moment);
+            let rows = (0..=u8::MAX).zip(pooled.rows()).filter(|(at, _)| !readdressed.contains(*at));
+            self.take_out_rows(rows.map(|(_, row)| row), outer, moment);
+        } else {
+            self.take_out_rows(pooled.rows(), outer, moment);
         }
-        self.peers.received(peer, moment.state, src_port, header.sequence, header.count);
-        let (inside, outer_ecn) = (packet.origin.deeper(Some(peer)), packet.header.ecn());
-        let exit = &mut Exit::new(inside, outer_ecn, self.hops.pool_port(), &mut self.reentry, &mut self.out);
-        let depooled = depool(&mut self.mempool, &mut self.decompressor, exit);
-        account(&depooled, &mut self.out);
-        self.note_number(packet, src_port, header.sequence, moment);
+        self.note_number(outer.header, outer.origin, outer.src_port, pooled.header().sequence, moment);
         Ok(())
     }
 
+    /// Takes a datagram that is no pooled packet with its index in band.
+    #[inline(never)]
+    fn special_input<H: Header>(&mut self, mbuf: Mbuf, outer: Outer<'_, H>, moment: &Moment<'_>) {
+        let Outer { header, origin, peer, src_port } = outer;
+        let payload = header.upper_layer(mbuf.bytes()).get(udp::HEADER_LEN..).unwrap_or_default();
+        match Special::parse(payload, &moment.state.templates) {
+            Ok(Special::Predetermined(pooled)) => {
+                let begun = self.begin(pooled.header(), outer, moment);
+                if begun.is_ok() {
+                    let pool_port = self.hops.pool_port();
+                    let exit =
+                        ReentryExit::new(outer.inside(), header.ecn(), pool_port, &mut self.reentry, &mut self.out);
+                    take_out(pooled.packets(), &mut self.mempool, exit);
+                    self.note_number(header, origin, src_port, pooled.header().sequence, moment);
+                }
+                self.finish(mbuf, begun);
+            }
+            Ok(Special::Short(pooled)) => {
+                let (from, now) = ((header.src().into(), src_port), moment.now);
+                let begun = self.begin(pooled.header(), outer, moment);
+                if begun.is_ok() {
+                    let (known, mempool) = (&mut self.decompressor, &mut self.mempool);
+                    let (pool_port, ecn) = (self.hops.pool_port(), header.ecn());
+                    let mut exit = ReentryExit::new(outer.inside(), ecn, pool_port, &mut self.reentry, &mut self.out);
+                    let depooled = depool_short(&pooled, from, (known, now), mempool, HEADROOM, &mut exit);
+                    account(&depooled, &mut self.out);
+                    self.note_number(header, origin, src_port, pooled.header().sequence, moment);
+                }
+                self.finish(mbuf, begun);
+            }
+            Ok(Special::Report(report)) => {
+                let sequence = report.header().sequence;
+                self.peers.received(peer, moment.state, src_port, sequence, 0);
+                self.heed(&report, peer, moment);
+                self.note_number(header, origin, src_port, sequence, moment);
+                self.out.counters.add(Counter::AbsorbedReports, 1);
+                self.mempool.free(mbuf);
+            }
+            Ok(Special::DataOnly(pooled)) => {
+                let sequence = pooled.header().sequence;
+                self.data_only_input(Packet { mbuf, header: *header, origin }, peer, src_port, sequence, moment);
+            }
+            Ok(Special::Index(index)) => {
+                let sequence = index.header().sequence;
+                let first = index.blocks().next().map_or(sequence, |block| block.sequence);
+                let packet = Packet { mbuf, header: *header, origin };
+                self.index_packet_input(packet, peer, src_port, sequence, first, moment);
+            }
+            Ok(Special::Hello(_)) => self.hello(Packet { mbuf, header: *header, origin }),
+            Err(error) => self.out.drop(mbuf, name(error.into())),
+        }
+    }
+
+    /// Takes note of a pooled packet, unless it is inside of too many.
+    #[inline(always)]
+    fn begin<H: Header>(&mut self, header: &PoolHeader, outer: Outer<'_, H>, moment: &Moment<'_>) -> Result<(), Drop> {
+        if usize::from(outer.origin.depth()) >= MAX_DEPTH {
+            return Err(Drop::PoolNesting);
+        }
+        self.peers.received(outer.peer, moment.state, outer.src_port, header.sequence, header.count);
+        Ok(())
+    }
+
+    /// Takes out rows of a pooled packet.
+    #[inline(always)]
+    fn take_out_rows<'a, H: Header>(
+        &mut self,
+        rows: impl Iterator<Item = (Row, &'a [u8])>,
+        outer: Outer<'_, H>,
+        moment: &Moment<'_>,
+    ) {
+        let streams = (&*moment.state.streams, outer.peer);
+        let (pool_port, ecn) = (self.hops.pool_port(), outer.header.ecn());
+        let mut exit = ReentryExit::new(outer.inside(), ecn, pool_port, &mut self.reentry, &mut self.out);
+        let depooled = depool_rows(rows, streams, &mut self.mempool, HEADROOM, &mut exit);
+        account(&depooled, &mut self.out);
+    }
+
     /// Ends a pooled packet that was taken apart or was not.
-    #[inline]
-    fn finish<H: Header>(&mut self, packet: Packet<H>, taken_apart: Result<(), Drop>) {
+    #[inline(always)]
+    fn finish(&mut self, mbuf: Mbuf, taken_apart: Result<(), Drop>) {
         match taken_apart {
-            Ok(()) => self.mempool.free(packet.mbuf),
-            Err(reason) => self.out.drop(packet.mbuf, reason),
+            Ok(()) => self.mempool.free(mbuf),
+            Err(reason) => self.out.drop(mbuf, reason),
         }
     }
 
@@ -129,7 +179,7 @@ impl<N: Nic> Stages<N> {
     fn hello<H: Header>(&mut self, packet: Packet<H>) {
         let mut payload = ArrayVec::new();
         let udp = packet.header.upper_layer(packet.mbuf.bytes());
-        payload.extend(udp.iter().copied().skip(crate::packet::udp::HEADER_LEN).take(HELLO_BYTES));
+        payload.extend(udp.iter().copied().skip(udp::HEADER_LEN).take(HELLO_BYTES));
         let length = u16::try_from(packet.mbuf.bytes().len()).unwrap_or(u16::MAX);
         let hello = HeardHello { from: packet.header.src().into(), ttl: packet.header.hop_limit(), length, payload };
         if self.out.tell_hello(hello) {
@@ -142,18 +192,35 @@ impl<N: Nic> Stages<N> {
 }
 
 /// Where packets that were taken out of a pooled packet go: back to the input.
-pub(super) struct Exit<'a, N> {
+pub(super) struct ReentryExit<'a, N> {
     /// Their origin.
     inside: Origin,
     /// The ECN field of the pooled packet.
     outer_ecn: u8,
+    /// Whether they may be plain: what a mark on the outside does to a packet, and what came in a broadcast frame, needs a closer
+    /// look.
+    may_be_plain: bool,
     /// The port that [`Plain::recognise`] is to leave alone.
     pool_port: u32,
-    reentry: &'a mut Reentry,
+    /// Where they wait; None where they are inside of too many.
+    queue: Option<&'a mut Queue>,
     out: &'a mut Output<N>,
 }
 
-impl<'a, N: Nic> Exit<'a, N> {
+impl<N: Nic> Exit<Mbuf> for ReentryExit<'_, N> {
+    /// The bytes are looked at in place of the packet: what was just written is slow to read.
+    #[inline(always)]
+    fn take(&mut self, inner: Mbuf, bytes: &[u8]) {
+        match Plain::recognise(bytes, self.pool_port) {
+            Some(plain) if self.may_be_plain && usize::from(plain.total_len) == bytes.len() => {
+                self.push(inner, self.inside, Some(plain.dst));
+            }
+            _ => self.take_unknown(inner),
+        }
+    }
+}
+
+impl<'a, N: Nic> ReentryExit<'a, N> {
     /// For what was in a packet with the ECN field `outer_ecn`. `pool_port`: as the hops remember it.
     #[inline(always)]
     pub fn new(
@@ -162,27 +229,14 @@ impl<'a, N: Nic> Exit<'a, N> {
         pool_port: u32,
         reentry: &'a mut Reentry,
         out: &'a mut Output<N>,
-    ) -> Exit<'a, N> {
-        Exit { inside: inside.read_as(Family::V4), outer_ecn, pool_port, reentry, out }
-    }
-
-    /// Sends a packet on, which is a copy of `bytes`, or rebuilt where these are none. They are looked at in its place: what
-    /// was just written is slow to read.
-    #[inline(always)]
-    pub fn re_enter(&mut self, inner: Mbuf, bytes: &[u8]) {
-        let plain = match Plain::recognise(bytes, self.pool_port) {
-            Some(plain) if usize::from(plain.total_len) == bytes.len() => plain,
-            _ => return self.re_enter_unknown(inner),
-        };
-        // What a mark on the outside does to a packet, and what came in a broadcast frame, is looked at below.
-        if self.outer_ecn & ecn::ECT_1 != 0 || self.inside.link_broadcast() {
-            return self.re_enter_unknown(inner);
-        }
-        self.push(inner, self.inside, Some(plain.dst));
+    ) -> ReentryExit<'a, N> {
+        let queue = reentry.queue(inside.depth().saturating_sub(1));
+        let may_be_plain = outer_ecn & ecn::ECT_1 == 0 && !inside.link_broadcast();
+        ReentryExit { inside: inside.read_as(Family::V4), outer_ecn, may_be_plain, pool_port, queue, out }
     }
 
     #[inline(never)]
-    fn re_enter_unknown(&mut self, mut inner: Mbuf) {
+    fn take_unknown(&mut self, mut inner: Mbuf) {
         // The type of its row agreed with its version, or the pooled packet would not be sound.
         let origin = self.inside.read_as(Family::of(inner.bytes()));
         // RFC 6040, 4.2: a mark on the outside is passed on to what can carry it, and drops what cannot. Not-ECT and ECT(0)
@@ -196,7 +250,11 @@ impl<'a, N: Nic> Exit<'a, N> {
 
     #[inline(always)]
     fn push(&mut self, inner: Mbuf, origin: Origin, plain_to: Option<u32>) {
-        if let Err(inner) = self.reentry.push(origin.depth().saturating_sub(1), inner, origin, plain_to) {
+        let refused = match &mut self.queue {
+            Some(queue) => queue.push(inner, origin, plain_to).err(),
+            None => Some(inner),
+        };
+        if let Some(inner) = refused {
             self.out.drop(inner, Drop::ReentryFull);
         }
     }
@@ -207,15 +265,15 @@ impl<'a, N: Nic> Exit<'a, N> {
 pub(super) fn take_out<'a, N: Nic>(
     packets: impl Iterator<Item = &'a [u8]>,
     mempool: &mut MempoolCache,
-    mut exit: Exit<'_, N>,
+    mut exit: ReentryExit<'_, N>,
 ) -> u64 {
-    let depooled = depool_each(packets, mempool, HEADROOM, |inner, bytes| exit.re_enter(inner, bytes));
+    let depooled = depool_each(packets, mempool, HEADROOM, &mut exit);
     account(&depooled, exit.out);
     depooled.rows()
 }
 
 /// Accounts for a pooled packet of which this came.
-#[inline]
+#[inline(always)]
 fn account<N: Nic>(depooled: &Depooled, out: &mut Output<N>) {
     let (rows, counters) = (depooled.rows(), &mut out.counters);
     counters.add(Counter::CreatedExtracted, rows);

@@ -16,7 +16,7 @@ use crate::pool::pooled_packet_detector::PooledDrop;
 use crate::pool::wire::{DataOnly, WireError};
 
 use super::counters::Counter;
-use super::depool_input::{Exit, name, take_out};
+use super::depool_input::{ReentryExit, name, take_out};
 use super::drop::Drop;
 use super::moment::Moment;
 use super::origin::{Header, Origin, Packet};
@@ -92,16 +92,17 @@ impl<N: Nic> Stages<N> {
 
     /// Takes note of a packet of another kind: where its sequence has packets that wait for their index, they do not wait
     /// for this number.
-    #[inline]
+    #[inline(always)]
     pub(super) fn note_number<H: Header>(
         &mut self,
-        packet: &Packet<H>,
+        header: &H,
+        origin: Origin,
         src_port: u16,
         sequence: u32,
         moment: &Moment<'_>,
     ) {
-        let key = StreamKey { peer: packet.header.src().into(), to: packet.header.dst().into(), src_port };
-        if packet.origin.depth() == 0 && self.indexes.follows(key) {
+        let key = StreamKey { peer: header.src().into(), to: header.dst().into(), src_port };
+        if origin.depth() == 0 && self.indexes.follows(key) {
             let is_believed = self.indexes.reach(key, sequence, sequence, moment.now).is_ok();
             self.settle_indexes(moment.now, moment);
             if is_believed {
@@ -171,7 +172,7 @@ impl<N: Nic> Stages<N> {
                             let packets = pooled.rows().map(|(_, bytes)| bytes);
                             let Outside { origin, outer_ecn, peer, address } = outside;
                             let (inside, pool_port) = (origin.deeper(Some(peer)), self.hops.pool_port());
-                            let exit = Exit::new(inside, outer_ecn, pool_port, &mut self.reentry, &mut self.out);
+                            let exit = ReentryExit::new(inside, outer_ecn, pool_port, &mut self.reentry, &mut self.out);
                             let rows = take_out(packets, &mut self.mempool, exit);
                             self.peers.taken_out(peer, address, rows);
                             self.mempool.free(mbuf);

@@ -6,7 +6,7 @@ use arrayvec::ArrayVec;
 use crate::dpdk::{BURST, Mbuf, Nic};
 use crate::fib::{Adjacency, EntryId};
 use crate::packet::icmp::ErrorKind;
-use crate::packet::ipv4::{DestinationClass, Ipv4Error, Ipv4Header, Plain, destination_class, source_is_martian};
+use crate::packet::ipv4::{self, DestinationClass, Ipv4Error, Ipv4Header, Plain, destination_class, source_is_martian};
 
 use super::counters::Counter;
 use super::drop::Drop;
@@ -211,6 +211,13 @@ impl<N: Nic> Stages<N> {
     ) {
         while let Some((packet6, leaf6)) = packets6.next_before(position) {
             self.send_on6(packet6, leaf6, depth, moment);
+        }
+        let to_pool_port = ipv4::is_datagram_to(mbuf.bytes(), self.hops.pool_port());
+        if to_pool_port && moment.state.entry(leaf).adjacency == Adjacency::Local {
+            self.take_up_reentry(depth, BURST, moment);
+            self.out.stopwatch.enter(Stage::Depool);
+            self.depool_input::<Ipv4Header>(mbuf, origin, moment);
+            return self.out.stopwatch.enter(Stage::Forward);
         }
         match mbuf.bytes().first_chunk().map(Ipv4Header::of_sound) {
             Some(header) => self.send_on(Packet { mbuf, header, origin }, leaf, depth, moment),

@@ -3,7 +3,7 @@
 use crate::dpdk::Nic;
 use crate::packet::icmpv6::{self, ErrorKind, echo_reply};
 use crate::packet::ipv4::PROTOCOL_UDP;
-use crate::packet::ipv6::HEADER_LEN;
+use crate::packet::ipv6::{HEADER_LEN, Ipv6Header};
 use crate::packet::ipv6_extension::{Unprocessable, UpperLayer, check_at_destination};
 use crate::packet::nd;
 use crate::packet::too_big::packet_too_big;
@@ -27,7 +27,7 @@ impl<N: Nic> Stages<N> {
             return self.refuse_extensions(packet, why, moment);
         }
         if self.is_to_pool_port6(&packet, &upper, moment) {
-            return self.depool_input(packet, moment);
+            return self.depool_input::<Ipv6Header>(packet.mbuf, packet.origin, moment);
         }
         if upper.is_fragment() {
             return self.out.drop(packet.mbuf, Drop::LocalFragment);

@@ -2,7 +2,7 @@
 
 use crate::dpdk::{Mbuf, Nic};
 use crate::packet::icmp::{EchoError, ErrorKind, echo_reply};
-use crate::packet::ipv4::{PROTOCOL_ICMP, PROTOCOL_UDP};
+use crate::packet::ipv4::{Ipv4Header, PROTOCOL_ICMP, PROTOCOL_UDP};
 use crate::packet::too_big::{TooBig, fragmentation_needed};
 use crate::pool::simplemux::Flavour;
 
@@ -30,7 +30,9 @@ impl<N: Nic> Stages<N> {
         let ports = packet.header.payload(packet.mbuf.bytes()).and_then(|udp| udp.first_chunk::<4>());
         let port = ports.map(|&[_, _, d0, d1]| u16::from_be_bytes([d0, d1]));
         match port.filter(|_| packet.header.fragment_offset == 0) {
-            Some(port) if port == moment.state.pool_port => self.depool_input(packet, moment),
+            Some(port) if port == moment.state.pool_port => {
+                self.depool_input::<Ipv4Header>(packet.mbuf, packet.origin, moment);
+            }
             Some(port) if let Some(flavour) = Flavour::of_port(port) => self.simplemux_input(packet, flavour, moment),
             _ => self.refuse(packet, ErrorKind::PortUnreachable, Drop::LocalUnhandled, moment),
         }

@@ -9,8 +9,7 @@ use crate::packet::ethernet::EtherType;
 use crate::packet::ipv4::{Ipv4Header, PROTOCOL_UDP};
 use crate::packet::ipv6::{self, Ipv6Header};
 use crate::packet::ipv6_extension::UpperLayer;
-use crate::pool::pooled_packet_detector::{Detection, PooledDrop, ZeroChecksum, detect, detect6};
-use crate::pool::wire::Templates;
+use crate::pool::pooled_packet_detector::{Datagram, PooledDrop, ZeroChecksum, detect, detect6};
 use crate::pool::{FlowSeed, StreamFields};
 
 /// Which protocol a packet is said to be by what carried it: the EtherType of its frame, or the type of its row.
@@ -146,7 +145,7 @@ pub(super) struct Packet<H = Ipv4Header> {
 pub(super) type Packet6 = Packet<Ipv6Header>;
 
 /// A header of either family, to stages that do the same with both.
-pub(super) trait Header {
+pub(super) trait Header: Copy {
     /// Its addresses.
     type Address: Destination;
 
@@ -168,14 +167,16 @@ pub(super) trait Header {
     /// What pooling wants to know of the packet in `l3`.
     fn stream_fields(&self, l3: &[u8], seed: FlowSeed) -> Option<StreamFields>;
 
+    /// Reads the header of the packet in `l3` once more, which was found sound.
+    fn reread(l3: &[u8]) -> Option<Self>;
+
     /// What the packet in `l3`, which is for us, is to pooling.
     fn detect<'a, P>(
         &self,
         l3: &'a [u8],
         port: u16,
-        templates: &'a Templates,
         peer_of: impl Fn(IpAddr) -> Option<(P, ZeroChecksum)>,
-    ) -> Result<Detection<'a, P>, PooledDrop>;
+    ) -> Result<Option<Datagram<'a, P>>, PooledDrop>;
 
     /// Whether what follows this header, and no other header between, is a UDP datagram, or the first fragment of one.
     fn carries_udp(&self) -> bool;
@@ -219,14 +220,18 @@ impl Header for Ipv4Header {
     }
 
     #[inline(always)]
+    fn reread(l3: &[u8]) -> Option<Ipv4Header> {
+        l3.first_chunk().map(Ipv4Header::of_sound)
+    }
+
+    #[inline(always)]
     fn detect<'a, P>(
         &self,
         l3: &'a [u8],
         port: u16,
-        templates: &'a Templates,
         peer_of: impl Fn(IpAddr) -> Option<(P, ZeroChecksum)>,
-    ) -> Result<Detection<'a, P>, PooledDrop> {
-        detect(self, self.upper_layer(l3), port, templates, peer_of)
+    ) -> Result<Option<Datagram<'a, P>>, PooledDrop> {
+        detect(self, self.upper_layer(l3), port, peer_of)
     }
 
     #[inline(always)]
@@ -273,16 +278,20 @@ impl Header for Ipv6Header {
         StreamFields::read6(l3, seed)
     }
 
+    #[inline(always)]
+    fn reread(l3: &[u8]) -> Option<Ipv6Header> {
+        Ipv6Header::parse(l3).ok()
+    }
+
     #[inline]
     fn detect<'a, P>(
         &self,
         l3: &'a [u8],
         port: u16,
-        templates: &'a Templates,
         peer_of: impl Fn(IpAddr) -> Option<(P, ZeroChecksum)>,
-    ) -> Result<Detection<'a, P>, PooledDrop> {
-        let Ok(upper) = UpperLayer::find(self, l3) else { return Ok(Detection::NotPooled) };
-        detect6(self, &upper, upper.bytes(self, l3), port, templates, peer_of)
+    ) -> Result<Option<Datagram<'a, P>>, PooledDrop> {
+        let Ok(upper) = UpperLayer::find(self, l3) else { return Ok(None) };
+        detect6(self, &upper, upper.bytes(self, l3), port, peer_of)
     }
 
     #[inline(always)]

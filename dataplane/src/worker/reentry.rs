@@ -30,7 +30,7 @@ pub(super) struct WaitingBurst {
 }
 
 /// The packets of one depth.
-struct Queue {
+pub(super) struct Queue {
     /// Whole bursts.
     full: VecDeque<Box<WaitingBurst>>,
     /// The one that the next packet goes to.
@@ -62,6 +62,23 @@ impl Queue {
         self.full.len() * BURST + self.filling.burst.len()
     }
 
+    /// Adds a packet; gives it back where there is no room. `plain_to`: whom it is for, where it is known to be plain.
+    #[inline(always)]
+    pub fn push(&mut self, mbuf: Mbuf, origin: Origin, plain_to: Option<u32>) -> Result<(), Mbuf> {
+        if self.filling.burst.len() >= BURST && !self.next() {
+            return Err(mbuf);
+        }
+        let filling = &mut *self.filling;
+        match plain_to {
+            Some(dst) => filling.burst.push(mbuf, origin, dst),
+            None => {
+                filling.is_plain = false;
+                filling.burst.push(mbuf, origin, 0);
+            }
+        }
+        Ok(())
+    }
+
     /// Has the next packet go to another burst; false where there is none.
     #[inline(never)]
     fn next(&mut self) -> bool {
@@ -89,18 +106,10 @@ impl Reentry {
         self.queues.get(usize::from(depth)).map_or(0, Queue::len)
     }
 
-    /// Adds a packet that was in a pooled packet of the depth `depth`; gives it back where there is no room. `plain_to`: whom
-    /// it is for, where it is known to be plain.
+    /// Where packets go that were in pooled packets of this depth.
     #[inline(always)]
-    pub fn push(&mut self, depth: u8, mbuf: Mbuf, origin: Origin, plain_to: Option<u32>) -> Result<(), Mbuf> {
-        let Some(queue) = self.queues.get_mut(usize::from(depth)) else { return Err(mbuf) };
-        if queue.filling.burst.len() == BURST && !queue.next() {
-            return Err(mbuf);
-        }
-        let filling = &mut *queue.filling;
-        filling.is_plain &= plain_to.is_some();
-        filling.burst.push(mbuf, origin, plain_to.unwrap_or_default());
-        Ok(())
+    pub fn queue(&mut self, depth: u8) -> Option<&mut Queue> {
+        self.queues.get_mut(usize::from(depth))
     }
 
     /// Takes the oldest burst of a depth, full or the only one; None where no packet waits.

@@ -6,10 +6,11 @@ use std::net::Ipv4Addr;
 use crate::dpdk::{HEADROOM, Nic};
 use crate::packet::BufferSource;
 use crate::pool::Format;
+use crate::pool::packet_depooler::Exit;
 use crate::pool::simplemux::{Entry, Flavour, SimplemuxDrop, SimplemuxError, detect};
 
 use super::counters::Counter;
-use super::depool_input::Exit;
+use super::depool_input::ReentryExit;
 use super::drop::Drop;
 use super::moment::Moment;
 use super::origin::Packet;
@@ -37,12 +38,12 @@ impl<N: Nic> Stages<N> {
         let datagram = received.datagram;
         self.peers.received_unnumbered(received.peer, moment.state, datagram.count());
         let (inside, outer_ecn) = (packet.origin.deeper(Some(received.peer)), packet.header.ecn());
-        let mut exit = Exit::new(inside, outer_ecn, self.hops.pool_port(), &mut self.reentry, &mut self.out);
+        let mut exit = ReentryExit::new(inside, outer_ecn, self.hops.pool_port(), &mut self.reentry, &mut self.out);
         let (mut no_buffer, mut unsupported) = (0, 0);
         for entry in datagram.entries() {
             match entry {
                 Entry::Ipv4(bytes) => match self.mempool.alloc_copy(bytes, HEADROOM) {
-                    Some(inner) => exit.re_enter(inner, bytes),
+                    Some(inner) => exit.take(inner, bytes),
                     None => no_buffer += 1,
                 },
                 Entry::Other(..) => unsupported += 1,

@@ -3,10 +3,11 @@
 use crate::dpdk::{HEADROOM, Nic};
 use crate::packet::BufferSource;
 use crate::pool::Format;
+use crate::pool::packet_depooler::Exit;
 use crate::pool::transit::{Passed, pass};
 
 use super::counters::Counter;
-use super::depool_input::Exit;
+use super::depool_input::ReentryExit;
 use super::drop::Drop;
 use super::moment::Moment;
 use super::origin::{Header, Packet};
@@ -51,11 +52,11 @@ impl<N: Nic> Stages<N> {
         }
         let (inside, outer_ecn) = (packet.origin.deeper(Some(index)), packet.header.ecn());
         let mempool = &mut self.mempool;
-        let mut exit = Exit::new(inside, outer_ecn, self.hops.pool_port(), &mut self.reentry, &mut self.out);
+        let mut exit = ReentryExit::new(inside, outer_ecn, self.hops.pool_port(), &mut self.reentry, &mut self.out);
         let mut no_buffer = 0;
         let passed = pass(packet.mbuf.bytes_mut(), moment.state.pool_port, peer.zero_checksum, |bytes| {
             match mempool.alloc_copy(bytes, HEADROOM) {
-                Some(inner) => exit.re_enter(inner, bytes),
+                Some(inner) => exit.take(inner, bytes),
                 None => no_buffer += 1,
             }
         });

@@ -226,6 +226,18 @@ pub enum Kind {
 impl Kind {
     const ALL: [Kind; 7] =
         [Kind::Pooled, Kind::DataOnly, Kind::Index, Kind::Predetermined, Kind::Hello, Kind::Short, Kind::Report];
+
+    /// The kind that a pool header gives.
+    #[inline(always)]
+    fn parse(&[version_kind, ..]: &[u8; HEADER_LEN]) -> Result<Kind, WireError> {
+        if version_kind >> 4 != VERSION {
+            return Err(WireError::UnsupportedVersion);
+        }
+        if version_kind & AUTHENTICATED != 0 {
+            return Err(WireError::AuthenticatedUnsupported);
+        }
+        Kind::ALL.get(usize::from(version_kind & 0x0f)).copied().ok_or(WireError::UnsupportedKind)
+    }
 }
 
 /// The header that every packet to the pool port starts with.
@@ -246,18 +258,17 @@ pub struct PoolHeader {
 
 impl PoolHeader {
     /// Reads the header at the start of a UDP payload. The count is not checked against the kind here.
-    #[inline]
+    #[inline(always)]
     pub fn parse(payload: &[u8]) -> Result<PoolHeader, WireError> {
-        let &[version_kind, count, outer_ttl, template, s0, s1, s2, s3] =
-            payload.first_chunk::<HEADER_LEN>().ok_or(WireError::TruncatedHeader)?;
-        if version_kind >> 4 != VERSION {
-            return Err(WireError::UnsupportedVersion);
-        }
-        if version_kind & AUTHENTICATED != 0 {
-            return Err(WireError::AuthenticatedUnsupported);
-        }
-        let kind = *Kind::ALL.get(usize::from(version_kind & 0x0f)).ok_or(WireError::UnsupportedKind)?;
-        Ok(PoolHeader { kind, count, outer_ttl, template, sequence: u32::from_be_bytes([s0, s1, s2, s3]) })
+        let fixed = payload.first_chunk().ok_or(WireError::TruncatedHeader)?;
+        Ok(PoolHeader::with_kind(Kind::parse(fixed)?, fixed))
+    }
+
+    /// The header of a packet of this kind.
+    #[inline(always)]
+    fn with_kind(kind: Kind, fixed: &[u8; HEADER_LEN]) -> PoolHeader {
+        let &[_, count, outer_ttl, template, s0, s1, s2, s3] = fixed;
+        PoolHeader { kind, count, outer_ttl, template, sequence: u32::from_be_bytes([s0, s1, s2, s3]) }
     }
 
     /// Whether this is a pooled packet between overlay nodes: nobody but its addressee looks at its rows.

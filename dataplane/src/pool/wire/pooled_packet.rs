@@ -103,7 +103,7 @@ pub struct PooledPacket<'a> {
 impl<'a> PooledPacket<'a> {
     /// Reads a UDP payload of kind 0 as its addressee, which takes the types that are known here, and checks every bound before it
     /// touches what the bound is about.
-    #[inline]
+    #[inline(always)]
     pub fn parse(payload: &'a [u8]) -> Result<PooledPacket<'a>, WireError> {
         PooledPacket::check::<false>(payload)
     }
@@ -117,17 +117,16 @@ impl<'a> PooledPacket<'a> {
 
     #[inline(always)]
     fn check<const IN_TRANSIT: bool>(payload: &'a [u8]) -> Result<PooledPacket<'a>, WireError> {
-        let header = PoolHeader::parse(payload)?;
-        if header.kind != Kind::Pooled {
+        let (fixed, behind) = payload.split_first_chunk().ok_or(WireError::TruncatedHeader)?;
+        if Kind::parse(fixed)? != Kind::Pooled {
             return Err(WireError::UnsupportedKind);
         }
+        let header = PoolHeader::with_kind(Kind::Pooled, fixed);
         if header.count == 0 {
             return Err(WireError::NoRows);
         }
-        let (index, data) = payload
-            .get(HEADER_LEN..)
-            .and_then(|behind| behind.split_at_checked(usize::from(header.count) * ROW_LEN))
-            .ok_or(WireError::TruncatedIndex)?;
+        let rows = usize::from(header.count) * ROW_LEN;
+        let (index, data) = behind.split_at_checked(rows).ok_or(WireError::TruncatedIndex)?;
         PooledPacket::cover::<IN_TRANSIT>(header, index.as_chunks::<ROW_LEN>().0, data)
     }
 
@@ -165,9 +164,9 @@ impl<'a> PooledPacket<'a> {
     }
 
     /// The pool header.
-    #[inline]
-    pub fn header(&self) -> &PoolHeader {
-        &self.header
+    #[inline(always)]
+    pub fn header(&self) -> PoolHeader {
+        self.header
     }
 
     /// The packets, all of them, one behind the other.
