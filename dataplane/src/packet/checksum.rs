@@ -1,8 +1,9 @@
 //! The Internet checksum (RFC 1071): sums over slices, sums joined at odd lengths, incremental update (RFC 1624).
 //!
-//! A [`Sum`] is not yet a checksum: it can still be added to. What goes on the wire is its complement. The pooler and
-//! the depooler fold the sum into the copy they make anyway.
+//! A [`Sum`] is not yet a checksum: it can still be added to. What goes on the wire is its complement. A [`Total`] is not
+//! yet a sum.
 
+use super::copy::copy;
 use crate::arch::sum_words;
 
 /// A ones' complement sum of big-endian 16-bit words, folded to 16 bits, not complemented.
@@ -18,14 +19,9 @@ impl Sum {
     /// The sum of `bytes` as big-endian words; an odd last byte is padded with a zero behind it (RFC 1071 section 1).
     #[inline]
     pub fn of(bytes: &[u8]) -> Sum {
-        // The sum does not depend on the byte order it is computed in (RFC 1071 section 2 B), nor on the width of the words
-        // (2 C): add up little-endian 64-bit words and swap the result.
-        let (words, rest) = bytes.as_chunks::<8>();
         let mut total = Total::default();
-        for word in words {
-            total.add(u64::from_le_bytes(*word));
-        }
-        Sum::from_little_endian(total.folded() + sum_of_rest(rest))
+        total.add_bytes(bytes);
+        total.sum()
     }
 
     /// The sum of an IPv4 header without options: its first 16 bytes as little-endian words, and the last four.
@@ -102,38 +98,68 @@ impl Sum {
     }
 }
 
-/// What little-endian words come to, modulo 2^64, and how often that was passed: each time is one more (RFC 1071, 2 B).
-#[derive(Clone, Copy, Default)]
-struct Total {
+/// A sum of little-endian words that is not folded yet: for what is added up piece by piece.
+///
+/// A sum does not depend on the byte order it is computed in (RFC 1071 section 2 B), nor on the width of the words (2 C):
+/// these are of 64 bits, and the result is swapped.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Total {
+    /// Modulo 2^64.
     sum: u64,
+    /// How often that was passed: each time is one more (2 B).
     carries: u64,
 }
 
 impl Total {
+    /// Adds bytes, with a zero behind an odd last one: what comes behind them begins another word.
     #[inline(always)]
-    fn add(&mut self, word: u64) {
-        let (sum, carry) = self.sum.overflowing_add(word);
-        (self.sum, self.carries) = (sum, self.carries + u64::from(carry));
+    pub fn add_bytes(&mut self, bytes: &[u8]) {
+        let (words, rest) = bytes.as_chunks::<8>();
+        for word in words {
+            self.add(u64::from_le_bytes(*word));
+        }
+        if !rest.is_empty() {
+            self.add(match bytes.last_chunk() {
+                // The last eight bytes less those that are in a word already.
+                Some(last) => u64::from_le_bytes(*last) >> (64 - 8 * rest.len()),
+                None => word_of(rest),
+            });
+        }
     }
 
-    /// The same in few more than 32 bits.
+    /// Adds a little-endian word.
     #[inline(always)]
-    fn folded(self) -> u64 {
-        (self.sum & 0xffff_ffff) + (self.sum >> 32) + self.carries
+    pub const fn add(&mut self, word: u64) {
+        let (sum, carry) = self.sum.overflowing_add(word);
+        (self.sum, self.carries) = (sum, self.carries + carry as u64);
+    }
+
+    /// Adds what others came to.
+    #[inline(always)]
+    pub const fn add_sum(&mut self, sum: Sum) {
+        self.add(sum.0.swap_bytes() as u64);
+    }
+
+    /// The sum of all words.
+    #[inline(always)]
+    pub const fn sum(self) -> Sum {
+        // In few more than 32 bits.
+        Sum::from_little_endian((self.sum & 0xffff_ffff) + (self.sum >> 32) + self.carries)
     }
 }
 
-/// The last, less than eight, bytes as little-endian words, padded with zeros.
+/// Less than eight bytes as a little-endian word, with zeros behind them.
 #[inline]
-fn sum_of_rest(rest: &[u8]) -> u64 {
-    let (word, rest) = match rest.split_first_chunk::<4>() {
-        Some((word, rest)) => (u64::from(u32::from_le_bytes(*word)), rest),
-        None => (0, rest),
-    };
-    word + match *rest {
-        [a, b, c] => u64::from(u32::from_le_bytes([a, b, c, 0])),
-        [a, b] => u64::from(u16::from_le_bytes([a, b])),
-        [a] => u64::from(a),
+fn word_of(bytes: &[u8]) -> u64 {
+    match (bytes.first_chunk::<4>(), bytes.last_chunk::<4>(), bytes) {
+        // Two words that overlap: the upper one less what is in the lower.
+        (Some(first), Some(last), _) => {
+            let upper = u64::from(u32::from_le_bytes(*last)) >> (64 - 8 * bytes.len());
+            u64::from(u32::from_le_bytes(*first)) | upper << 32
+        }
+        (.., &[a, b, c]) => u64::from(u32::from_le_bytes([a, b, c, 0])),
+        (.., &[a, b]) => u64::from(u16::from_le_bytes([a, b])),
+        (.., &[a]) => u64::from(a),
         _ => 0,
     }
 }
@@ -143,36 +169,8 @@ fn sum_of_rest(rest: &[u8]) -> u64 {
 pub fn copy_and_sum(source: &[u8], target: &mut [u8]) -> Sum {
     let length = source.len().min(target.len());
     let (Some(source), Some(target)) = (source.get(..length), target.get_mut(..length)) else { return Sum::ZERO };
-    let (from, from_rest) = source.as_chunks::<16>();
-    let (to, to_rest) = target.as_chunks_mut::<16>();
-    let mut total = Total::default();
-    for (from, to) in from.iter().zip(to) {
-        *to = *from;
-        let words = u128::from_le_bytes(*from);
-        total.add(words as u64);
-        total.add((words >> 64) as u64);
-    }
-    Sum::from_little_endian(total.folded() + copy_rest(from_rest, to_rest))
-}
-
-/// Copies the last, less than sixteen, bytes to as many, and adds them up as little-endian words padded with zeros.
-#[inline(always)]
-fn copy_rest(mut from: &[u8], mut to: &mut [u8]) -> u64 {
-    let word = u64::from_le_bytes(copy_first(&mut from, &mut to));
-    (word & 0xffff_ffff)
-        + (word >> 32)
-        + u64::from(u32::from_le_bytes(copy_first(&mut from, &mut to)))
-        + u64::from(u16::from_le_bytes(copy_first(&mut from, &mut to)))
-        + u64::from(u8::from_le_bytes(copy_first(&mut from, &mut to)))
-}
-
-/// Copies the first `N` bytes, if there are so many, and goes on to those behind them; else these are zeros.
-#[inline(always)]
-fn copy_first<const N: usize>(from: &mut &[u8], to: &mut &mut [u8]) -> [u8; N] {
-    let Some((bytes, behind)) = from.split_first_chunk() else { return [0; N] };
-    let Some((copy, room)) = std::mem::take(to).split_first_chunk_mut() else { return [0; N] };
-    (*copy, *from, *to) = (*bytes, behind, room);
-    *bytes
+    copy(source, target);
+    Sum::of(source)
 }
 
 /// The checksum of data in which the word `old` became `new`: RFC 1624 section 3, equation 3.

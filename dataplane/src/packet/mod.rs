@@ -29,7 +29,7 @@ pub(crate) mod mutation;
 
 pub use arp::{Arp, ArpError, ArpOperation};
 pub use buffer::{Buffer, BufferSource};
-pub use checksum::Sum;
+pub use checksum::{Sum, Total};
 pub use ethernet::{EtherType, EthernetHeader, MacAddr};
 pub use ipv4::{DestinationClass, Ipv4Error, Ipv4Header};
 pub use ipv6::{Ipv6Error, Ipv6Header};

@@ -2,16 +2,19 @@
 //!
 //! Learned headers and provisioned streams both rebuild packets from it. A [`Template`] is the IP and UDP header with lengths, checksums and IP id taken out; with those given back it
 //! writes the header that any sender would have written. Packets that no template can give back byte for byte have none.
+//!
+//! Headers are read, compared and written as little-endian words of 64 bits: what differs is masked out of them.
 #![cfg_attr(
     not(test),
     deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable)
 )]
 
-use std::net::{IpAddr, SocketAddr};
+use std::hash::{Hash, Hasher};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::rule::Dscp;
-use crate::packet::Sum;
 use crate::packet::ipv4::PROTOCOL_UDP;
+use crate::packet::{Sum, Total};
 
 /// IPv4 without options, and UDP.
 const IPV4_UDP: usize = 28;
@@ -20,27 +23,64 @@ const IPV6_UDP: usize = 48;
 /// RTP without contributing sources and extension (RFC 3550 section 5.1).
 pub(super) const RTP_LEN: usize = 12;
 const UDP_LEN: u16 = 8;
-/// In the first byte of flags and fragment offset.
-const DONT_FRAGMENT: u8 = 0x40;
+/// From so many bytes on a payload is added up by vectors.
+const LONG: usize = 192;
+/// Words of an IPv6 template, which is the longest.
+const WORDS: usize = 6;
+
+/// IPv4 and UDP in words: the last four bytes, UDP's length and checksum, are left out.
+mod ipv4 {
+    /// The first word without total length and IP id.
+    pub(super) const FIRST: u64 = 0xffff_0000_0000_ffff;
+    /// The second without the header checksum.
+    pub(super) const SECOND: u64 = 0xffff_ffff_0000_ffff;
+    /// There, in the second: the sender computes a UDP checksum.
+    pub(super) const HAS_CHECKSUM: u64 = 1 << 16;
+    /// In the first: more fragments, and the offset of this one.
+    pub(super) const FRAGMENT: u64 = 0xff3f << 48;
+    pub(super) const DONT_FRAGMENT: u64 = 0x40 << 48;
+    pub(super) const ECN_SHIFT: u32 = 8;
+}
+
+/// IPv6 and UDP in words.
+mod ipv6 {
+    /// The first word without the payload length.
+    pub(super) const FIRST: u64 = 0xffff_0000_ffff_ffff;
+    /// There: the sender computes a UDP checksum.
+    pub(super) const HAS_CHECKSUM: u64 = 1 << 32;
+    pub(super) const ECN_SHIFT: u32 = 12;
+    pub(super) const FLOW_LABEL: u64 = 0xff_ff0f << FLOW_LABEL_SHIFT;
+    pub(super) const FLOW_LABEL_SHIFT: u32 = 8;
+    /// The last word without UDP's length and checksum.
+    pub(super) const LAST: u64 = 0xffff_ffff;
+}
 
 /// What all packets of a stream have in common up to the end of their UDP headers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Template {
-    /// IP and UDP header; lengths, IP id and checksums are 0, but where the sender computes a UDP checksum, that is 1.
-    /// Zeros behind.
-    bytes: [u8; IPV6_UDP],
+    /// The first three of IPv4, all of IPv6. Lengths, IP id and checksums are 0, but for `HAS_CHECKSUM`. Zeros behind.
+    words: [u64; WORDS],
+}
+
+/// A packet taken apart. `N` words of its template are not 0 throughout its family.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Apart<'a, const N: usize> {
+    /// Those of its template.
+    pub(super) words: [u64; N],
+    pub(super) varying: Varying<'a>,
 }
 
 /// What `Template` is without of a packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Varying<'a> {
     /// The IP id; 0 in IPv6.
     pub(super) ip_id: u16,
-    /// The header checksum; 0 in IPv6.
-    ip_checksum: u16,
-    udp_checksum: u16,
     /// What UDP carries.
     pub(super) payload: &'a [u8],
+    /// Whether the header checksum is the one that any sender would compute; true in IPv6.
+    is_ip_usual: bool,
+    /// What the UDP checksum is about but for the payload, with the checksum. None where there is no checksum.
+    udp: Option<Total>,
 }
 
 /// What a provisioned stream leaves open of a template.
@@ -57,7 +97,7 @@ pub(super) struct Open {
 }
 
 /// The sums over a template that checksums begin with.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TemplateSums {
     /// The IPv4 header but for length and id.
     ip: Sum,
@@ -66,40 +106,55 @@ pub(super) struct TemplateSums {
 }
 
 impl TemplateSums {
+    /// Of no template.
+    pub(super) const NONE: TemplateSums = TemplateSums { ip: Sum::ZERO, udp: Sum::ZERO };
+
     /// Those of the template with what a provisioned stream leaves open: flow labels are in no checksum.
     #[inline]
     pub(super) fn with_open(self, is_ipv4: bool, open: &Open) -> TemplateSums {
         if !is_ipv4 {
             return self;
         }
-        let fragment = if open.dont_fragment { u16::from_be_bytes([DONT_FRAGMENT, 0]) } else { 0 };
-        TemplateSums { ip: self.ip.add_word(u16::from(open.ecn)).add_word(fragment), ..self }
+        let mut ip = Total::default();
+        ip.add_sum(self.ip);
+        ip.add(in_ipv4(open));
+        TemplateSums { ip: ip.sum(), ..self }
     }
 }
 
+/// What is open in the first word of IPv4.
+#[inline]
+fn in_ipv4(open: &Open) -> u64 {
+    u64::from(open.ecn) << ipv4::ECN_SHIFT | if open.dont_fragment { ipv4::DONT_FRAGMENT } else { 0 }
+}
+
 impl Template {
+    /// Of no packet.
+    pub(super) const NONE: Template = Template { words: [0; WORDS] };
+
     /// Takes a packet apart. None where it has options, extension headers or another protocol, is a fragment, or has
     /// lengths that are not those of what it carries.
     #[inline]
     pub(super) fn of(packet: &[u8]) -> Option<(Template, Varying<'_>)> {
         match packet.first()? {
-            0x45 => of_ipv4(packet),
-            0x60..0x70 => of_ipv6(packet),
+            0x45 => Apart::of_ipv4(packet).map(|Apart { words, varying }| (words.into(), varying)),
+            0x60..0x70 => Apart::of_ipv6(packet).map(|Apart { words, varying }| (words.into(), varying)),
             _ => None,
         }
     }
 
-    /// The bytes to compare and to hash: the first 32 or all 48.
-    #[inline]
-    pub(super) fn words(&self) -> (&[u8; IPV6_UDP], bool) {
-        (&self.bytes, self.is_ipv4())
+    /// Whether the words that are not 0 throughout its family are these. Words of two families are never the same.
+    #[inline(always)]
+    pub(super) fn has<const N: usize>(&self, words: &[u64; N]) -> bool {
+        // All at once, and each as it was stored: what was found by its hash is seldom another one.
+        self.words.iter().zip(words).fold(0, |differing, (own, other)| differing | own ^ other) == 0
     }
 
     /// Whether the packets are IPv4.
     #[inline]
     pub(super) fn is_ipv4(&self) -> bool {
-        let [version, ..] = self.bytes;
-        version == 0x45
+        let [first, ..] = self.words;
+        first as u8 == 0x45
     }
 
     /// Length of IP and UDP header in bytes.
@@ -112,52 +167,55 @@ impl Template {
     /// label. None where the addresses are of two families.
     pub(super) fn new(source: SocketAddr, destination: SocketAddr, dscp: Dscp, ttl: u8) -> Option<Template> {
         let tos = dscp.value() << 2;
-        let mut bytes = [0; IPV6_UDP];
-        let ports = match (source.ip(), destination.ip()) {
-            (IpAddr::V4(source), IpAddr::V4(destination)) => {
-                let [_, rest @ ..] = bytes.first_chunk_mut::<IPV4_UDP>()?;
-                let (fields, rest) = rest.split_first_chunk_mut::<11>()?;
-                *fields = [tos, 0, 0, 0, 0, 0, 0, ttl, PROTOCOL_UDP, 0, 0];
-                let (from, rest) = rest.split_first_chunk_mut()?;
-                let (to, rest) = rest.split_first_chunk_mut()?;
-                (*from, *to) = (source.octets(), destination.octets());
-                rest.first_chunk_mut::<8>()?
+        let ([s0, s1], [d0, d1]) = (source.port().to_be_bytes(), destination.port().to_be_bytes());
+        let ports = u32::from_le_bytes([s0, s1, d0, d1]);
+        let words = match (source, destination) {
+            (SocketAddr::V4(source), SocketAddr::V4(destination)) => {
+                let word = |address: &Ipv4Addr| u64::from(u32::from_le_bytes(address.octets()));
+                [
+                    u64::from_le_bytes([0x45, tos, 0, 0, 0, 0, 0, 0]),
+                    u64::from_le_bytes([ttl, PROTOCOL_UDP, 0, 0, 0, 0, 0, 0])
+                        | word(source.ip()) << 32
+                        | ipv4::HAS_CHECKSUM,
+                    word(destination.ip()) | u64::from(ports) << 32,
+                    0,
+                    0,
+                    0,
+                ]
             }
-            (IpAddr::V6(source), IpAddr::V6(destination)) => {
-                let (fields, rest) = bytes.split_first_chunk_mut::<8>()?;
-                *fields = [tos >> 4, tos << 4, 0, 0, 0, 0, PROTOCOL_UDP, ttl];
-                let (from, rest) = rest.split_first_chunk_mut()?;
-                let (to, rest) = rest.split_first_chunk_mut()?;
-                (*from, *to) = (source.octets(), destination.octets());
-                rest.first_chunk_mut::<8>()?
+            (SocketAddr::V6(source), SocketAddr::V6(destination)) => {
+                let words = |address: &Ipv6Addr| {
+                    let bits = u128::from_le_bytes(address.octets());
+                    [bits as u64, (bits >> 64) as u64]
+                };
+                let ([s0, s1], [d0, d1]) = (words(source.ip()), words(destination.ip()));
+                let first = u64::from_le_bytes([0x60 | tos >> 4, tos << 4, 0, 0, 0, 0, PROTOCOL_UDP, ttl]);
+                [first | ipv6::HAS_CHECKSUM, s0, s1, d0, d1, ports.into()]
             }
             _ => return None,
         };
-        let ([s0, s1], [d0, d1]) = (source.port().to_be_bytes(), destination.port().to_be_bytes());
-        *ports = [s0, s1, d0, d1, 0, 0, 0, 1];
-        let [first, ..] = &mut bytes;
-        *first |= if source.is_ipv4() { 0x45 } else { 0x60 };
-        Some(Template { bytes })
+        Some(Template { words })
     }
 
     /// The template without what a provisioned stream leaves open, and that.
     #[inline]
     pub(super) fn without_open(mut self) -> (Template, Open) {
         let is_ipv4 = self.is_ipv4();
-        let [_, tos, flow0, flow1, _, _, fragment, ..] = &mut self.bytes;
-        let mut open = Open { ecn: *tos & 3, ..Open::default() };
+        let [first, second, ..] = &mut self.words;
+        let mut open = Open::default();
         if is_ipv4 {
-            *tos &= !3;
-            open.dont_fragment = *fragment & DONT_FRAGMENT != 0;
-            *fragment &= !DONT_FRAGMENT;
+            open.ecn = (*first >> ipv4::ECN_SHIFT) as u8 & 3;
+            open.dont_fragment = *first & ipv4::DONT_FRAGMENT != 0;
+            open.has_udp_checksum = *second & ipv4::HAS_CHECKSUM != 0;
+            *first &= !(3 << ipv4::ECN_SHIFT | ipv4::DONT_FRAGMENT);
+            *second |= ipv4::HAS_CHECKSUM;
         } else {
-            open.ecn = *tos >> 4 & 3;
-            open.flow_label = [*tos & 0x0f, *flow0, *flow1];
-            (*tos, *flow0, *flow1) = (*tos & 0xc0, 0, 0);
-        }
-        open.has_udp_checksum = self.has_udp_checksum();
-        if let Some(last) = self.last_of_udp() {
-            *last = 1;
+            open.ecn = (*first >> ipv6::ECN_SHIFT) as u8 & 3;
+            open.has_udp_checksum = *first & ipv6::HAS_CHECKSUM != 0;
+            let [label0, label1, label2, ..] = ((*first & ipv6::FLOW_LABEL) >> ipv6::FLOW_LABEL_SHIFT).to_le_bytes();
+            open.flow_label = [label0, label1, label2];
+            *first &= !(3 << ipv6::ECN_SHIFT | ipv6::FLOW_LABEL);
+            *first |= ipv6::HAS_CHECKSUM;
         }
         (self, open)
     }
@@ -166,161 +224,202 @@ impl Template {
     #[inline]
     pub(super) fn with_open(mut self, open: &Open) -> Template {
         let is_ipv4 = self.is_ipv4();
-        let [_, tos, flow0, flow1, _, _, fragment, ..] = &mut self.bytes;
+        let [first, second, ..] = &mut self.words;
         if is_ipv4 {
-            *tos |= open.ecn;
-            *fragment |= if open.dont_fragment { DONT_FRAGMENT } else { 0 };
+            *first |= in_ipv4(open);
+            *second &= if open.has_udp_checksum { !0 } else { !ipv4::HAS_CHECKSUM };
         } else {
             let [label0, label1, label2] = open.flow_label;
-            *tos |= open.ecn << 4 | label0;
-            (*flow0, *flow1) = (label1, label2);
-        }
-        if let Some(last) = self.last_of_udp() {
-            *last = u8::from(open.has_udp_checksum);
+            let label = u64::from(u32::from_le_bytes([label0, label1, label2, 0])) << ipv6::FLOW_LABEL_SHIFT;
+            *first |= u64::from(open.ecn) << ipv6::ECN_SHIFT | label;
+            *first &= if open.has_udp_checksum { !0 } else { !ipv6::HAS_CHECKSUM };
         }
         self
-    }
-
-    #[inline]
-    fn last_of_udp(&mut self) -> Option<&mut u8> {
-        let at = self.len();
-        self.bytes.get_mut(at.wrapping_sub(1))
     }
 
     /// What the checksums of its packets begin with.
     #[inline]
     pub(super) fn sums(&self) -> TemplateSums {
-        let protocol = Sum::of_word(u16::from(PROTOCOL_UDP));
+        let [a, b, c, d, e, f] = self.words;
+        let (mut ip, mut udp) = (Total::default(), Total::default());
+        udp.add(IN_PSEUDO_HEADER);
         if self.is_ipv4() {
-            let (ip, udp) = self.bytes.split_at(20);
-            let addresses = ip.get(12..).unwrap_or_default();
-            let ports = udp.get(..4).unwrap_or_default();
-            TemplateSums { ip: Sum::of(ip), udp: Sum::of(addresses).add(Sum::of(ports)).add(protocol) }
+            ip.add(a);
+            ip.add(b & ipv4::SECOND);
+            ip.add(c & u64::from(u32::MAX));
+            udp.add(b >> 32);
+            udp.add(c);
         } else {
-            let addresses_and_ports = self.bytes.get(8..44).unwrap_or_default();
-            TemplateSums { ip: Sum::ZERO, udp: Sum::of(addresses_and_ports).add(protocol) }
+            [b, c, d, e, f].into_iter().for_each(|word| udp.add(word));
         }
-    }
-
-    #[inline]
-    fn has_udp_checksum(&self) -> bool {
-        let at = self.len();
-        self.bytes.get(at.wrapping_sub(1)) == Some(&1)
-    }
-
-    /// Whether the packet's checksums are the ones that [`Template::write`] would write. `payload_sum` is the sum of
-    /// its payload.
-    #[inline]
-    pub(super) fn rebuilds(&self, sums: &TemplateSums, varying: &Varying<'_>, payload_sum: Sum) -> bool {
-        let Ok(payload_len) = u16::try_from(varying.payload.len()) else { return false };
-        self.ip_checksum(sums, varying.ip_id, payload_len) == varying.ip_checksum
-            && self.udp_checksum(sums, payload_len, payload_sum) == varying.udp_checksum
+        TemplateSums { ip: ip.sum(), udp: udp.sum() }
     }
 
     /// Writes the header of a packet with this IP id and payload to the start of `out`. None where there is no room
     /// or the payload is too long for any packet.
-    #[inline]
+    #[inline(always)]
     pub(super) fn write(
         &self,
         sums: &TemplateSums,
         ip_id: u16,
         payload_len: usize,
-        payload_sum: Sum,
+        payload: Total,
         out: &mut [u8],
     ) -> Option<()> {
         let payload_len = u16::try_from(payload_len).ok().filter(|length| *length <= u16::MAX - IPV6_UDP as u16)?;
-        let [l0, l1] = (UDP_LEN + payload_len).to_be_bytes();
-        let [c0, c1] = self.udp_checksum(sums, payload_len, payload_sum).to_be_bytes();
-        let udp_end = if self.is_ipv4() {
+        let udp_len = be(UDP_LEN + payload_len);
+        let [a, b, c, d, e, f] = self.words;
+        if self.is_ipv4() {
+            let (length, ip_id) = (be(IPV4_UDP as u16 + payload_len), be(ip_id));
+            let mut ip = Total::default();
+            ip.add_sum(sums.ip);
+            ip.add(length + ip_id);
+            let ip = be(ip.sum().checksum());
+            let udp = udp_checksum(b & ipv4::HAS_CHECKSUM != 0, sums.udp, udp_len, payload);
             let out = out.first_chunk_mut::<IPV4_UDP>()?;
-            out.copy_from_slice(self.bytes.first_chunk::<IPV4_UDP>()?);
-            let [_, _, t0, t1, i0, i1, _, _, _, _, h0, h1, ..] = out;
-            [*t0, *t1] = (IPV4_UDP as u16 + payload_len).to_be_bytes();
-            [*i0, *i1] = ip_id.to_be_bytes();
-            [*h0, *h1] = self.ip_checksum(sums, ip_id, payload_len).to_be_bytes();
-            out.last_chunk_mut::<4>()?
+            let (words, behind) = out.as_chunks_mut::<8>();
+            let [first, second, third] = words else { return None };
+            *first = (a | length << 16 | ip_id << 32).to_le_bytes();
+            *second = (b & ipv4::SECOND | ip << 16).to_le_bytes();
+            *third = c.to_le_bytes();
+            *behind.first_chunk_mut()? = ((udp_len | udp << 16) as u32).to_le_bytes();
         } else {
+            let udp = udp_checksum(a & ipv6::HAS_CHECKSUM != 0, sums.udp, udp_len, payload);
+            let words = [a & ipv6::FIRST | udp_len << 32, b, c, d, e, f | udp_len << 32 | udp << 48];
             let out = out.first_chunk_mut::<IPV6_UDP>()?;
-            *out = self.bytes;
-            let [_, _, _, _, p0, p1, ..] = out;
-            (*p0, *p1) = (l0, l1);
-            out.last_chunk_mut::<4>()?
-        };
-        *udp_end = [l0, l1, c0, c1];
+            for (out, word) in out.as_chunks_mut::<8>().0.iter_mut().zip(words) {
+                *out = word.to_le_bytes();
+            }
+        }
         Some(())
     }
+}
 
+impl From<[u64; 3]> for Template {
     #[inline]
-    fn ip_checksum(&self, sums: &TemplateSums, ip_id: u16, payload_len: u16) -> u16 {
+    fn from([a, b, c]: [u64; 3]) -> Template {
+        Template { words: [a, b, c, 0, 0, 0] }
+    }
+}
+
+impl From<[u64; 6]> for Template {
+    #[inline]
+    fn from(words: [u64; 6]) -> Template {
+        Template { words }
+    }
+}
+
+impl Hash for Template {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let [a, b, c, rest @ ..] = self.words;
+        [a, b, c].into_iter().for_each(|word| state.write_u64(word));
         if !self.is_ipv4() {
-            return 0;
-        }
-        sums.ip.add_word((IPV4_UDP as u16).wrapping_add(payload_len)).add_word(ip_id).checksum()
-    }
-
-    /// RFC 768: a computed 0 is sent as 0xffff. The length counts in the pseudo header and in the header.
-    #[inline]
-    fn udp_checksum(&self, sums: &TemplateSums, payload_len: u16, payload_sum: Sum) -> u16 {
-        if !self.has_udp_checksum() {
-            return 0;
-        }
-        let length = UDP_LEN.wrapping_add(payload_len);
-        match sums.udp.add_word(length).add_word(length).add(payload_sum).checksum() {
-            0 => 0xffff,
-            checksum => checksum,
+            rest.into_iter().for_each(|word| state.write_u64(word));
         }
     }
 }
 
-#[inline]
-fn of_ipv4(packet: &[u8]) -> Option<(Template, Varying<'_>)> {
-    /// More fragments, and the offset of this one.
-    const FRAGMENT: u16 = 0x3fff;
-    let (header, payload) = packet.split_first_chunk::<IPV4_UDP>()?;
-    let mut template = Template { bytes: [0; IPV6_UDP] };
-    let bytes = template.bytes.first_chunk_mut::<IPV4_UDP>()?;
-    *bytes = *header;
-    let [_, _, t0, t1, i0, i1, f0, f1, _, protocol, h0, h1, rest @ ..] = bytes;
-    let [.., l0, l1, c0, c1] = rest;
-    let varying = Varying {
-        ip_id: u16::from_be_bytes([*i0, *i1]),
-        ip_checksum: u16::from_be_bytes([*h0, *h1]),
-        udp_checksum: u16::from_be_bytes([*c0, *c1]),
-        payload,
-    };
-    let is_whole = u16::from_be_bytes([*f0, *f1]) & FRAGMENT == 0;
-    let total = usize::from(u16::from_be_bytes([*t0, *t1]));
-    let udp = usize::from(u16::from_be_bytes([*l0, *l1]));
-    if *protocol != PROTOCOL_UDP || !is_whole || total != packet.len() || udp + 20 != total {
-        return None;
-    }
-    for byte in [t0, t1, i0, i1, h0, h1, l0, l1, c0] {
-        *byte = 0;
-    }
-    *c1 = u8::from(varying.udp_checksum != 0);
-    Some((template, varying))
+/// What the pseudo headers have beside addresses and length (RFC 768, RFC 8200 section 8.1).
+const IN_PSEUDO_HEADER: u64 = (PROTOCOL_UDP as u64) << 8;
+
+/// Two bytes as they are on the wire, at the start of a word.
+#[inline(always)]
+fn be(value: u16) -> u64 {
+    value.swap_bytes().into()
 }
 
-#[inline]
-fn of_ipv6(packet: &[u8]) -> Option<(Template, Varying<'_>)> {
-    let (header, payload) = packet.split_first_chunk::<IPV6_UDP>()?;
-    let mut bytes = *header;
-    let [_, _, _, _, p0, p1, next_header, ..] = &mut bytes;
-    let is_udp = *next_header == PROTOCOL_UDP;
-    let length = u16::from_be_bytes([*p0, *p1]);
-    (*p0, *p1) = (0, 0);
-    let [.., l0, l1, c0, c1] = &mut bytes;
-    let udp = u16::from_be_bytes([*l0, *l1]);
-    if !is_udp || udp != length || usize::from(length) + 40 != packet.len() {
-        return None;
+/// RFC 768: a computed 0 is sent as 0xffff. The length counts in the pseudo header and in the header.
+#[inline(always)]
+fn udp_checksum(is_computed: bool, sum: Sum, length: u64, mut payload: Total) -> u64 {
+    if !is_computed {
+        return 0;
     }
-    let udp_checksum = u16::from_be_bytes([*c0, *c1]);
-    (*l0, *l1, *c0, *c1) = (0, 0, 0, u8::from(udp_checksum != 0));
-    Some((Template { bytes }, Varying { ip_id: 0, ip_checksum: 0, udp_checksum, payload }))
+    payload.add_sum(sum);
+    payload.add(length + length);
+    match payload.sum().checksum() {
+        0 => 0xffff,
+        checksum => be(checksum),
+    }
+}
+
+impl<const N: usize> Apart<'_, N> {
+    /// Length of IP and UDP header in bytes.
+    pub(super) const LEN: usize = if N == WORDS { IPV6_UDP } else { IPV4_UDP };
+}
+
+impl<'a> Apart<'a, 3> {
+    /// None where the packet has options or another protocol, is a fragment, or has lengths that are not those of what it
+    /// carries. Its first byte is 0x45.
+    #[inline(always)]
+    pub(super) fn of_ipv4(packet: &'a [u8]) -> Option<Apart<'a, 3>> {
+        let (header, payload) = packet.split_first_chunk::<IPV4_UDP>()?;
+        let ([a, b, c], end) = header.as_chunks::<8>().0.first_chunk::<3>().zip(header.last_chunk::<4>())?;
+        let [a, b, c] = [*a, *b, *c].map(u64::from_le_bytes);
+        let end = u64::from(u32::from_le_bytes(*end));
+        let length = be(u16::try_from(packet.len()).ok()?);
+        let udp_len = be(u16::try_from(payload.len()).ok()? + UDP_LEN);
+        if (b >> 8) as u8 != PROTOCOL_UDP
+            || a & ipv4::FRAGMENT != 0
+            || a >> 16 & 0xffff != length
+            || end & 0xffff != udp_len
+        {
+            return None;
+        }
+        let has_checksum = end >> 16 != 0;
+        let mut udp = Total::default();
+        udp.add(c);
+        udp.add((b >> 32) + end + udp_len + IN_PSEUDO_HEADER);
+        let varying = Varying {
+            ip_id: ((a >> 32) as u16).swap_bytes(),
+            payload,
+            // A sender computes no 0xffff: that would be the complement of a sum of 0.
+            is_ip_usual: Sum::of_header(a, b, c as u32).is_valid() && b >> 16 & 0xffff != 0xffff,
+            udp: has_checksum.then_some(udp),
+        };
+        let second = b & ipv4::SECOND | if has_checksum { ipv4::HAS_CHECKSUM } else { 0 };
+        Some(Apart { words: [a & ipv4::FIRST, second, c], varying })
+    }
+}
+
+impl<'a> Apart<'a, 6> {
+    /// None where the packet has extension headers or another protocol, or has lengths that are not those of what it
+    /// carries. Its version is 6.
+    #[inline(always)]
+    pub(super) fn of_ipv6(packet: &'a [u8]) -> Option<Apart<'a, 6>> {
+        let (header, payload) = packet.split_first_chunk::<IPV6_UDP>()?;
+        let [a, b, c, d, e, f] = header.as_chunks::<8>().0.first_chunk::<WORDS>()?.map(u64::from_le_bytes);
+        let length = be(u16::try_from(payload.len()).ok()?.checked_add(UDP_LEN)?);
+        if (a >> 48) as u8 != PROTOCOL_UDP || a >> 32 & 0xffff != length || f >> 32 & 0xffff != length {
+            return None;
+        }
+        let has_checksum = f >> 48 != 0;
+        let mut udp = Total::default();
+        [b, c, d, e, f, length + IN_PSEUDO_HEADER].into_iter().for_each(|word| udp.add(word));
+        let varying = Varying { ip_id: 0, payload, is_ip_usual: true, udp: has_checksum.then_some(udp) };
+        let first = a & ipv6::FIRST | if has_checksum { ipv6::HAS_CHECKSUM } else { 0 };
+        Some(Apart { words: [first, b, c, d, e, f & ipv6::LAST], varying })
+    }
+}
+
+impl Varying<'_> {
+    /// Whether the packet's checksums are the ones that [`Template::write`] would write. A UDP checksum is never 0 where
+    /// there is one, and so the one that makes the sum right.
+    #[inline(always)]
+    pub(super) fn is_usual(&self) -> bool {
+        let Some(mut total) = self.udp else { return self.is_ip_usual };
+        add_payload(&mut total, self.payload);
+        self.is_ip_usual && total.sum().is_valid()
+    }
+}
+
+/// Adds what UDP carries.
+#[inline(always)]
+pub(super) fn add_payload(total: &mut Total, payload: &[u8]) {
+    if payload.len() < LONG { total.add_bytes(payload) } else { total.add_sum(Sum::of_long(payload)) }
 }
 
 /// The fixed part of an RTP header (RFC 3550 section 5.1).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Rtp {
     /// Version, padding, extension, count of contributing sources; marker and payload type.
     pub(super) start: [u8; 2],
@@ -330,6 +429,9 @@ pub(super) struct Rtp {
 }
 
 impl Rtp {
+    /// Of no packet.
+    pub(super) const NONE: Rtp = Rtp { start: [0; 2], sequence: 0, timestamp: 0, source: [0; 4] };
+
     /// Reads what may be an RTP header: any 12 bytes.
     #[inline]
     pub(super) fn read(payload: &[u8]) -> Option<(Rtp, &[u8])> {
@@ -350,13 +452,17 @@ impl Rtp {
         first >> 6 == 2 && !(192..224).contains(&second)
     }
 
-    /// The header as it is on the wire.
-    #[inline]
-    pub(super) fn to_bytes(self) -> [u8; RTP_LEN] {
-        let [v, pt] = self.start;
-        let [s0, s1] = self.sequence.to_be_bytes();
-        let [t0, t1, t2, t3] = self.timestamp.to_be_bytes();
-        let [r0, r1, r2, r3] = self.source;
-        [v, pt, s0, s1, t0, t1, t2, t3, r0, r1, r2, r3]
+    /// Writes the header as it is on the wire, and adds it up.
+    #[inline(always)]
+    pub(super) fn write(&self, total: &mut Total, out: &mut [u8; RTP_LEN]) {
+        let start = u64::from(u16::from_le_bytes(self.start));
+        let first = u64::from(self.timestamp.swap_bytes()) << 32 | be(self.sequence) << 16 | start;
+        let source = u32::from_le_bytes(self.source);
+        total.add(first);
+        total.add(source.into());
+        let bytes = (u128::from(source) << 64 | u128::from(first)).to_le_bytes();
+        if let Some(bytes) = bytes.first_chunk() {
+            *out = *bytes;
+        }
     }
 }

@@ -116,7 +116,8 @@ pub fn depool_short<S: BufferSource>(
 ) -> Depooled {
     let mut depooled = Depooled::default();
     let origin = Origin { peer, instance: packet.instance(), source_port };
-    packet.entries().for_each(|entry| match decompressor.open(origin, entry, now) {
+    let mut contexts = decompressor.of(origin, now);
+    packet.entries().for_each(|entry| match contexts.open(entry) {
         Ok(opened) => {
             let taken = write_out(opened.len(), |room| opened.write(room), source, headroom);
             depooled.take(taken, &[], exit);

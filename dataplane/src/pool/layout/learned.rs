@@ -38,7 +38,8 @@ pub(in crate::pool) struct LearnedEntries {
     /// The packets in it: the first counts before it is written.
     packets: u8,
     rows: ShortRows,
-    data_length: u16,
+    /// Bytes of IP length that the pooled packet would have now, at most `limit` unless it is one packet that is not written yet.
+    length: u16,
     /// The shortest entry so far: one more like it is what the pool waits for.
     shortest: u16,
     /// Bytes of IP length of the packets in it.
@@ -83,7 +84,7 @@ impl LearnedEntries {
             max_rows: max_rows as u8,
             packets: 1,
             rows: ShortRows::default(),
-            data_length: bytes_in,
+            length: front.checked_add(bytes_in)?,
             shortest: u16::MAX,
             bytes_in,
             undo: None,
@@ -103,7 +104,7 @@ impl LearnedEntries {
 
     #[inline(always)]
     pub(super) fn emptied(&self) -> LearnedEntries {
-        LearnedEntries { packets: 0, data_length: 0, bytes_in: 0, ..*self }
+        LearnedEntries { packets: 0, length: self.front, bytes_in: 0, ..*self }
     }
 
     #[inline(always)]
@@ -118,7 +119,7 @@ impl LearnedEntries {
 
     #[inline(always)]
     pub(super) fn length(&self) -> usize {
-        self.front() + self.rows.len() + usize::from(self.data_length)
+        self.length.into()
     }
 
     #[inline]
@@ -146,19 +147,21 @@ impl LearnedEntries {
     #[inline]
     pub(super) fn append<B: Buffer>(&mut self, buffer: &mut B, packet: &[u8], codecs: &mut Codecs<'_>) -> Option<()> {
         let bytes_in = self.bytes_in.checked_add(u16::try_from(packet.len()).ok()?)?;
-        let encoded = codecs.compressor.encode(packet, codecs.space, codecs.now);
-        let length = encoded.len(packet.len());
+        let encoded = codecs.compressor.encode(packet, &codecs.space, codecs.now);
+        let (length, reserved) = (encoded.len(packet.len()), self.reserved());
         let growth = self.rows.growth(length)?;
         if self.packets >= self.max_rows || self.length() + growth + length > usize::from(self.limit) {
             return None;
         }
         encoded.write(packet, buffer.append(length)?)?;
-        let mut rows = self.rows;
-        rows.push(length, buffer.bytes_mut().get_mut(self.front()..self.reserved())?)?;
+        if growth == 0 {
+            self.rows.push_again();
+        } else {
+            self.rows.push(length, buffer.bytes_mut().get_mut(usize::from(self.front)..reserved)?)?;
+        }
         self.undo = Some(codecs.compressor.sent(&encoded));
-        self.rows = rows;
-        self.packets = rows.rows();
-        self.data_length += length as u16;
+        self.packets = self.rows.rows();
+        self.length += (growth + length) as u16;
         self.shortest = self.shortest.min(length as u16);
         self.bytes_in = bytes_in;
         Some(())
@@ -182,8 +185,8 @@ impl LearnedEntries {
         let unused = (ROW * usize::from(self.max_rows)).checked_sub(index)?;
         let front = self.front();
         let outer_length = front.checked_sub(SHORT_HEADER_LEN)?;
-        let data_at = front + unused + index;
-        let bytes = buffer.bytes_mut().get_mut(..data_at + usize::from(self.data_length))?;
+        let bytes = buffer.bytes_mut().get_mut(..unused + self.length())?;
+        self.rows.finish(bytes.get_mut(front..)?)?;
         bytes.copy_within(front..front + index, front + unused);
         let (ip_udp, behind) = bytes.get_mut(unused..)?.split_at_mut_checked(outer_length)?;
         write_short_header(

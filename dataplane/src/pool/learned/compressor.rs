@@ -10,17 +10,16 @@
 
 use std::time::Duration;
 
-use super::id_spaces::IdSpaces;
+use super::id_spaces::{IdSpaces, SpaceIndex};
+use super::reference::Reference;
 use super::stream::{Announced, Next, Stream};
-use super::{ContextTimes, IdSpace, MULTIPLIERS, bits_of, mix};
+use super::tags::{Tag, Tags, WAYS};
+use super::{ContextTimes, IdSpace, MULTIPLIERS, mix};
 use crate::arch::{RateLimit, Tick, TickRate, TickSpan};
-use crate::packet::Sum;
-use crate::packet::copy::copy;
 use crate::pool::FlowSeed;
-use crate::pool::header_template::{RTP_LEN, Template};
+use crate::pool::header_template::{Apart, RTP_LEN, Template, Varying};
 use crate::pool::wire::entry::{Announcement, Prefix};
 
-const WAYS: usize = 4;
 /// A stream gives way to a new one after it was silent for so long.
 const IDLE: Duration = Duration::from_secs(1);
 /// Contexts to one addressee from one port that may be reported unknown per second in the long run: whoever makes up
@@ -86,12 +85,13 @@ pub struct CompressorCounters {
 }
 
 /// How a packet is to travel.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Encoded {
     prefix: Prefix,
     /// Bytes of the packet that are left out at its start.
-    skip: usize,
-    announcement: Option<Pending>,
+    skip: u8,
+    /// Whether its header is announced.
+    is_announcement: bool,
 }
 
 /// An announcement that has not left yet.
@@ -121,49 +121,47 @@ enum Form {
 
 /// The streams a worker sends, and what the far ends know of each.
 pub struct Compressor {
-    sets: Box<[Set]>,
+    /// Of each set: made of the streams' hashes.
+    tags: Box<[Tags]>,
+    /// The streams of all sets in turn.
+    streams: Box<[Stream]>,
+    /// What hashes are made with.
+    secrets: [u64; SECRETS],
+    /// What the packet encoded last announces, if it does and is sent.
+    pending: Option<Pending>,
     /// Slots by id, for reports: where two have the same place the older is forgotten, and announced in its time.
     by_context: Box<[u32]>,
     ids: IdSpaces,
-    seed: FlowSeed,
     idle: TickSpan,
     times: ContextTimes,
     counters: CompressorCounters,
 }
 
-#[derive(Clone, Copy)]
-struct Set {
-    /// Of the streams' hashes; what is in a vacant slot's is of no account.
-    tags: [u32; WAYS],
-    streams: [Option<Stream>; WAYS],
-}
+/// For a word each, two at a time: five of IPv6, and the last one with the space.
+const SECRETS: usize = 6;
 
 impl Encoded {
     /// The packet as it is.
-    fn whole() -> Encoded {
-        Encoded { prefix: Prefix::new(), skip: 0, announcement: None }
-    }
+    const WHOLE: Encoded = Encoded { prefix: Prefix::NONE, skip: 0, is_announcement: false };
 
-    /// A prefix, and what is left behind the header.
-    #[inline]
-    fn compressed(prefix: Prefix, template: &Template, has_rtp: bool) -> Encoded {
-        let skip = template.len() + if has_rtp { RTP_LEN } else { 0 };
-        Encoded { prefix, skip, announcement: None }
+    /// A prefix, and what is left behind the headers, of which those of IP and UDP have so many bytes.
+    #[inline(always)]
+    fn compressed(prefix: Prefix, headers: usize, has_rtp: bool) -> Encoded {
+        let skip = headers + if has_rtp { RTP_LEN } else { 0 };
+        Encoded { prefix, skip: skip as u8, is_announcement: false }
     }
 
     /// The length of the entry that a packet of `packet` bytes becomes.
-    #[inline]
+    #[inline(always)]
     pub fn len(&self, packet: usize) -> usize {
-        (self.prefix.len() + packet).saturating_sub(self.skip)
+        (self.prefix.len() + packet).saturating_sub(self.skip.into())
     }
 
     /// Writes the entry of `packet` to `out`. None where `out` is not exactly as
     /// long as [`Encoded::len`] says, or the packet is not the one that was encoded.
-    #[inline]
+    #[inline(always)]
     pub fn write(&self, packet: &[u8], out: &mut [u8]) -> Option<()> {
-        let (prefix, body) = out.split_at_mut_checked(self.prefix.len())?;
-        let packet = packet.get(self.skip..).filter(|packet| packet.len() == body.len())?;
-        (copy(&self.prefix, prefix) && copy(packet, body)).then_some(())
+        self.prefix.write(packet.get(usize::from(self.skip)..)?, out).then_some(())
     }
 }
 
@@ -171,11 +169,19 @@ impl Compressor {
     /// A compressor that knows no stream. All the memory it will ever need is allocated here.
     pub fn new(limits: CompressorLimits) -> Compressor {
         let sets = limits.streams.div_ceil(WAYS).clamp(1, 1 << 24).next_power_of_two();
+        let mut secret = limits.seed.0;
+        let [multiplier, other, ..] = MULTIPLIERS;
+        let mut next = || {
+            secret = secret.wrapping_add(multiplier);
+            mix(secret, secret ^ other)
+        };
         Compressor {
-            sets: vec![Set { tags: [0; WAYS], streams: [None; WAYS] }; sets].into(),
+            tags: vec![Tags::default(); sets].into(),
+            streams: vec![Stream::NONE; WAYS * sets].into(),
+            secrets: std::array::from_fn(|_| next()),
+            pending: None,
             by_context: vec![u32::MAX; 2 * WAYS * sets].into(),
             ids: IdSpaces::new(limits.spaces, limits.times.reuse, limits.id_bits, limits.losses),
-            seed: limits.seed,
             idle: limits.idle,
             times: limits.times,
             counters: CompressorCounters::default(),
@@ -189,58 +195,128 @@ impl Compressor {
 
     /// How `packet`, which starts with its IP header and ends with its last byte, is to travel to `space`. `now` is
     /// never before that of an earlier call.
-    #[inline]
-    pub fn encode(&mut self, packet: &[u8], space: IdSpace, now: Tick) -> Encoded {
-        let Some((template, varying)) = Template::of(packet) else { return Encoded::whole() };
-        let hash = hash(self.seed, &template, space);
-        let set_at = hash as usize & (self.sets.len() - 1);
-        let tag = (hash >> 32) as u32;
-        let Some(set) = self.sets.get_mut(set_at) else { return Encoded::whole() };
-        let Some((way, stream)) = set.find(tag, &template, space) else {
-            let stream = || Stream::first(template, space, varying.ip_id, varying.payload, now);
-            set.claim(tag, stream, self.idle, now);
-            return Encoded::whole();
-        };
-        // What the far end would not rebuild to the last bit travels whole.
-        if !template.rebuilds(&stream.sums, &varying, Sum::of(varying.payload)) {
-            return Encoded::whole();
-        }
-        match stream.next(varying.ip_id, varying.payload, &self.times, now) {
-            Next::Whole => Encoded::whole(),
-            Next::Compressed { prefix, has_rtp } => Encoded::compressed(prefix, &template, has_rtp),
-            Next::Announce(reference) => {
-                let Some(context) = self.ids.next(space, now) else {
-                    self.counters.no_id += 1;
-                    return match stream.go_on(varying.ip_id, varying.payload, &self.times, now) {
-                        Some((prefix, has_rtp)) => Encoded::compressed(prefix, &template, has_rtp),
-                        None => Encoded::whole(),
-                    };
-                };
-                let prefix = Announcement { context, profile: reference.profile }.prefix();
-                let slot = (WAYS * set_at + way) as u32;
-                let announcement = Some(Pending { slot, announced: Announced::new(context, reference, now) });
-                Encoded { prefix, skip: 0, announcement }
-            }
+    #[inline(always)]
+    pub fn encode(&mut self, packet: &[u8], space: &IdSpace, now: Tick) -> Encoded {
+        match packet {
+            [0x45, ..] => self.encode_apart(Apart::of_ipv4(packet), space, now),
+            [0x60..0x70, ..] => self.encode_ipv6(packet, space, now).unwrap_or(Encoded::WHOLE),
+            _ => Encoded::WHOLE,
         }
     }
 
-    /// The packet does travel so. Until another one does, that can be undone.
-    #[inline]
+    #[inline(never)]
+    fn encode_ipv6(&mut self, packet: &[u8], space: &IdSpace, now: Tick) -> Option<Encoded> {
+        Some(self.encode_apart(Apart::of_ipv6(packet), space, now))
+    }
+
+    #[inline(always)]
+    fn encode_apart<const N: usize>(&mut self, apart: Option<Apart<'_, N>>, space: &IdSpace, now: Tick) -> Encoded
+    where
+        Template: From<[u64; N]>,
+    {
+        let Some(Apart { words, varying }) = apart else { return Encoded::WHOLE };
+        // What the far end would not rebuild to the last bit travels whole.
+        if !varying.is_usual() {
+            return Encoded::WHOLE;
+        }
+        let Varying { ip_id, payload, .. } = varying;
+        let Some(space) = self.ids.open(space, now) else {
+            self.counters.no_id += 1;
+            return Encoded::WHOLE;
+        };
+        let hash = self.hash(&words, space);
+        let tag = Tag::of(hash >> 48);
+        let set = hash as usize & (self.tags.len() - 1);
+        let Some(tags) = self.tags.get(set) else { return Encoded::WHOLE };
+        for way in tags.with(tag) {
+            let slot = WAYS * set + way;
+            let Some(stream) = self.streams.get_mut(slot) else { return Encoded::WHOLE };
+            if stream.is(&words, space) {
+                return match stream.next_as_predicted(ip_id, payload, &self.times, now) {
+                    Some(prefix) => Encoded::compressed(prefix, Apart::<N>::LEN, true),
+                    None => self.encode_other(slot, Apart::<N>::LEN, ip_id, payload, now).unwrap_or(Encoded::WHOLE),
+                };
+            }
+        }
+        self.watch((set, tag), words.into(), space, (ip_id, payload), now);
+        Encoded::WHOLE
+    }
+
+    /// The same of the stream in this slot, whatever became of it. None: whole.
+    #[inline(never)]
+    fn encode_other(&mut self, slot: usize, headers: usize, ip_id: u16, payload: &[u8], now: Tick) -> Option<Encoded> {
+        let stream = self.streams.get_mut(slot)?;
+        match stream.next(ip_id, payload, &self.times, now) {
+            Next::Whole => None,
+            Next::Compressed { prefix, has_rtp } => Some(Encoded::compressed(prefix, headers, has_rtp)),
+            Next::Announce(reference) => self.announcement(slot, &reference, now).or_else(|| {
+                let (prefix, has_rtp) = self.streams.get(slot)?.go_on(ip_id, payload, &self.times, now)?;
+                Some(Encoded::compressed(prefix, headers, has_rtp))
+            }),
+        }
+    }
+
+    /// A packet that announces its stream. None where no id is free.
+    #[inline(never)]
+    fn announcement(&mut self, slot: usize, reference: &Reference, now: Tick) -> Option<Encoded> {
+        let Some(context) = self.ids.next(self.streams.get(slot)?.space(), now) else {
+            self.counters.no_id += 1;
+            return None;
+        };
+        let prefix = Announcement { context, profile: reference.profile }.prefix();
+        self.pending = Some(Pending { slot: slot as u32, announced: Announced::new(context, *reference, now) });
+        Some(Encoded { prefix, skip: 0, is_announcement: true })
+    }
+
+    /// Puts the stream of a packet into a vacant place of its set, or into the one of the stream that was silent longest, if that was for
+    /// `idle`.
+    #[inline(never)]
+    fn watch(
+        &mut self,
+        (set, tag): (usize, Tag),
+        template: Template,
+        space: SpaceIndex,
+        (ip_id, payload): (u16, &[u8]),
+        now: Tick,
+    ) {
+        let (Some(tags), Some(streams)) = (self.tags.get_mut(set), self.streams.as_chunks_mut::<WAYS>().0.get_mut(set))
+        else {
+            return;
+        };
+        let places = streams.iter_mut().enumerate().map(|(way, place)| (!tags.is_vacant(way), way, place));
+        let oldest = places.min_by_key(|(is_taken, _, place)| is_taken.then_some(place.used));
+        if let Some((is_taken, way, place)) = oldest
+            && (!is_taken || now.since(place.used) >= self.idle)
+        {
+            *place = Stream::first(template, space, ip_id, payload, now);
+            tags.mark(way, tag);
+        }
+    }
+
+    /// Nobody outside can choose streams that have the same: a product for each two words, of which the sender knows neither
+    /// factor.
+    #[inline(always)]
+    fn hash<const N: usize>(&self, words: &[u64; N], space: SpaceIndex) -> u64 {
+        let [s0, s1, s2, s3, s4, s5] = self.secrets;
+        match words.as_slice() {
+            &[a, b, c] => mix(a ^ s0, b ^ s1) ^ mix(c ^ s2, space.bits() ^ s3),
+            // The last word has the ports in its lower half.
+            &[a, b, c, d, e, f] => mix(a ^ s0, b ^ s1) ^ mix(c ^ s2, d ^ s3) ^ mix(e ^ s4, f ^ space.bits() << 32 ^ s5),
+            _ => 0,
+        }
+    }
+
+    /// The packet encoded last does travel so. Until another one does, that can be undone.
+    #[inline(always)]
     pub fn sent(&mut self, encoded: &Encoded) -> Undo {
-        let form = match &encoded.announcement {
-            Some(pending) => {
-                self.counters.announced += 1;
-                self.announce(pending);
-                Form::Announced { slot: pending.slot, context: pending.announced.context }
-            }
-            None if encoded.prefix.is_empty() => {
-                self.counters.whole += 1;
-                Form::Whole
-            }
-            None => {
-                self.counters.compressed += 1;
-                Form::Compressed
-            }
+        let form = if encoded.is_announcement {
+            self.announce()
+        } else if encoded.prefix.is_empty() {
+            self.counters.whole += 1;
+            Form::Whole
+        } else {
+            self.counters.compressed += 1;
+            Form::Compressed
         };
         Undo { form }
     }
@@ -254,82 +330,52 @@ impl Compressor {
                 self.counters.announced -= 1;
                 if let Some(stream) = self.stream_mut(slot).filter(|stream| stream.context() == Some(context)) {
                     stream.withdraw();
-                    let space = stream.space;
+                    let space = stream.space();
                     self.ids.take_back(space, context);
                 }
             }
         }
     }
 
-    fn announce(&mut self, pending: &Pending) {
-        let (context, now) = (pending.announced.context, pending.announced.at);
-        let Some(stream) = self.stream_mut(pending.slot) else { return };
-        stream.announce(pending.announced);
-        let space = stream.space;
-        self.ids.take(space, now);
+    #[inline(never)]
+    fn announce(&mut self) -> Form {
+        let Some(Pending { slot, announced }) = self.pending.take() else { return Form::Whole };
+        let Some(stream) = self.stream_mut(slot) else { return Form::Whole };
+        let (space, context) = (stream.space(), announced.context);
+        stream.announce(announced);
+        self.counters.announced += 1;
+        self.ids.take(space, announced.at);
         let at = self.place(space, context);
-        if let Some(slot) = self.by_context.get_mut(at) {
-            *slot = pending.slot;
+        if let Some(place) = self.by_context.get_mut(at) {
+            *place = slot;
         }
+        Form::Announced { slot, context }
     }
 
     /// The far end does not know a context. Where it still stands for a stream of this compressor, that is announced anew,
     /// soon but not too often.
     pub fn unknown_there(&mut self, space: IdSpace, context: u16, now: Tick) {
-        let slot = self.by_context.get(self.place(space, context)).copied().unwrap_or(u32::MAX);
-        let is_meant = |stream: &&mut Stream| stream.space == space && stream.is_announced_as(context);
-        let is_lost = self.stream_mut(slot).filter(is_meant).is_some() && self.ids.may_lose(space, now);
-        if is_lost && let Some(stream) = self.stream_mut(slot) {
-            stream.lost();
-            self.counters.lost += 1;
-        } else {
-            self.counters.not_lost += 1;
+        match self.lose(space, context, now) {
+            Some(()) => self.counters.lost += 1,
+            None => self.counters.not_lost += 1,
         }
+    }
+
+    fn lose(&mut self, space: IdSpace, context: u16, now: Tick) -> Option<()> {
+        let space = self.ids.find(space)?;
+        let slot = *self.by_context.get(self.place(space, context))?;
+        let stream = self.streams.get_mut(slot as usize)?;
+        let is_lost = stream.space() == space && stream.is_announced_as(context) && self.ids.may_lose(space, now);
+        is_lost.then(|| stream.lost())
     }
 
     fn stream_mut(&mut self, slot: u32) -> Option<&mut Stream> {
-        let slot = slot as usize;
-        self.sets.get_mut(slot / WAYS)?.streams.get_mut(slot % WAYS)?.as_mut()
+        self.streams.get_mut(slot as usize)
     }
 
     /// Where the slot of a context is kept. Ids in turn have places in turn.
-    fn place(&self, space: IdSpace, context: u16) -> usize {
-        (space.hash() as usize).wrapping_add(usize::from(context)) & (self.by_context.len() - 1)
+    fn place(&self, space: SpaceIndex, context: u16) -> usize {
+        let [multiplier, ..] = MULTIPLIERS;
+        (mix(space.bits(), multiplier) as usize).wrapping_add(usize::from(context)) & (self.by_context.len() - 1)
     }
-}
-
-impl Set {
-    #[inline]
-    fn find(&mut self, tag: u32, template: &Template, space: IdSpace) -> Option<(usize, &mut Stream)> {
-        let tags = self.tags;
-        self.streams.iter_mut().zip(tags).enumerate().find_map(|(way, (stream, other))| {
-            let stream = stream.as_mut().filter(|_| other == tag)?;
-            (stream.template == *template && stream.space == space).then_some((way, stream))
-        })
-    }
-
-    /// Puts a stream into a vacant slot, or into the one that was silent longest, if that was for `idle`.
-    fn claim(&mut self, tag: u32, stream: impl FnOnce() -> Stream, idle: TickSpan, now: Tick) {
-        let slots = self.streams.iter_mut().zip(&mut self.tags);
-        let oldest = slots.min_by_key(|(stream, _)| stream.map(|stream| stream.used));
-        if let Some((slot, of_slot)) = oldest
-            && slot.is_none_or(|stream| now.since(stream.used) >= idle)
-        {
-            (*slot, *of_slot) = (Some(stream()), tag);
-        }
-    }
-}
-
-#[inline]
-fn hash(seed: FlowSeed, template: &Template, space: IdSpace) -> u64 {
-    let (bytes, is_short) = template.words();
-    let (words, _) = bytes.as_chunks::<8>();
-    let words = words.get(..if is_short { 4 } else { 6 }).unwrap_or_default();
-    let [first, multipliers @ ..] = MULTIPLIERS;
-    let mut hash = mix(seed.0 ^ bits_of(space.addressee, space.source_port), first);
-    for (pair, multiplier) in words.as_chunks::<2>().0.iter().zip(multipliers) {
-        let [a, b] = pair.map(u64::from_le_bytes);
-        hash = mix(hash ^ a, multiplier ^ b);
-    }
-    hash
 }

@@ -7,15 +7,16 @@
     deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable)
 )]
 
+use std::net::IpAddr;
+
 use super::reference::Reference;
+use super::tags::{Tag, Tags, WAYS};
 use super::unknown_contexts::{Origin, UnknownContexts};
 use crate::arch::{Tick, TickSpan};
-use crate::packet::Sum;
-use crate::packet::checksum::copy_and_sum;
-use crate::pool::header_template::{RTP_LEN, Rtp, Template, TemplateSums};
-use crate::pool::wire::entry::{Announcement, Entry, Profile};
-
-const WAYS: usize = 4;
+use crate::packet::Total;
+use crate::packet::copy::copy;
+use crate::pool::header_template::{RTP_LEN, Rtp, Template, TemplateSums, add_payload};
+use crate::pool::wire::entry::{Announcement, CompressedEntry, Entry, Profile};
 
 /// Why an entry gives no packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,16 +49,39 @@ pub struct Rebuilt<'a> {
 
 /// The contexts a worker knows.
 pub struct Decompressor {
-    sets: Box<[[Option<Context>; WAYS]]>,
+    /// Of each set: made of the contexts' names.
+    tags: Box<[Tags]>,
+    /// The contexts of all sets in turn.
+    contexts: Box<[Context]>,
     forget: TickSpan,
     unknown: UnknownContexts,
     disputed: u64,
 }
 
-#[derive(Clone, Copy)]
-struct Context {
-    id: u16,
+/// The contexts of one origin, as long as one pooled packet of it is taken apart.
+pub struct OriginContexts<'a> {
+    all: &'a mut Decompressor,
     origin: Origin,
+    /// The name of its context 0, and what places contexts by their ids.
+    name: Name,
+    hash: u64,
+    now: Tick,
+}
+
+/// What a context goes by: its origin and its id, in words that are compared at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Name {
+    peer: [u64; 2],
+    /// Instance, source port and id.
+    rest: u64,
+    is_ipv6: bool,
+}
+
+/// In two cache lines side by side.
+#[derive(Clone, Copy)]
+#[repr(align(128))]
+struct Context {
+    name: Name,
     /// When it was announced.
     at: Tick,
     template: Template,
@@ -65,6 +89,26 @@ struct Context {
     reference: Reference,
     /// Something else was announced under its id, which no sender does so soon: it stands for neither.
     is_disputed: bool,
+}
+
+const _: () = assert!(size_of::<Context>() == 128);
+
+impl Name {
+    /// Of the context 0 of an origin.
+    fn first_of(origin: Origin) -> Name {
+        let peer = match origin.peer {
+            IpAddr::V4(address) => [address.to_bits().into(), 0],
+            IpAddr::V6(address) => [(address.to_bits() >> 64) as u64, address.to_bits() as u64],
+        };
+        let rest = u64::from(origin.instance) << 32 | u64::from(origin.source_port) << 16;
+        Name { peer, rest, is_ipv6: origin.peer.is_ipv6() }
+    }
+
+    /// Of another one of the same origin, where this is the context 0.
+    #[inline(always)]
+    fn with_id(self, id: u16) -> Name {
+        Name { rest: self.rest | u64::from(id), ..self }
+    }
 }
 
 impl Opened<'_> {
@@ -95,24 +139,24 @@ impl Opened<'_> {
 }
 
 impl Rebuilt<'_> {
-    #[inline]
+    #[inline(always)]
     fn write(&self, out: &mut [u8]) -> Option<()> {
         let (header, body) = out.split_at_mut_checked(self.template.len())?;
-        let (rtp_sum, rest) = match self.rtp {
+        let payload_len = body.len();
+        let mut total = Total::default();
+        let rest = match &self.rtp {
             Some(rtp) => {
                 let (to, rest) = body.split_first_chunk_mut::<RTP_LEN>()?;
-                *to = rtp.to_bytes();
-                (Sum::of(to), rest)
+                rtp.write(&mut total, to);
+                rest
             }
-            None => (Sum::ZERO, body),
+            None => body,
         };
-        if rest.len() != self.payload.len() {
+        if !copy(self.payload, rest) {
             return None;
         }
-        // An RTP header is of even length.
-        let payload_sum = rtp_sum.add(copy_and_sum(self.payload, rest));
-        let payload_len = rest.len() + if self.rtp.is_some() { RTP_LEN } else { 0 };
-        self.template.write(self.sums, self.ip_id, payload_len, payload_sum, header)
+        add_payload(&mut total, self.payload);
+        self.template.write(self.sums, self.ip_id, payload_len, total, header)
     }
 }
 
@@ -121,39 +165,19 @@ impl Decompressor {
     /// for `forget`. `unknown` is where it notes those it does not have. All memory is allocated here.
     pub fn new(contexts: usize, forget: TickSpan, unknown: UnknownContexts) -> Decompressor {
         let sets = contexts.div_ceil(WAYS).clamp(1, 1 << 24).next_power_of_two();
-        Decompressor { sets: vec![[None; WAYS]; sets].into(), forget, unknown, disputed: 0 }
+        Decompressor {
+            tags: vec![Tags::default(); sets].into(),
+            contexts: vec![Context::NONE; WAYS * sets].into(),
+            forget,
+            unknown,
+            disputed: 0,
+        }
     }
 
-    /// The packet that `entry`, from `origin`, stands for. `now` is never before that of an earlier call.
-    ///
-    /// # Errors
-    /// Why there is none. An unknown context is noted.
+    /// The contexts of `origin`. `now` is never before that of an earlier call.
     #[inline]
-    pub fn open<'a>(&'a mut self, origin: Origin, entry: &'a [u8], now: Tick) -> Result<Opened<'a>, Refused> {
-        match Entry::parse(entry).map_err(|_| Refused::Malformed)? {
-            Entry::Whole(packet) => Ok(Opened::Whole(packet)),
-            Entry::Announcement(announcement, packet) => {
-                self.learn(origin, &announcement, packet, now).ok_or(Refused::Malformed)?;
-                Ok(Opened::Whole(packet))
-            }
-            Entry::Compressed(entry) => {
-                let at = self.set_of(origin, entry.context);
-                let found = self.sets.get(at).and_then(|set| {
-                    set.iter().flatten().find(|context| context.id == entry.context && context.origin == origin)
-                });
-                let is_known = |context: &&Context| now.since(context.at) < self.forget && !context.is_disputed;
-                let Some(context) = found.filter(is_known) else {
-                    self.unknown.note(origin, entry.context, now);
-                    return Err(Refused::UnknownContext);
-                };
-                let reference = &context.reference;
-                let (change, payload) = entry.change(reference.has_rtp()).ok_or(Refused::Malformed)?;
-                let (ip_id, rtp) = reference.after(&change);
-                let ip_id = if context.template.is_ipv4() { ip_id } else { 0 };
-                let rtp = reference.has_rtp().then_some(rtp);
-                Ok(Opened::Rebuilt(Rebuilt { template: &context.template, sums: &context.sums, ip_id, rtp, payload }))
-            }
-        }
+    pub fn of(&mut self, origin: Origin, now: Tick) -> OriginContexts<'_> {
+        OriginContexts { all: self, origin, name: Name::first_of(origin), hash: origin.hash(), now }
     }
 
     /// When the contexts it was asked for and does not have can be reported, if there are any.
@@ -168,10 +192,73 @@ impl Decompressor {
         &mut self.unknown
     }
 
+    /// A place in this set, which is marked so from now on: a vacant one, or that of the oldest context.
+    fn make_room(&mut self, set: usize, tag: Tag) -> Option<usize> {
+        let tags = self.tags.get_mut(set)?;
+        let contexts = self.contexts.as_chunks::<WAYS>().0.get(set)?;
+        let places = contexts.iter().enumerate();
+        let (way, _) = places.min_by_key(|&(way, context)| (!tags.is_vacant(way)).then_some(context.at))?;
+        tags.mark(way, tag);
+        Some(WAYS * set + way)
+    }
+
     /// How many announcements said something else than one under the same id that had not been forgotten.
     #[inline]
     pub fn disputed(&self) -> u64 {
         self.disputed
+    }
+}
+
+impl OriginContexts<'_> {
+    /// The packet that `entry` stands for.
+    ///
+    /// # Errors
+    /// Why there is none. An unknown context is noted.
+    #[inline(always)]
+    pub fn open<'a>(&'a mut self, entry: &'a [u8]) -> Result<Opened<'a>, Refused> {
+        match Entry::parse(entry).map_err(|_| Refused::Malformed)? {
+            Entry::Compressed(entry) => self.rebuild(&entry).map(Opened::Rebuilt),
+            Entry::Whole(packet) => Ok(Opened::Whole(packet)),
+            Entry::Announcement(announcement, packet) => {
+                self.learn(&announcement, packet).ok_or(Refused::Malformed)?;
+                Ok(Opened::Whole(packet))
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn rebuild<'a>(&'a mut self, entry: &CompressedEntry<'a>) -> Result<Rebuilt<'a>, Refused> {
+        let is_known = |context: &&Context| self.now.since(context.at) < self.all.forget && !context.is_disputed;
+        let found = self.find(entry.context).and_then(|slot| self.all.contexts.get(slot));
+        let Some(context) = found.filter(is_known) else {
+            self.all.unknown.note(self.origin, entry.context, self.now);
+            return Err(Refused::UnknownContext);
+        };
+        let Context { template, sums, reference, .. } = context;
+        if let Some((difference, marker, payload)) = entry.predicted()
+            && let Some((ip_id, rtp)) = reference.predicted(difference, marker)
+        {
+            return Ok(Rebuilt { template, sums, ip_id, rtp: Some(rtp), payload });
+        }
+        let (change, payload) = entry.change(reference.has_rtp()).ok_or(Refused::Malformed)?;
+        let (ip_id, rtp) = reference.after(&change);
+        Ok(Rebuilt { template, sums, ip_id, rtp: reference.has_rtp().then_some(rtp), payload })
+    }
+
+    /// Where a context is, if it is anywhere.
+    #[inline(always)]
+    fn find(&self, id: u16) -> Option<usize> {
+        let (set, tag) = self.place(id);
+        let name = self.name.with_id(id);
+        let mut slots = self.all.tags.get(set)?.with(tag).map(|way| WAYS * set + way);
+        slots.find(|&slot| self.all.contexts.get(slot).is_some_and(|context| context.name == name))
+    }
+
+    /// The set of a context, and what marks it there. Ids given out in turn lie in sets in turn.
+    #[inline(always)]
+    fn place(&self, id: u16) -> (usize, Tag) {
+        let place = self.hash.wrapping_add(id.into());
+        (place as usize & (self.all.tags.len() - 1), Tag::of(place ^ place >> 32))
     }
 
     /// Takes note of what an announcement says, unless the packet's header cannot be learned.
@@ -180,40 +267,44 @@ impl Decompressor {
     /// copy of the announcement that is known is a forgery, or that one was: entries of this id stand for nothing then,
     /// until both are forgotten. The sender hears of it and announces its stream under another id. A copy makes nothing
     /// live longer.
-    fn learn(&mut self, origin: Origin, announcement: &Announcement, packet: &[u8], now: Tick) -> Option<()> {
+    #[inline(never)]
+    fn learn(&mut self, announcement: &Announcement, packet: &[u8]) -> Option<()> {
         let (template, varying) = Template::of(packet)?;
         let rtp = match announcement.profile {
-            Profile::Udp => Rtp::default(),
+            Profile::Udp => Rtp::NONE,
             Profile::Rtp { id_counts: true, .. } if !template.is_ipv4() => return None,
             Profile::Rtp { .. } => Rtp::read(varying.payload)?.0,
         };
         let reference = Reference { profile: announcement.profile, ip_id: varying.ip_id, rtp };
-        let id = announcement.context;
-        let at = self.set_of(origin, id);
-        let set = self.sets.get_mut(at)?;
-        let mut context =
-            Context { id, origin, at: now, template, sums: template.sums(), reference, is_disputed: false };
-        let same = set.iter_mut().find(|other| other.is_some_and(|other| other.id == id && other.origin == origin));
-        let is_known = |known: &Context| now.since(known.at) < self.forget;
-        if let Some(known) = same.as_ref().and_then(|same| same.as_ref()).filter(|known| is_known(known)) {
+        let (id, now) = (announcement.context, self.now);
+        let name = self.name.with_id(id);
+        let mut context = Context { name, at: now, template, sums: template.sums(), reference, is_disputed: false };
+        let same = self.find(id);
+        if let Some(known) = same.and_then(|slot| self.all.contexts.get(slot))
+            && now.since(known.at) < self.all.forget
+        {
             if known.template == template && known.reference == reference {
                 return Some(());
             }
             context.is_disputed = true;
-            self.disputed += 1;
-            self.unknown.note(origin, id, now);
+            self.all.disputed += 1;
+            self.all.unknown.note(self.origin, id, now);
         }
-        let slot = match same {
-            Some(same) => Some(same),
-            None => set.iter_mut().min_by_key(|other| other.map(|other| other.at)),
-        };
-        *slot? = Some(context);
+        let (set, tag) = self.place(id);
+        let slot = same.or_else(|| self.all.make_room(set, tag))?;
+        *self.all.contexts.get_mut(slot)? = context;
         Some(())
     }
+}
 
-    /// Ids given out in turn lie in sets in turn.
-    #[inline]
-    fn set_of(&self, origin: Origin, id: u16) -> usize {
-        (origin.hash() as usize).wrapping_add(usize::from(id)) & (self.sets.len() - 1)
-    }
+impl Context {
+    /// What is in a place that is vacant.
+    const NONE: Context = Context {
+        name: Name { peer: [0; 2], rest: 0, is_ipv6: false },
+        at: Tick(0),
+        template: Template::NONE,
+        sums: TemplateSums::NONE,
+        reference: Reference { profile: Profile::Udp, ip_id: 0, rtp: Rtp::NONE },
+        is_disputed: false,
+    };
 }

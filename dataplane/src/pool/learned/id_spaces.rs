@@ -3,6 +3,9 @@
 //!
 //! A space is found by the addressee's address, never by a position in a table of peers: so however the configuration
 //! moves peers about, an id that is still known somewhere is not given out a second time.
+//!
+//! A [`SpaceIndex`] that was kept may come to mean another space. That does no harm: none of the ids that were given out in
+//! the old one means anything to anybody by then, and what was announced under them is past all use.
 #![cfg_attr(
     not(test),
     deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable)
@@ -32,9 +35,26 @@ struct Space {
     losses: RateLimit,
 }
 
+/// Where a space is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SpaceIndex(u32);
+
+impl SpaceIndex {
+    /// Of none.
+    pub(super) const NONE: SpaceIndex = SpaceIndex(u32::MAX);
+
+    /// The same for the same one only.
+    #[inline(always)]
+    pub(super) fn bits(self) -> u64 {
+        self.0.into()
+    }
+}
+
 /// The ids of all source ports and peers.
 pub(super) struct IdSpaces {
     spaces: Box<[Option<Space>]>,
+    /// The one that was asked for last: most packets go where the one before went.
+    last: Option<(IdSpace, SpaceIndex)>,
     reuse: TickSpan,
     bits: u32,
     losses: RateLimit,
@@ -47,26 +67,39 @@ impl IdSpaces {
     pub(super) fn new(spaces: usize, reuse: TickSpan, bits: u8, losses: RateLimit) -> IdSpaces {
         let spaces = spaces.clamp(1, 1 << 20).next_power_of_two();
         let bits = u32::from(bits).clamp(STRETCHES_BITS, u16::BITS);
-        IdSpaces { spaces: vec![None; spaces].into(), reuse, bits, losses }
+        IdSpaces { spaces: vec![None; spaces].into(), last: None, reuse, bits, losses }
     }
 
-    /// The next id, for [`IdSpaces::take`] to give out. None where all are in use, or where there is no room for one more
-    /// space.
+    /// Where a space is: from now on, if there was none. None where there is no room for one more.
+    #[inline(always)]
+    pub(super) fn open(&mut self, whose: &IdSpace, now: Tick) -> Option<SpaceIndex> {
+        match &self.last {
+            Some((last, index)) if last == whose => Some(*index),
+            _ => self.open_other(*whose, now),
+        }
+    }
+
+    #[inline(never)]
+    fn open_other(&mut self, whose: IdSpace, now: Tick) -> Option<SpaceIndex> {
+        let index = self.find(whose).or_else(|| {
+            let (reuse, losses) = (self.reuse, self.losses);
+            // Forgotten everywhere, like a space that never was.
+            let is_vacant = |space: &Option<Space>| space.is_none_or(|space| now.since(space.latest) >= reuse);
+            let vacant = self.places(whose).find(|&at| self.spaces.get(at).is_some_and(is_vacant))?;
+            let given = [None; STRETCHES];
+            *self.spaces.get_mut(vacant)? = Some(Space { whose, next: 0, is_open: true, given, latest: now, losses });
+            Some(SpaceIndex(vacant as u32))
+        })?;
+        // Also where the one that was asked for last has given way.
+        self.last = Some((whose, index));
+        Some(index)
+    }
+
+    /// The next id, for [`IdSpaces::take`] to give out. None where all are in use.
     #[inline]
-    pub(super) fn next(&mut self, whose: IdSpace, now: Tick) -> Option<u16> {
+    pub(super) fn next(&mut self, index: SpaceIndex, now: Tick) -> Option<u16> {
         let (reuse, bits) = (self.reuse, self.bits);
-        let losses = self.losses;
-        let space = match self.find(whose) {
-            Some(at) => self.spaces.get_mut(at)?.as_mut()?,
-            None => {
-                // Forgotten everywhere, like a space that never was.
-                let is_vacant = |space: &Option<Space>| space.is_none_or(|space| now.since(space.latest) >= reuse);
-                let vacant = self.places(whose).find(|&at| self.spaces.get(at).is_some_and(is_vacant))?;
-                let given = [None; STRETCHES];
-                let fresh = Space { whose, next: 0, is_open: true, given, latest: now, losses };
-                self.spaces.get_mut(vacant)?.insert(fresh)
-            }
-        };
+        let space = self.space(index)?;
         if !space.is_open {
             let given = space.given.get(stretch(space.next, bits))?;
             space.is_open = given.is_none_or(|given| now.since(given) >= reuse);
@@ -76,9 +109,9 @@ impl IdSpaces {
 
     /// Gives out the id that [`IdSpaces::next`] named.
     #[inline]
-    pub(super) fn take(&mut self, whose: IdSpace, now: Tick) {
+    pub(super) fn take(&mut self, index: SpaceIndex, now: Tick) {
         let bits = self.bits;
-        let Some(space) = self.find(whose).and_then(|at| self.spaces.get_mut(at)?.as_mut()) else { return };
+        let Some(space) = self.space(index) else { return };
         let id = space.next;
         if let Some(given) = space.given.get_mut(stretch(id, bits)) {
             *given = Some(now);
@@ -89,9 +122,9 @@ impl IdSpaces {
     }
 
     /// Takes back the id that was given out last, if this is it: it was not used.
-    pub(super) fn take_back(&mut self, whose: IdSpace, id: u16) {
+    pub(super) fn take_back(&mut self, index: SpaceIndex, id: u16) {
         let bits = self.bits;
-        if let Some(space) = self.find(whose).and_then(|at| self.spaces.get_mut(at)?.as_mut())
+        if let Some(space) = self.space(index)
             && space.next == id.wrapping_add(1) & mask(bits)
         {
             (space.next, space.is_open) = (id, true);
@@ -99,14 +132,19 @@ impl IdSpaces {
     }
 
     /// Whether one more context may be reported unknown.
-    pub(super) fn may_lose(&mut self, whose: IdSpace, now: Tick) -> bool {
-        let space = self.find(whose).and_then(|at| self.spaces.get_mut(at)?.as_mut());
-        space.is_some_and(|space| space.losses.admits(now))
+    pub(super) fn may_lose(&mut self, index: SpaceIndex, now: Tick) -> bool {
+        self.space(index).is_some_and(|space| space.losses.admits(now))
+    }
+
+    /// Where a space is, if there is one.
+    pub(super) fn find(&self, whose: IdSpace) -> Option<SpaceIndex> {
+        let is_there = |&at: &usize| self.spaces.get(at).is_some_and(|space| is_of(space, whose));
+        self.places(whose).find(is_there).map(|at| SpaceIndex(at as u32))
     }
 
     #[inline]
-    fn find(&self, whose: IdSpace) -> Option<usize> {
-        self.places(whose).find(|&at| self.spaces.get(at).is_some_and(|space| is_of(space, whose)))
+    fn space(&mut self, index: SpaceIndex) -> Option<&mut Space> {
+        self.spaces.get_mut(index.0 as usize)?.as_mut()
     }
 
     /// Where a space may be.
@@ -152,9 +190,15 @@ mod tests {
     }
 
     fn given(spaces: &mut IdSpaces, whose: IdSpace, now: u64) -> Option<u16> {
-        let id = spaces.next(whose, Tick(now))?;
-        spaces.take(whose, Tick(now));
+        let index = spaces.open(&whose, Tick(now))?;
+        let id = spaces.next(index, Tick(now))?;
+        spaces.take(index, Tick(now));
         Some(id)
+    }
+
+    fn take_back(spaces: &mut IdSpaces, whose: IdSpace, id: u16) {
+        let index = spaces.find(whose).expect("a space");
+        spaces.take_back(index, id);
     }
 
     #[test]
@@ -172,16 +216,17 @@ mod tests {
     #[test]
     fn an_id_that_was_not_used_is_the_next_one_again() {
         let mut spaces = spaces(1, 16);
-        assert_eq!((spaces.next(space(1), Tick(0)), spaces.next(space(1), Tick(0))), (Some(0), Some(0)));
+        let index = spaces.open(&space(1), Tick(0)).expect("room");
+        assert_eq!((spaces.next(index, Tick(0)), spaces.next(index, Tick(0))), (Some(0), Some(0)));
         for id in 0..4096 {
             assert_eq!(given(&mut spaces, space(1), 0), Some(id));
         }
-        spaces.take_back(space(1), 4095);
+        take_back(&mut spaces, space(1), 4095);
         assert_eq!(given(&mut spaces, space(1), 1), Some(4095));
         assert_eq!(given(&mut spaces, space(1), 1), Some(4096), "the first of a stretch");
-        spaces.take_back(space(1), 4096);
+        take_back(&mut spaces, space(1), 4096);
         assert_eq!(given(&mut spaces, space(1), 1), Some(4096));
-        spaces.take_back(space(1), 4095);
+        take_back(&mut spaces, space(1), 4095);
         assert_eq!(given(&mut spaces, space(1), 1), Some(4097), "others have been given out since");
     }
 
@@ -192,6 +237,16 @@ mod tests {
         assert_eq!(given(&mut spaces, space(2), 999), None);
         assert_eq!(given(&mut spaces, space(2), 1000), Some(0));
         assert_eq!(given(&mut spaces, space(1), 1500), None);
+    }
+
+    #[test]
+    fn a_space_is_found_whichever_was_asked_for_last() {
+        let mut spaces = spaces(1, 16);
+        let index = spaces.open(&space(1), Tick(0));
+        assert_eq!((spaces.open(&space(1), Tick(1)), spaces.open(&space(2), Tick(1))), (index, None));
+        assert!(spaces.open(&space(2), Tick(1000)).is_some(), "it takes the place");
+        assert_eq!(spaces.open(&space(1), Tick(1000)), None);
+        assert_eq!(spaces.find(space(1)), None);
     }
 
     #[test]
@@ -206,10 +261,11 @@ mod tests {
     #[test]
     fn each_space_has_so_many_losses() {
         let mut spaces = spaces(2, 16);
-        assert!(!spaces.may_lose(space(1), Tick(0)), "nothing was announced");
         for host in [1, 2] {
+            assert_eq!(spaces.find(space(host)), None, "nothing was announced");
             given(&mut spaces, space(host), 0);
-            assert_eq!((0..9).filter(|_| spaces.may_lose(space(host), Tick(0))).count(), 3);
+            let index = spaces.find(space(host)).expect("a space");
+            assert_eq!((0..9).filter(|_| spaces.may_lose(index, Tick(0))).count(), 3);
         }
     }
 
@@ -231,7 +287,7 @@ mod tests {
                     }
                 }
                 if is_taken_back && let Some(id) = given(&mut spaces, space(host), now) {
-                    spaces.take_back(space(host), id);
+                    take_back(&mut spaces, space(host), id);
                 }
             }
         }

@@ -11,6 +11,7 @@ mod decompressor;
 mod id_spaces;
 mod reference;
 mod stream;
+mod tags;
 mod unknown_contexts;
 
 pub use compressor::{Compressor, CompressorCounters, CompressorLimits, Encoded, Undo};

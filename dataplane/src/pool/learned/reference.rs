@@ -37,6 +37,37 @@ impl Reference {
         }
     }
 
+    /// Whether all of this IP id and likely RTP header is predicted but how much higher the sequence number is, and the
+    /// marker: then these two.
+    #[inline(always)]
+    pub(super) fn predicts(&self, ip_id: u16, rtp: &Rtp) -> Option<(u16, bool)> {
+        let Profile::Rtp { stride, id_counts } = self.profile else { return None };
+        let difference = rtp.sequence.wrapping_sub(self.rtp.sequence);
+        let (predicted, timestamp) = self.ahead_by(difference, stride, id_counts);
+        let [own, other] = [self.rtp.start, rtp.start].map(u16::from_le_bytes);
+        let is_predicted = rtp.source == self.rtp.source
+            && rtp.timestamp == timestamp
+            && ip_id == predicted
+            && (own ^ other) & u16::from_le_bytes([0xff, !MARKER]) == 0;
+        is_predicted.then_some((difference, rtp.marker()))
+    }
+
+    /// The IP id and the RTP header that are predicted where the sequence number is so much higher. None where there is none.
+    #[inline(always)]
+    pub(super) fn predicted(&self, difference: u16, marker: bool) -> Option<(u16, Rtp)> {
+        let Profile::Rtp { stride, id_counts } = self.profile else { return None };
+        let (ip_id, timestamp) = self.ahead_by(difference, stride, id_counts);
+        let sequence = self.rtp.sequence.wrapping_add(difference);
+        Some((ip_id, Rtp { start: self.start_with(marker), sequence, timestamp, source: self.rtp.source }))
+    }
+
+    /// The IP id and the timestamp that go with a sequence number so much higher.
+    #[inline(always)]
+    fn ahead_by(&self, difference: u16, stride: u16, id_counts: bool) -> (u16, u32) {
+        let ip_id = self.ip_id.wrapping_add(if id_counts { difference } else { 0 });
+        (ip_id, self.timestamp_after(stride, difference))
+    }
+
     /// What changed to this IP id and RTP header. `rtp` is looked at where the profile has one, and is of the same
     /// source as the one announced.
     #[inline]
@@ -45,7 +76,8 @@ impl Reference {
             return Change { ip_id: told(self.ip_id, self.ip_id, ip_id), rtp: None };
         };
         let difference = rtp.sequence.wrapping_sub(self.rtp.sequence);
-        let off = rtp.timestamp.wrapping_sub(self.timestamp_after(stride, difference)) as i32;
+        let (predicted, timestamp) = self.ahead_by(difference, stride, id_counts);
+        let off = rtp.timestamp.wrapping_sub(timestamp) as i32;
         let timestamp = match i16::try_from(off) {
             Ok(0) => Timestamp::Predicted,
             Ok(off) => Timestamp::Off(off),
@@ -56,7 +88,6 @@ impl Reference {
         } else {
             RtpStart::Is(rtp.start)
         };
-        let predicted = if id_counts { self.ip_id.wrapping_add(difference) } else { self.ip_id };
         Change { ip_id: told(predicted, self.ip_id, ip_id), rtp: Some(RtpChange { difference, timestamp, start }) }
     }
 

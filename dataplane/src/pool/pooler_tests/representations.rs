@@ -83,7 +83,8 @@ impl Bench {
         let origin =
             Origin { peer: std::net::Ipv4Addr::LOCALHOST.into(), instance: packet.instance(), source_port: 40_000 };
         let open = |entry| {
-            let opened = self.decompressor.open(origin, entry, Tick(self.now)).expect("a known context");
+            let mut contexts = self.decompressor.of(origin, Tick(self.now));
+            let opened = contexts.open(entry).expect("a known context");
             let mut packet = vec![0; opened.len()];
             opened.write(&mut packet).expect("room for it");
             packet

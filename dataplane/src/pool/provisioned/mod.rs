@@ -13,11 +13,10 @@ use std::net::SocketAddr;
 use arrayvec::ArrayVec;
 use hashbrown::HashMap;
 
-use super::header_template::{Open, Template, TemplateSums};
+use super::header_template::{Open, Template, TemplateSums, add_payload};
 use super::rule::Dscp;
 use crate::fib::PeerIndex;
-use crate::packet::Sum;
-use crate::packet::checksum::copy_and_sum;
+use crate::packet::Total;
 use crate::packet::copy::copy;
 
 /// The most bytes that stand in front of the payload of an entry.
@@ -68,7 +67,7 @@ pub enum StreamSetError {
 #[derive(Clone, Debug, Default)]
 pub struct StreamSet {
     by_id: HashMap<(PeerIndex, StreamId), (Template, TemplateSums)>,
-    by_template: HashMap<(PeerIndex, Template), (StreamId, TemplateSums)>,
+    by_template: HashMap<(PeerIndex, Template), StreamId>,
 }
 
 /// The entry that a packet becomes.
@@ -114,7 +113,7 @@ impl StreamSet {
             if set.by_id.insert((peer, id), (template, sums)).is_some() {
                 return Err(StreamSetError::DuplicateId(id.0));
             }
-            if let Some((first, _)) = set.by_template.insert((peer, template), (id, sums)) {
+            if let Some(first) = set.by_template.insert((peer, template), id) {
                 return Err(StreamSetError::SamePackets { first: first.0, second: id.0 });
             }
         }
@@ -135,9 +134,8 @@ impl StreamSet {
         }
         let (whole, varying) = Template::of(packet)?;
         let (template, open) = whole.without_open();
-        let (id, sums) = self.by_template.get(&(peer, template))?;
-        let payload_sum = Sum::of(varying.payload);
-        if !whole.rebuilds(&sums.with_open(template.is_ipv4(), &open), &varying, payload_sum) {
+        let id = self.by_template.get(&(peer, template))?;
+        if !varying.is_usual() {
             return None;
         }
         let mut flags = open.ecn;
@@ -233,11 +231,12 @@ impl Rebuilt<'_> {
     #[inline]
     pub fn write(&self, out: &mut [u8]) -> Option<()> {
         let (header, body) = out.split_at_mut_checked(self.template.len())?;
-        if body.len() != self.payload.len() {
+        if !copy(self.payload, body) {
             return None;
         }
-        let payload_sum = copy_and_sum(self.payload, body);
-        self.template.write(&self.sums, self.ip_id, body.len(), payload_sum, header)
+        let mut total = Total::default();
+        add_payload(&mut total, self.payload);
+        self.template.write(&self.sums, self.ip_id, body.len(), total, header)
     }
 }
 

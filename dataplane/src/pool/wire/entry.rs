@@ -7,15 +7,19 @@
     deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable)
 )]
 
-use arrayvec::ArrayVec;
-
 use super::WireError;
+use crate::packet::copy::copy;
 
 /// The most bytes that stand in front of what an entry has of its packet.
-pub const MAX_PREFIX: usize = 13;
+const MAX_PREFIX: usize = 13;
 
 /// What stands in front of what an entry has of its packet: nothing where it has it whole.
-pub type Prefix = ArrayVec<u8, MAX_PREFIX>;
+#[derive(Clone, Copy, Debug)]
+pub struct Prefix {
+    /// Its bytes as little-endian words, with zeros behind.
+    words: [u64; 2],
+    len: u8,
+}
 
 const ANNOUNCEMENT: u8 = 0x10;
 const RTP_ANNOUNCEMENT: u8 = 0x18;
@@ -23,6 +27,7 @@ const COUNTING_ANNOUNCEMENT: u8 = 0x1c;
 
 const COMPRESSED: u8 = 0x80;
 const WIDE_DIFFERENCE: u8 = 0x40;
+const WIDE: u8 = COMPRESSED | WIDE_DIFFERENCE;
 const TIMESTAMP: u8 = 0x30;
 const TIMESTAMP_OFF: u8 = 0x10;
 const TIMESTAMP_IS: u8 = 0x20;
@@ -130,6 +135,17 @@ impl<'a> Entry<'a> {
     /// Reads an entry as far as can be without its context.
     #[inline]
     pub fn parse(entry: &'a [u8]) -> Result<Entry<'a>, WireError> {
+        if let &[flags, id0, id1, ref rest @ ..] = entry
+            && flags & COMPRESSED != 0
+        {
+            let context = u16::from_be_bytes([id0, id1]);
+            return Ok(Entry::Compressed(CompressedEntry { context, flags, rest }));
+        }
+        Entry::parse_longer(entry)
+    }
+
+    /// Reads what has a whole packet in it.
+    fn parse_longer(entry: &'a [u8]) -> Result<Entry<'a>, WireError> {
         let &[flags, id0, id1, ref rest @ ..] = entry else {
             return Err(match entry.first().copied() {
                 None
@@ -141,7 +157,6 @@ impl<'a> Entry<'a> {
         };
         let context = u16::from_be_bytes([id0, id1]);
         match flags {
-            COMPRESSED.. => Ok(Entry::Compressed(CompressedEntry { context, flags, rest })),
             0x40..0x50 | 0x60..0x70 => whole(entry).map(Entry::Whole),
             ANNOUNCEMENT => announcement(context, Profile::Udp, rest),
             RTP_ANNOUNCEMENT | COUNTING_ANNOUNCEMENT => {
@@ -174,26 +189,88 @@ fn whole(packet: &[u8]) -> Result<&[u8], WireError> {
     if packet.len() == length { Ok(packet) } else { Err(WireError::InnerLength) }
 }
 
+impl Prefix {
+    /// Of a whole packet.
+    pub const NONE: Prefix = Prefix { words: [0; 2], len: 0 };
+
+    /// Of a packet of which all is predicted but how much higher the sequence number is, and the marker.
+    #[inline(always)]
+    pub fn predicted(context: u16, difference: u16, marker: bool) -> Prefix {
+        let [id0, id1] = context.to_be_bytes();
+        let marker = if marker { MARKER } else { 0 };
+        let (first, difference, len) = match u8::try_from(difference) {
+            Ok(difference) => (COMPRESSED, [difference, 0], 4),
+            Err(_) => (WIDE, difference.to_be_bytes(), 5),
+        };
+        let [d0, d1] = difference;
+        Prefix { words: [u64::from_le_bytes([first | marker, id0, id1, d0, d1, 0, 0, 0]), 0], len }
+    }
+
+    /// Its length in bytes.
+    #[inline(always)]
+    pub fn len(&self) -> usize {
+        self.len.into()
+    }
+
+    /// Whether it is none.
+    #[inline(always)]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The bytes.
+    #[inline]
+    pub fn bytes(&self) -> impl Iterator<Item = u8> + use<> {
+        self.words.map(u64::to_le_bytes).into_iter().flatten().take(self.len())
+    }
+
+    /// Writes it and `body` behind it to `out`. False where that is not exactly as long.
+    #[inline(always)]
+    pub fn write(&self, body: &[u8], out: &mut [u8]) -> bool {
+        if self.len() + body.len() != out.len() {
+            return false;
+        }
+        if let ([first, second, ..], _) = out.as_chunks_mut::<8>() {
+            // At once: the body is written over what is more than the prefix.
+            let [low, high] = self.words;
+            (*first, *second) = (low.to_le_bytes(), high.to_le_bytes());
+        } else {
+            out.iter_mut().zip(self.bytes()).for_each(|(out, byte)| *out = byte);
+        }
+        out.get_mut(self.len()..).is_some_and(|behind| copy(body, behind))
+    }
+}
+
 impl Announcement {
     /// What stands in front of the packet.
     #[inline]
     pub fn prefix(&self) -> Prefix {
-        let mut prefix = Prefix::new();
         let flags = match self.profile {
             Profile::Udp => ANNOUNCEMENT,
             Profile::Rtp { id_counts: false, .. } => RTP_ANNOUNCEMENT,
             Profile::Rtp { id_counts: true, .. } => COUNTING_ANNOUNCEMENT,
         };
-        put(&mut prefix, [flags]);
-        put(&mut prefix, self.context.to_be_bytes());
+        let mut prefix = Writer::new(self.context);
         if let Profile::Rtp { stride, .. } = self.profile {
-            put(&mut prefix, stride.to_be_bytes());
+            prefix.put(stride.to_be_bytes());
         }
-        prefix
+        prefix.finish(flags)
     }
 }
 
 impl<'a> CompressedEntry<'a> {
+    /// How much higher the sequence number is, whether the packet has the marker, and the payload behind, where all else is
+    /// as the context's RTP profile predicts. None where it is not, and where the entry is too short.
+    #[inline(always)]
+    pub fn predicted(&self) -> Option<(u16, bool, &'a [u8])> {
+        let (difference, payload) = match (self.flags & !MARKER, self.rest) {
+            (COMPRESSED, &[difference, ref payload @ ..]) => (difference.into(), payload),
+            (WIDE, &[d0, d1, ref payload @ ..]) => (u16::from_be_bytes([d0, d1]), payload),
+            _ => return None,
+        };
+        Some((difference, self.flags & MARKER != 0, payload))
+    }
+
     /// What changed, and the payload behind it, in a context that has an RTP header or not. None where the entry is
     /// too short for what it says, or says what does not exist there.
     #[inline]
@@ -234,27 +311,25 @@ impl Change {
     /// What stands in front of the payload of a packet that changed so since `context` was announced.
     #[inline]
     pub fn prefix(&self, context: u16) -> Prefix {
-        let mut prefix = Prefix::new();
-        put(&mut prefix, [0]);
-        put(&mut prefix, context.to_be_bytes());
+        let mut prefix = Writer::new(context);
         let mut flags = COMPRESSED;
         if let Some(rtp) = self.rtp {
             match u8::try_from(rtp.difference) {
-                Ok(difference) => put(&mut prefix, [difference]),
+                Ok(difference) => prefix.put([difference]),
                 Err(_) => {
                     flags |= WIDE_DIFFERENCE;
-                    put(&mut prefix, rtp.difference.to_be_bytes());
+                    prefix.put(rtp.difference.to_be_bytes());
                 }
             }
             match rtp.timestamp {
                 Timestamp::Predicted => {}
                 Timestamp::Off(by) => {
                     flags |= TIMESTAMP_OFF;
-                    put(&mut prefix, by.to_be_bytes());
+                    prefix.put(by.to_be_bytes());
                 }
                 Timestamp::Is(timestamp) => {
                     flags |= TIMESTAMP_IS;
-                    put(&mut prefix, timestamp.to_be_bytes());
+                    prefix.put(timestamp.to_be_bytes());
                 }
             }
         }
@@ -262,11 +337,11 @@ impl Change {
             IpId::Predicted => {}
             IpId::Ahead(by) => {
                 flags |= IP_ID_AHEAD;
-                put(&mut prefix, [by]);
+                prefix.put([by]);
             }
             IpId::Is(id) => {
                 flags |= IP_ID_IS;
-                put(&mut prefix, id.to_be_bytes());
+                prefix.put(id.to_be_bytes());
             }
         }
         match self.rtp.map(|rtp| rtp.start) {
@@ -274,21 +349,59 @@ impl Change {
             Some(RtpStart::Marker(true)) => flags |= MARKER,
             Some(RtpStart::Is(start)) => {
                 flags |= RTP_START;
-                put(&mut prefix, start);
+                prefix.put(start);
             }
         }
-        if let Some(first) = prefix.first_mut() {
-            *first = flags;
-        }
-        prefix
+        prefix.finish(flags)
+    }
+
+    /// How long that is.
+    #[inline]
+    pub fn prefix_len(&self) -> usize {
+        let of_rtp = |rtp: RtpChange| {
+            let timestamp = match rtp.timestamp {
+                Timestamp::Predicted => 0,
+                Timestamp::Off(_) => 2,
+                Timestamp::Is(_) => 4,
+            };
+            let difference = if rtp.difference > u8::MAX.into() { 2 } else { 1 };
+            difference + timestamp + if matches!(rtp.start, RtpStart::Is(_)) { 2 } else { 0 }
+        };
+        let ip_id = match self.ip_id {
+            IpId::Predicted => 0,
+            IpId::Ahead(_) => 1,
+            IpId::Is(_) => 2,
+        };
+        3 + self.rtp.map_or(0, of_rtp) + ip_id
     }
 }
 
-/// Adds bytes to a prefix, which has room for all that any entry puts there.
-#[inline(always)]
-fn put<const N: usize>(prefix: &mut Prefix, bytes: [u8; N]) {
-    let fits = prefix.try_extend_from_slice(&bytes).is_ok();
-    debug_assert!(fits, "a prefix longer than the longest");
+/// A prefix as it grows: behind its first byte, which is told last.
+struct Writer {
+    /// Its bytes as a little-endian number.
+    bytes: u128,
+    bits: u32,
+}
+
+impl Writer {
+    #[inline(always)]
+    fn new(context: u16) -> Writer {
+        Writer { bytes: u128::from(context.swap_bytes()) << 8, bits: 24 }
+    }
+
+    #[inline(always)]
+    fn put<const N: usize>(&mut self, bytes: [u8; N]) {
+        debug_assert!(self.bits as usize / 8 + N <= MAX_PREFIX, "a prefix longer than the longest");
+        let word = bytes.iter().rev().fold(0u32, |word, byte| word << 8 | u32::from(*byte));
+        self.bytes |= u128::from(word) << self.bits;
+        self.bits += 8 * N as u32;
+    }
+
+    #[inline(always)]
+    fn finish(self, first: u8) -> Prefix {
+        let bytes = self.bytes | u128::from(first);
+        Prefix { words: [bytes as u64, (bytes >> 64) as u64], len: (self.bits / 8) as u8 }
+    }
 }
 
 /// The next bytes.
@@ -310,6 +423,10 @@ mod tests {
         packet[0] = 0x45;
         packet[2..4].copy_from_slice(&length.to_be_bytes());
         packet
+    }
+
+    fn bytes(prefix: Prefix) -> Vec<u8> {
+        prefix.bytes().collect()
     }
 
     fn refused(entry: &[u8]) -> WireError {
@@ -340,7 +457,7 @@ mod tests {
             (rtp(false), &[0x18, 0x12, 0x34, 0, 160]),
             (rtp(true), &[0x1c, 0x12, 0x34, 0, 160]),
         ] {
-            assert_eq!(announcement(profile).prefix()[..], *prefix);
+            assert_eq!(bytes(announcement(profile).prefix()), prefix);
             let entry = [prefix, &packet4(60)].concat();
             assert_eq!(Entry::parse(&entry), Ok(Entry::Announcement(announcement(profile), &packet4(60))));
             assert_eq!(refused(&entry[..entry.len() - 1]), WireError::InnerLength);
@@ -369,9 +486,9 @@ mod tests {
     fn the_usual_voice_packet_costs_four_bytes() {
         let start = RtpStart::Marker(false);
         let rtp = Some(RtpChange { difference: 7, timestamp: Timestamp::Predicted, start });
-        assert_eq!(Change { ip_id: IpId::Predicted, rtp }.prefix(0x0102)[..], [0x80, 1, 2, 7]);
-        assert_eq!(Change { ip_id: IpId::Is(0xabcd), rtp }.prefix(0x0102)[..], [0x88, 1, 2, 7, 0xab, 0xcd]);
-        assert_eq!(Change { ip_id: IpId::Ahead(3), rtp: None }.prefix(9)[..], [0x84, 0, 9, 3]);
+        assert_eq!(bytes(Change { ip_id: IpId::Predicted, rtp }.prefix(0x0102)), [0x80, 1, 2, 7]);
+        assert_eq!(bytes(Change { ip_id: IpId::Is(0xabcd), rtp }.prefix(0x0102)), [0x88, 1, 2, 7, 0xab, 0xcd]);
+        assert_eq!(bytes(Change { ip_id: IpId::Ahead(3), rtp: None }.prefix(9)), [0x84, 0, 9, 3]);
     }
 
     #[test]
@@ -409,10 +526,23 @@ mod tests {
             change in change(), context: u16, payload in prop::collection::vec(any::<u8>(), 0..20),
         ) {
             let prefix = change.prefix(context);
-            let bytes = [&prefix[..], &payload].concat();
+            prop_assert_eq!(prefix.len(), change.prefix_len());
+            let mut entry = vec![0xee; prefix.len() + payload.len()];
+            prop_assert!(prefix.write(&payload, &mut entry));
+            prop_assert_eq!(&entry, &[&bytes(prefix)[..], &payload].concat());
+            let bytes = entry;
             let Ok(Entry::Compressed(entry)) = Entry::parse(&bytes) else { panic!("no compressed entry") };
             prop_assert_eq!(entry.context, context);
             prop_assert_eq!(entry.change(change.rtp.is_some()), Some((change, &payload[..])));
+            if let Some(RtpChange { difference, timestamp: Timestamp::Predicted, start: RtpStart::Marker(marker) }) = change.rtp
+                && change.ip_id == IpId::Predicted
+            {
+                prop_assert_eq!(entry.predicted(), Some((difference, marker, &payload[..])));
+                let predicted = Prefix::predicted(context, difference, marker);
+                prop_assert!(predicted.bytes().eq(prefix.bytes()));
+            } else if change.rtp.is_some() {
+                prop_assert_eq!(entry.predicted(), None);
+            }
             for length in 3..prefix.len() {
                 let Ok(Entry::Compressed(entry)) = Entry::parse(&bytes[..length]) else { panic!("no compressed entry") };
                 prop_assert_eq!(entry.change(change.rtp.is_some()), None);

@@ -133,7 +133,8 @@ impl Runs<'_> {
     }
 }
 
-/// An index of short rows as it grows.
+/// An index of short rows as it grows. How often the last length comes again is in it only when [`ShortRows::finish`] was
+/// called.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ShortRows {
     rows: u8,
@@ -166,33 +167,51 @@ impl ShortRows {
 
     /// By how many bytes an entry of `length` bytes makes the index longer: 0 to 2. None where it cannot be added:
     /// its length is 0 or more than [`MAX_ENTRY`], or there are [`MAX_ROWS`] already.
-    #[inline]
+    #[inline(always)]
     pub fn growth(&self, length: usize) -> Option<usize> {
         if length == 0 || length > usize::from(MAX_ENTRY) || usize::from(self.rows) == MAX_ROWS {
             return None;
         }
         let is_short = length < usize::from(TWO_BYTES);
-        let is_repeated = length == usize::from(self.last) && self.run >= if is_short { 3 } else { 2 };
-        Some(match (is_repeated, is_short) {
+        Some(match (length == usize::from(self.last) && self.is_repeated(), is_short) {
             (true, _) => 0,
             (false, true) => 1,
             (false, false) => 2,
         })
     }
 
+    /// Whether the index ends with how often the last length comes again.
+    #[inline(always)]
+    fn is_repeated(&self) -> bool {
+        self.run >= if self.last < u16::from(TWO_BYTES) { 3 } else { 2 }
+    }
+
     /// Adds an entry of `length` bytes to the index that starts with the first byte of `index`. None, and nothing of
     /// account changes, where it cannot be added or `index` has no room for it.
-    #[inline]
+    #[inline(always)]
     pub fn push(&mut self, length: usize, index: &mut [u8]) -> Option<()> {
-        let growth = self.growth(length)?;
+        match self.growth(length)? {
+            0 => self.push_again(),
+            growth => self.push_row(length, growth, index)?,
+        }
+        Some(())
+    }
+
+    /// Adds one more entry like the last, by which the index grows by nothing, as [`ShortRows::growth`] said.
+    #[inline(always)]
+    pub fn push_again(&mut self) {
+        self.rows = self.rows.saturating_add(1);
+        self.run = self.run.saturating_add(1);
+    }
+
+    /// The same for one that makes the index longer.
+    #[inline(never)]
+    fn push_row(&mut self, length: usize, growth: usize, index: &mut [u8]) -> Option<()> {
+        self.finish(index)?;
         let at = self.len();
         let short = u8::try_from(length).ok().filter(|&length| length < TWO_BYTES);
         let is_again = length == usize::from(self.last);
         match (short, self.run) {
-            (Some(_), 3..) | (None, 2..) if is_again => {
-                // Behind a repetition: it counts what comes behind the first of its length.
-                *index.get_mut(at.checked_sub(1)?)? = self.run;
-            }
             (Some(_), 2) if is_again => {
                 let [second, third] = index.get_mut(at.checked_sub(1)?..)?.first_chunk_mut()?;
                 (*second, *third) = (REPEAT, 2);
@@ -208,6 +227,17 @@ impl ShortRows {
         self.len += growth as u16;
         self.run = if is_again { self.run + 1 } else { 1 };
         self.last = length as u16;
+        Some(())
+    }
+
+    /// Completes the index that starts with the first byte of `index`: more entries may be added all the same. None where
+    /// this is shorter than what was added.
+    #[inline]
+    pub fn finish(&self, index: &mut [u8]) -> Option<()> {
+        if self.is_repeated() {
+            // It counts what comes behind the first of its length.
+            *index.get_mut(self.len().checked_sub(1)?)? = self.run - 1;
+        }
         Some(())
     }
 }
@@ -226,6 +256,7 @@ pub(crate) mod tests {
         for entry in entries {
             rows.push(entry.len(), &mut index).unwrap();
         }
+        rows.finish(&mut index).unwrap();
         let mut payload = vec![0; SHORT_HEADER_LEN];
         write_short_header(rows.rows(), 64, 7, 0xcafe_f00d, payload.first_chunk_mut().unwrap());
         payload.extend_from_slice(&index[..rows.len()]);

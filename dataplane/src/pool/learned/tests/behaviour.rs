@@ -243,7 +243,7 @@ fn a_receiver_forgets_and_a_run_of_the_sender_has_contexts_of_its_own() {
 fn an_announcement_that_found_no_room_announces_nothing_and_uses_up_no_id() {
     let mut compressor = compressor(64);
     entry(&mut compressor, &voice(Header::USUAL, 0), Tick(0));
-    let first = compressor.encode(&voice(Header::USUAL, 1), SPACE, Tick(0));
+    let first = compressor.encode(&voice(Header::USUAL, 1), &SPACE, Tick(0));
     assert_eq!(first.len(60), 65);
     let again = entry(&mut compressor, &voice(Header::USUAL, 2), Tick(0));
     assert_eq!((again.len(), again[1..3].to_vec()), (65, vec![0, 0]));
@@ -253,13 +253,13 @@ fn an_announcement_that_found_no_room_announces_nothing_and_uses_up_no_id() {
 #[test]
 fn what_was_withdrawn_was_never_sent() {
     let mut compressor = compressor(64);
-    let whole = compressor.encode(&voice(Header::USUAL, 0), SPACE, Tick(0));
+    let whole = compressor.encode(&voice(Header::USUAL, 0), &SPACE, Tick(0));
     let undo = compressor.sent(&whole);
     compressor.withdraw(undo);
     assert_eq!(*compressor.counters(), CompressorCounters::default());
     let mut withdrawn = |number| {
         let packet = voice(Header::USUAL, number);
-        let encoded = compressor.encode(&packet, SPACE, Tick(0));
+        let encoded = compressor.encode(&packet, &SPACE, Tick(0));
         let before = *compressor.counters();
         let undo = compressor.sent(&encoded);
         compressor.withdraw(undo);

@@ -60,7 +60,7 @@ fn nanoseconds_a_packet() {
         let started = std::time::Instant::now();
         let mut lengths = Vec::with_capacity(packets.len());
         for (packet, room) in packets.iter().zip(buffer.chunks_mut(128)) {
-            let encoded = compressor.encode(packet, SPACE, now);
+            let encoded = compressor.encode(packet, &SPACE, now);
             compressor.sent(&encoded);
             let length = encoded.len(packet.len());
             std::hint::black_box(encoded.write(packet, &mut room[..length]));
@@ -75,8 +75,9 @@ fn nanoseconds_a_packet() {
         entries.clear();
         entries.extend(buffer.chunks(128).zip(&lengths).map(|(room, &length)| room[..length].to_vec()));
         let started = std::time::Instant::now();
+        let mut contexts = decompressor.of(origin(1), now);
         for entry in &entries {
-            let opened = decompressor.open(origin(1), entry, now).expect("a known context");
+            let opened = contexts.open(entry).expect("a known context");
             let length = opened.len();
             std::hint::black_box(opened.write(&mut out[..length]));
         }

@@ -45,7 +45,7 @@ fn voice(header: Header, number: u32) -> Vec<u8> {
 
 /// What is sent for a packet, which does leave.
 fn entry(compressor: &mut Compressor, packet: &[u8], now: Tick) -> Vec<u8> {
-    let encoded = compressor.encode(packet, SPACE, now);
+    let encoded = compressor.encode(packet, &SPACE, now);
     compressor.sent(&encoded);
     let mut entry = vec![0; encoded.len(packet.len())];
     encoded.write(packet, &mut entry).expect("room for it");
@@ -54,7 +54,8 @@ fn entry(compressor: &mut Compressor, packet: &[u8], now: Tick) -> Vec<u8> {
 
 /// What comes of an entry.
 fn opened(decompressor: &mut Decompressor, instance: u32, entry: &[u8], now: Tick) -> Result<Vec<u8>, Refused> {
-    let opened = decompressor.open(origin(instance), entry, now)?;
+    let mut contexts = decompressor.of(origin(instance), now);
+    let opened = contexts.open(entry)?;
     let mut packet = vec![0xee; opened.len()];
     opened.write(&mut packet).expect("room for it");
     Ok(packet)
@@ -67,6 +68,7 @@ fn short_packet(instance: u32, entries: &[Vec<u8>]) -> Vec<u8> {
     for entry in entries {
         rows.push(entry.len(), &mut index).expect("an entry of sound length");
     }
+    rows.finish(&mut index).expect("room");
     let mut payload = vec![0; SHORT_HEADER_LEN];
     write_short_header(rows.rows(), 64, 7, instance, payload.first_chunk_mut().expect("room"));
     payload.extend_from_slice(&index[..rows.len()]);
