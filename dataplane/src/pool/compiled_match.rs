@@ -131,21 +131,6 @@ impl<A: Bits> CompiledMatch<A> {
         }
     }
 
-    /// The same for packets of every class, and with `any_port` for those of any ports or none.
-    #[inline(always)]
-    pub(super) fn of_flow(self, any_port: bool) -> CompiledMatch<A> {
-        let without = !class_word(0, Dscp(0x3f), any_port);
-        let every = if any_port { u16::MAX } else { 0 };
-        CompiledMatch {
-            class_mask: self.class_mask & without,
-            class: self.class & without,
-            source_ports_span: self.source_ports_span | every,
-            destination_ports_span: self.destination_ports_span | every,
-            any_ports: self.any_ports | any_port,
-            ..self
-        }
-    }
-
     #[inline(always)]
     pub(super) fn fits(&self, addresses: A, ports: u32, class: u32) -> bool {
         addresses.is(self.mask, self.addresses)

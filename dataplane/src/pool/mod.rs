@@ -23,6 +23,8 @@ mod reporting;
 mod representation;
 mod ride;
 mod rule;
+mod rule_bits;
+mod rule_table;
 pub mod sequence;
 mod shortcut;
 pub mod simplemux;
@@ -45,6 +47,8 @@ pub use window::MAX_WINDOWS;
 
 #[cfg(test)]
 mod pooler_tests;
+#[cfg(test)]
+mod rule_tests;
 #[cfg(test)]
 mod transit_tests;
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! a packet decides. Size and count decide about admission only: a packet that is too large for its rule does not fall
 //! through to the next one.
 
+use std::collections::HashSet;
 use std::ops::RangeInclusive;
 
 use ipnet::IpNet;
@@ -11,6 +12,7 @@ use ipnet::IpNet;
 use super::compiled_match::{Bits, CompiledMatch, class_word, first_fit, prefix4, prefix6};
 use super::path::{MAX_HOPS, SharedHops};
 use super::representation::{Index, Lone, Representation};
+use super::rule_table::{AddressPair, RuleTables};
 use super::stream_detector::{Addresses, StreamFields};
 use super::window::MAX_WINDOWS;
 use crate::arch::TickSpan;
@@ -161,14 +163,20 @@ pub enum RuleSetError {
     TooManyWindows(String),
 }
 
+/// So many rules are compared one after the other: of fewer than five that takes less time than looking them up in tables.
+const FEW_RULES: usize = 4;
+
 /// Rules in order of precedence, immutable, in the form a worker compares.
 #[derive(Clone, Debug, Default)]
 pub struct RuleSet {
     rules: Box<[Rule]>,
-    /// The match of each rule for IPv4 packets, apart from the rest so that a scan touches few cache lines.
+    /// Where there are few rules, the match of each for IPv4 packets, apart from the rest so that a scan touches few
+    /// cache lines.
     compiled4: Box<[CompiledMatch<u64>]>,
     /// The same for IPv6 packets, whose addresses take four times as much.
     compiled6: Box<[CompiledMatch<[u128; 2]>]>,
+    /// Where all rules are looked up at once.
+    tables: RuleTables,
 }
 
 impl RuleSet {
@@ -180,10 +188,11 @@ impl RuleSet {
         if rules.len() > usize::from(u16::MAX) {
             return Err(RuleSetError::TooManyRules(rules.len()));
         }
+        let mut names = HashSet::new();
         let mut windows: Vec<TickSpan> = Vec::new();
-        for (index, rule) in rules.iter().enumerate() {
+        for rule in &rules {
             check(rule)?;
-            if rules.iter().take(index).any(|earlier| earlier.name == rule.name) {
+            if !names.insert(&rule.name) {
                 return Err(RuleSetError::DuplicateName(rule.name.clone()));
             }
             // Pools that are held wait in a queue of their own.
@@ -197,9 +206,11 @@ impl RuleSet {
                 return Err(RuleSetError::TooManyWindows(rule.name.clone()));
             }
         }
-        let compiled4 = rules.iter().map(|rule| CompiledMatch::new(&rule.matcher, prefix4)).collect();
-        let compiled6 = rules.iter().map(|rule| CompiledMatch::new(&rule.matcher, prefix6)).collect();
-        Ok(RuleSet { rules: rules.into(), compiled4, compiled6 })
+        let few = if rules.len() <= FEW_RULES { &*rules } else { &[] };
+        let compiled4 = few.iter().map(|rule| CompiledMatch::new(&rule.matcher, prefix4)).collect();
+        let compiled6 = few.iter().map(|rule| CompiledMatch::new(&rule.matcher, prefix6)).collect();
+        let tables = RuleTables::new(&rules);
+        Ok(RuleSet { rules: rules.into(), compiled4, compiled6, tables })
     }
 
     /// The first rule whose match fits the packet. Neither size nor count are looked at.
@@ -211,8 +222,7 @@ impl RuleSet {
                 self.first_match4(Bits::pair(source, destination), ports_word(fields), class)
             }
             Addresses::V6 { source, destination } => {
-                let position = first_fit(&self.compiled6, Bits::pair(source, destination), ports_word(fields), class)?;
-                u16::try_from(position).ok().map(RuleIndex)
+                self.first_fit(&self.compiled6, Bits::pair(source, destination), ports_word(fields), class)
             }
         }
     }
@@ -221,30 +231,39 @@ impl RuleSet {
     /// upper half; its ports, likewise, anything where it has none; and its [`class_word`].
     #[inline(always)]
     pub fn first_match4(&self, addresses: u64, ports: u32, class: u32) -> Option<RuleIndex> {
-        let position = first_fit(&self.compiled4, addresses, ports, class)?;
+        self.first_fit(&self.compiled4, addresses, ports, class)
+    }
+
+    #[inline(always)]
+    fn first_fit<A: Bits + AddressPair>(
+        &self,
+        compiled: &[CompiledMatch<A>],
+        addresses: A,
+        ports: u32,
+        class: u32,
+    ) -> Option<RuleIndex> {
+        if self.rules.len() > FEW_RULES {
+            return self.tables.first(addresses, ports, class);
+        }
+        let position = first_fit(compiled, addresses, ports, class)?;
         u16::try_from(position).ok().map(RuleIndex)
     }
 
     /// Whether a packet of this one's flow may be pooled, were it of any size and class: false where none can be. The same for
     /// all packets of a flow; its fragments, which do not tell their ports, count as if they had those of a rule.
     pub fn may_pool_flow(&self, fields: &StreamFields) -> bool {
-        let any_port = fields.is_fragment;
         let class = class_word(fields.protocol, fields.dscp, fields.has_ports);
-        let found = match fields.addresses {
+        let ports = ports_word(fields);
+        let decisive = match fields.addresses {
             Addresses::V4 { source, destination } => {
-                let fits = |rule: &CompiledMatch<u64>| {
-                    rule.of_flow(any_port).fits(Bits::pair(source, destination), ports_word(fields), class)
-                };
-                first_decisive(&self.rules, self.compiled4.iter().map(fits), any_port)
+                let addresses: u64 = Bits::pair(source, destination);
+                self.tables.first_of_flow(addresses, ports, class, fields.is_fragment)
             }
             Addresses::V6 { source, destination } => {
-                let fits = |rule: &CompiledMatch<[u128; 2]>| {
-                    rule.of_flow(any_port).fits(Bits::pair(source, destination), ports_word(fields), class)
-                };
-                first_decisive(&self.rules, self.compiled6.iter().map(fits), any_port)
+                self.tables.first_of_flow([source, destination], ports, class, fields.is_fragment)
             }
         };
-        found.is_some_and(|rule| rule.pool)
+        decisive.and_then(|index| self.get(index)).is_some_and(|rule| rule.pool)
     }
 
     /// The rule at `index`; None where the index is from another set.
@@ -256,6 +275,12 @@ impl RuleSet {
     /// All rules in order of precedence.
     pub fn rules(&self) -> &[Rule] {
         &self.rules
+    }
+
+    /// What the tables take in which all rules are looked up at once, in bytes.
+    #[cfg(test)]
+    pub(super) fn memory(&self) -> usize {
+        self.tables.memory()
     }
 
     /// Whether there is no rule, so that no packet can be a stream packet.
@@ -311,23 +336,8 @@ fn check(rule: &Rule) -> Result<(), RuleSetError> {
     Ok(())
 }
 
-/// The first of those rules that fit that says what becomes of a flow: one that pools, or one that forbids it whatever the
-/// class and, with `any_port`, whatever the ports.
-#[inline(always)]
-fn first_decisive(rules: &[Rule], fits: impl Iterator<Item = bool>, any_port: bool) -> Option<&Rule> {
-    let mut fitting = rules.iter().zip(fits).filter(|(_, fits)| *fits).map(|(rule, _)| rule);
-    fitting.find(|Rule { pool, matcher, .. }| {
-        let has_ports = matcher.source_ports.is_some() || matcher.destination_ports.is_some();
-        *pool || matcher.dscp.is_none() && !(any_port && has_ports)
-    })
-}
-
 #[cfg(test)]
 mod tests {
-    use std::net::{IpAddr, Ipv6Addr};
-
-    use proptest::prelude::*;
-
     use super::*;
 
     fn rule(name: &str, matcher: Match) -> Rule {
@@ -393,6 +403,9 @@ mod tests {
         #[allow(clippy::reversed_empty_ranges)]
         let empty = with(|bad| bad.matcher.source_ports = Some(9..=8));
         assert!(empty.contains("\"bad\": source ports 9-8"), "{empty}");
+        let nets = ["10.0.0.0/8", "2001:db8::/32"].map(|net| net.parse().ok());
+        let mixed = Match { source: nets[0], destination: nets[1], ..Match::default() };
+        assert_eq!(RuleSet::new(vec![rule("r", mixed)]).err(), Some(RuleSetError::MixedFamilies("r".to_owned())));
         let twice = RuleSet::new(vec![rule("one", Match::default()), rule("one", Match::default())]);
         assert_eq!(twice.err(), Some(RuleSetError::DuplicateName("one".to_owned())));
         let many = (0..=MAX_WINDOWS)
@@ -406,97 +419,5 @@ mod tests {
             })
             .collect();
         assert_eq!(RuleSet::new(held).err(), Some(RuleSetError::TooManyWindows("r8".to_owned())));
-    }
-
-    fn any_ports() -> impl Strategy<Value = Option<RangeInclusive<u16>>> {
-        proptest::option::of((0u16..20, 0u16..20).prop_map(|(a, b)| a.min(b)..=a.max(b)))
-    }
-
-    /// Prefixes of both families with the same low bits.
-    fn any_net() -> impl Strategy<Value = Option<IpNet>> {
-        proptest::option::of((0u8..4, 0u8..3, any::<bool>()).prop_map(|(low, short, is_ipv6)| {
-            let address = if is_ipv6 { address6(low).into() } else { IpAddr::from([10, 0, 0, low]) };
-            let bits = if is_ipv6 { 128 } else { 32 };
-            IpNet::new(address, bits - short).expect("a valid prefix length")
-        }))
-    }
-
-    fn address6(low: u8) -> Ipv6Addr {
-        Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, u16::from(low))
-    }
-
-    proptest! {
-        /// Whatever class a packet has, and whatever rules there are about classes.
-        #[test]
-        fn a_flow_may_be_pooled_if_a_packet_of_some_class_is(
-            rules in proptest::collection::vec((any_ports(), any_net(), proptest::option::of(0u8..4), any::<bool>()), 0..5),
-            ports in proptest::option::of((0u16..20, 0u16..20)), low in (0u8..4, 0u8..4), dscp in 0u8..64,
-        ) {
-            let named = |(at, (ports, destination, dscp, pool)): (usize, (_, _, Option<u8>, bool))| {
-                let matcher = Match { destination_ports: ports, destination, dscp: dscp.map(Dscp), ..Match::default() };
-                Rule { pool, ..rule(&at.to_string(), matcher) }
-            };
-            let rules = RuleSet::new(rules.into_iter().enumerate().map(named).collect()).expect("sound rules");
-            let mut packet = fields([10, 0, 0, low.0], [10, 0, 0, low.1], 17, ports);
-            let is_pooled = |rules: &RuleSet, dscp| {
-                let found = rules.first_match(&StreamFields { dscp: Dscp(dscp), ..packet });
-                found.and_then(|index| rules.get(index)).is_some_and(|rule| rule.pool)
-            };
-            let of_some_class = (0..64).any(|dscp| is_pooled(&rules, dscp));
-            let by_itself = |rule: &Rule| RuleSet::new(vec![rule.clone()]).expect("a sound rule");
-            let by_some_rule = rules.rules().iter().any(|rule| (0..64).any(|dscp| is_pooled(&by_itself(rule), dscp)));
-            let may_pool = rules.may_pool_flow(&packet);
-            prop_assert!(may_pool || !of_some_class, "a packet of another class is pooled");
-            prop_assert!(by_some_rule || !may_pool, "no rule pools it");
-            packet.dscp = Dscp(dscp);
-            prop_assert_eq!(rules.may_pool_flow(&packet), may_pool, "the class decides");
-            let fragment = StreamFields {
-                is_fragment: true, ..fields([10, 0, 0, low.0], [10, 0, 0, low.1], 17, None)
-            };
-            let ports = || (0..20).map(|port| Some((port, port))).chain([None]);
-            let whole = |ports| fields([10, 0, 0, low.0], [10, 0, 0, low.1], 17, ports);
-            let of_some_ports = ports().any(|ports| rules.may_pool_flow(&whole(ports)));
-            let by_some_rule = rules.rules().iter().map(by_itself).any(|rule| {
-                ports().any(|ports| rule.may_pool_flow(&whole(ports)))
-            });
-            let may_pool = rules.may_pool_flow(&fragment);
-            prop_assert!(may_pool || !of_some_ports, "a fragment of a flow that is pooled");
-            prop_assert!(by_some_rule || !may_pool, "no rule pools what it can be of");
-        }
-
-        /// The compiled form agrees with the plain reading of a match, on a space small enough to hit often.
-        #[test]
-        fn the_compiled_match_means_what_the_match_says(
-            protocol in proptest::option::of(16u8..18), source_ports in any_ports(), destination_ports in any_ports(),
-            source in any_net(), destination in any_net(), dscp in proptest::option::of(45u8..47),
-            packet_protocol in 16u8..18, ports in proptest::option::of((0u16..20, 0u16..20)), low in (0u8..4, 0u8..4),
-            is_ipv6: bool,
-        ) {
-            let dscp = dscp.map(Dscp);
-            let matcher = Match { protocol, source_ports, destination_ports, source, destination, dscp };
-            let mut packet = fields([10, 0, 0, low.0], [10, 0, 0, low.1], packet_protocol, ports);
-            let mut addresses = [low.0, low.1].map(|low| IpAddr::from([10, 0, 0, low]));
-            if is_ipv6 {
-                let [source, destination] = [low.0, low.1].map(|low| address6(low).to_bits());
-                packet.addresses = Addresses::V6 { source, destination };
-                addresses = [low.0, low.1].map(|low| address6(low).into());
-            }
-            let port_fits = |range: &Option<RangeInclusive<u16>>, port| match (range, ports) {
-                (None, _) => true,
-                (Some(_), None) => false,
-                (Some(range), Some(_)) => range.contains(&port),
-            };
-            let expected = matcher.protocol.is_none_or(|value| value == packet.protocol)
-                && matcher.dscp.is_none_or(|value| value == packet.dscp)
-                && matcher.source.is_none_or(|net| net.contains(&addresses[0]))
-                && matcher.destination.is_none_or(|net| net.contains(&addresses[1]))
-                && port_fits(&matcher.source_ports, packet.source_port)
-                && port_fits(&matcher.destination_ports, packet.destination_port);
-            let is_mixed = matches!((source, destination), (Some(IpNet::V4(_)), Some(IpNet::V6(_))) | (Some(IpNet::V6(_)), Some(IpNet::V4(_))));
-            match RuleSet::new(vec![rule("r", matcher)]) {
-                Ok(rules) => prop_assert_eq!((rules.first_match(&packet).is_some(), is_mixed), (expected, false)),
-                Err(error) => prop_assert_eq!((error, is_mixed), (RuleSetError::MixedFamilies("r".into()), true)),
-            }
-        }
     }
 }

@@ -1,0 +1,141 @@
+//! Sets of rules by what one part of a packet is: one byte of it, or a port. The tables that
+//! [`rule_table`](super::rule_table) puts together; made by the control thread, read by workers.
+
+use std::collections::HashMap;
+use std::ops::RangeInclusive;
+
+/// A set of up to 256 rules: bit n % 64 of word n / 64 for the rule n. A cache line has two.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(align(32))]
+pub(super) struct RuleBits([u64; RuleBits::SIZE / 64]);
+
+impl RuleBits {
+    /// How many rules can be in a set.
+    pub(super) const SIZE: usize = 256;
+
+    /// Puts a rule in.
+    pub(super) fn insert(&mut self, rule: u8) {
+        if let Some(word) = self.0.get_mut(usize::from(rule) / 64) {
+            *word |= 1 << (rule % 64);
+        }
+    }
+
+    /// Takes a rule out.
+    pub(super) fn remove(&mut self, rule: u8) {
+        if let Some(word) = self.0.get_mut(usize::from(rule) / 64) {
+            *word &= !(1 << (rule % 64));
+        }
+    }
+
+    /// What is in both.
+    #[inline(always)]
+    pub(super) fn and(self, other: &RuleBits) -> RuleBits {
+        let ([a, b, c, d], [e, f, g, h]) = (self.0, other.0);
+        RuleBits([a & e, b & f, c & g, d & h])
+    }
+
+    /// The first rule in the set. Without a branch: which word it is in is hard to foretell.
+    #[inline(always)]
+    pub(super) fn first(self) -> Option<usize> {
+        let in_word = |at: usize, word: u64, next: usize| {
+            if word == 0 { next } else { at * 64 + word.trailing_zeros() as usize }
+        };
+        let first = self.0.iter().enumerate().rev().fold(RuleBits::SIZE, |next, (at, word)| in_word(at, *word, next));
+        (first < RuleBits::SIZE).then_some(first)
+    }
+}
+
+/// The rules that may fit a packet by one of its bytes.
+#[derive(Clone, Debug)]
+#[repr(align(64))]
+pub(super) struct ByteSets([RuleBits; 256]);
+
+impl ByteSets {
+    /// Of rules that ask for a byte in one of their ranges. None where every range has all bytes, so that the byte tells nothing.
+    pub(super) fn new(ranges: impl Iterator<Item = (u8, RangeInclusive<u8>)> + Clone) -> Option<ByteSets> {
+        let mut any = RuleBits::default();
+        let mut some = ranges.clone().filter(|(_, range)| *range != (0..=u8::MAX)).peekable();
+        some.peek()?;
+        ranges.filter(|(_, range)| *range == (0..=u8::MAX)).for_each(|(rule, _)| any.insert(rule));
+        let mut sets = [any; 256];
+        for (rule, range) in some {
+            let (first, last) = range.into_inner();
+            sets.iter_mut().take(usize::from(last) + 1).skip(first.into()).for_each(|set| set.insert(rule));
+        }
+        Some(ByteSets(sets))
+    }
+
+    /// The set of a byte.
+    #[inline(always)]
+    pub(super) fn of(&self, byte: u8) -> &RuleBits {
+        &self.0[usize::from(byte)]
+    }
+}
+
+/// The rules that may fit a packet by one of its ports. Ports of the same rules are of one class.
+#[derive(Clone, Debug)]
+pub(super) struct PortSets {
+    /// Of the upper byte of a port: where its lower one is looked up. Pages that are alike are there once.
+    pages: [u8; 256],
+    /// Of each page: the classes of its ports.
+    classes: Box<[[u16; 256]]>,
+    /// Of each class.
+    sets: Box<[RuleBits]>,
+}
+
+/// A set with no rule.
+static NO_RULE: RuleBits = RuleBits([0; RuleBits::SIZE / 64]);
+
+impl PortSets {
+    /// Of rules that ask for a port in one of their ranges. None where every range has all ports.
+    pub(super) fn new(ranges: impl Iterator<Item = (u8, RangeInclusive<u16>)> + Clone) -> Option<PortSets> {
+        ranges.clone().find(|(_, range)| *range != (0..=u16::MAX))?;
+        // Where a range begins, and the port behind it.
+        let ends = ranges.flat_map(|(rule, range)| {
+            let (first, last) = range.into_inner();
+            [(u32::from(first), rule, true), (u32::from(last) + 1, rule, false)]
+        });
+        let mut ends: Vec<_> = ends.chain([(0, 0, true), (0, 0, false)]).collect();
+        ends.sort_unstable_by_key(|(port, ..)| *port);
+        let mut numbers = HashMap::new();
+        let (mut sets, mut classes) = (Vec::new(), Vec::with_capacity(1 << 16));
+        let (mut set, mut ranges_of) = (RuleBits::default(), [0i32; RuleBits::SIZE]);
+        let mut ends = ends.chunk_by(|(one, ..), (next, ..)| one == next).peekable();
+        while let Some(here) = ends.next() {
+            for (_, rule, begins) in here {
+                ranges_of[usize::from(*rule)] += if *begins { 1 } else { -1 };
+            }
+            for (_, rule, _) in here {
+                if ranges_of[usize::from(*rule)] > 0 { set.insert(*rule) } else { set.remove(*rule) }
+            }
+            let next = ends.peek().and_then(|next| next.first()).map_or(1 << 16, |(port, ..)| *port as usize);
+            let number = *numbers.entry(set).or_insert_with(|| {
+                sets.push(set);
+                (sets.len() - 1) as u16
+            });
+            classes.resize(next.min(1 << 16), number);
+        }
+        let (mut pages, mut known, mut distinct) = ([0; 256], HashMap::new(), Vec::new());
+        for (page, classes) in pages.iter_mut().zip(classes.as_chunks::<256>().0) {
+            *page = *known.entry(classes).or_insert_with(|| {
+                distinct.push(*classes);
+                (distinct.len() - 1) as u8
+            });
+        }
+        Some(PortSets { pages, classes: distinct.into(), sets: sets.into() })
+    }
+
+    /// The set of a port.
+    #[inline(always)]
+    pub(super) fn of(&self, port: u16) -> &RuleBits {
+        let [upper, lower] = port.to_be_bytes().map(usize::from);
+        let class = self.classes.get(usize::from(self.pages[upper])).map(|page| page[lower]);
+        class.and_then(|class| self.sets.get(usize::from(class))).unwrap_or(&NO_RULE)
+    }
+
+    /// What they take, in bytes.
+    #[cfg(test)]
+    pub(super) fn memory(&self) -> usize {
+        size_of_val(self) + size_of_val(&*self.classes) + size_of_val(&*self.sets)
+    }
+}
