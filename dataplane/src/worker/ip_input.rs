@@ -280,6 +280,7 @@ impl<N: Nic> Stages<N> {
                 self.ip_input(&mut waiting.burst.packets, depth + 1, moment);
             }
             self.reentry.give_back(depth, waiting);
+            self.out.send_bursts();
         }
         self.out.stopwatch.enter(before);
     }

@@ -262,28 +262,32 @@ impl<N: Nic> Output<N> {
     /// Queues a whole frame for the port at this position.
     #[inline(always)]
     pub fn queue_at(&mut self, frame: Mbuf, at: usize) {
-        if self.ports.get(at).is_some_and(|output| output.buffer.is_full()) {
-            self.send_queued(at);
-        }
         let Some(output) = self.ports.get_mut(at) else {
             return self.drop(frame, Drop::NoRoute);
         };
-        match output.buffer.try_push(frame) {
-            Ok(()) if output.buffer.len() % TX_BURST == 0 => self.send_queued(at),
-            Ok(()) => {}
-            Err(full) => self.drop(full.element(), Drop::TxFull),
+        if output.buffer.is_full() {
+            let before = self.stopwatch.swap(Stage::Tx);
+            let sent = output.nic.tx_burst(&mut output.buffer);
+            self.counters.add(Counter::Out, sent as u64);
+            self.stopwatch.enter(before);
+        }
+        if let Err(full) = output.buffer.try_push(frame) {
+            self.drop(full.element(), Drop::TxFull);
         }
     }
 
-    /// Hands the frames that are queued for the port at this position to it, before more are made: the memory of those that
-    /// have left comes back while it is in the cache.
-    #[inline(never)]
-    fn send_queued(&mut self, at: usize) {
-        let Some(output) = self.ports.get_mut(at) else { return };
-        let before = self.stopwatch.swap(Stage::Tx);
-        let sent = output.nic.tx_burst(&mut output.buffer);
-        self.counters.add(Counter::Out, sent as u64);
-        self.stopwatch.enter(before);
+    /// Hands whole bursts of queued frames to the ports, before more frames are made: the memory of those that have left comes
+    /// back while it is in the cache.
+    #[inline]
+    pub fn send_bursts(&mut self) {
+        for output in &mut self.ports {
+            if output.buffer.len() >= TX_BURST {
+                let before = self.stopwatch.swap(Stage::Tx);
+                let sent = output.nic.tx_burst(&mut output.buffer);
+                self.counters.add(Counter::Out, sent as u64);
+                self.stopwatch.enter(before);
+            }
+        }
     }
 
     /// Hands the queued frames to the ports. What a port does not take now stays queued, in order, but not for ever.
