@@ -81,19 +81,22 @@ impl Mbuf {
         mbuf.vlan_tci_outer = 0;
     }
 
-    /// As [`Mbuf::reset`], with a copy of `bytes` in it. False, and it is as it was, where the buffer has no room for that.
+    /// As [`Mbuf::reset`], with a copy of `bytes` in it. The tags of VLANs are not read without a flag that says so.
+    ///
+    /// # Safety
+    /// The buffer must have room for both.
     #[inline(always)]
-    pub(super) fn reset_to(&mut self, headroom: u16, bytes: &[u8]) -> bool {
-        let room = usize::from(self.raw().buf_len);
-        let Ok(length) = u16::try_from(bytes.len()) else { return false };
-        if usize::from(headroom) + bytes.len() > room {
-            return false;
-        }
-        self.reset(headroom);
+    pub(super) unsafe fn reset_to(&mut self, headroom: u16, bytes: &[u8]) {
         let mbuf = self.raw_mut();
-        mbuf.pkt_len = u32::from(length);
-        mbuf.data_len = length;
-        copy(bytes, self.bytes_mut())
+        mbuf.data_off = headroom;
+        mbuf.refcnt = 1;
+        mbuf.nb_segs = 1;
+        mbuf.port = dpdk_sys::RTE_MBUF_PORT_INVALID as u16;
+        mbuf.ol_flags = 0;
+        mbuf.__bindgen_anon_1.packet_type = 0;
+        mbuf.pkt_len = bytes.len() as u32;
+        mbuf.data_len = bytes.len() as u16;
+        copy(bytes, self.bytes_mut());
     }
 
     /// Whether it can go back to `pool` as it is: no one else refers to it, it is one segment, its data is its own.

@@ -208,6 +208,27 @@ impl MempoolCache {
         true
     }
 
+    /// As [`BufferSource::alloc_copy`] with [`HEADROOM`], but also None where the cache is empty: no call is in it.
+    #[inline(always)]
+    pub fn alloc_copy_cached(&mut self, bytes: &[u8]) -> Option<Mbuf> {
+        self.alloc_copy_from(bytes, HEADROOM, MempoolCache::take_cached)
+    }
+
+    #[inline(always)]
+    fn alloc_copy_from(
+        &mut self,
+        bytes: &[u8],
+        headroom: usize,
+        take: impl FnOnce(&mut MempoolCache) -> Option<Mbuf>,
+    ) -> Option<Mbuf> {
+        let spare = usize::from(self.pool.0.data_room).checked_sub(headroom)?;
+        let headroom = u16::try_from(headroom).ok().filter(|_| bytes.len() <= spare)?;
+        let mut mbuf = take(self)?;
+        // SAFETY: every mbuf of the pool has as many bytes as its data room, and headroom and packet are no more.
+        unsafe { mbuf.reset_to(headroom, bytes) };
+        Some(mbuf)
+    }
+
     /// Gives a packet back, to whatever pool it is from.
     #[inline(always)]
     pub fn free(&mut self, mbuf: Mbuf) {
@@ -262,15 +283,26 @@ impl MempoolCache {
     /// An mbuf out of the pool, as it was put there.
     #[inline(always)]
     fn take(&mut self) -> Option<Mbuf> {
+        self.take_cached().or_else(|| self.take_shared())
+    }
+
+    /// The same, where there is one in the cache.
+    #[inline(always)]
+    fn take_cached(&mut self) -> Option<Mbuf> {
+        let top = self.top(1)?;
+        // SAFETY: the pointer at `top` is in the cache.
+        let raw = NonNull::new(unsafe { top.read() })?;
+        self.shrink(1);
+        // SAFETY: an mbuf out of the pool is initialised and owned by who took it.
+        Some(unsafe { Mbuf::from_raw(raw) })
+    }
+
+    /// The same, with more for the cache.
+    #[cold]
+    fn take_shared(&mut self) -> Option<Mbuf> {
         let mut raw = std::ptr::null_mut();
-        match self.top(1) {
-            Some(top) => {
-                // SAFETY: the pointer at `top` is in the cache.
-                raw = unsafe { top.read() };
-                self.shrink(1);
-            }
-            None if !self.refill(&raw mut raw, 1) => return None,
-            None => {}
+        if !self.refill(&raw mut raw, 1) {
+            return None;
         }
         // SAFETY: an mbuf out of the pool is initialised and owned by who took it.
         NonNull::new(raw).map(|raw| unsafe { Mbuf::from_raw(raw) })
@@ -386,13 +418,7 @@ impl BufferSource for MempoolCache {
 
     #[inline(always)]
     fn alloc_copy(&mut self, bytes: &[u8], headroom: usize) -> Option<Mbuf> {
-        let headroom = u16::try_from(headroom).ok()?;
-        let mut mbuf = self.take()?;
-        if mbuf.reset_to(headroom, bytes) {
-            return Some(mbuf);
-        }
-        self.free(mbuf);
-        None
+        self.alloc_copy_from(bytes, headroom, MempoolCache::take)
     }
 
     #[inline(always)]

@@ -46,6 +46,16 @@ impl Depooled {
         [extracted, no_buffer, unknown_context, unknown_stream, malformed].into_iter().map(u64::from).sum()
     }
 
+    /// Adds what came of more of its rows.
+    #[inline(always)]
+    pub fn add(&mut self, more: Depooled) {
+        self.extracted += more.extracted;
+        self.no_buffer += more.no_buffer;
+        self.unknown_context += more.unknown_context;
+        self.unknown_stream += more.unknown_stream;
+        self.malformed += more.malformed;
+    }
+
     #[inline(always)]
     fn take<B>(&mut self, taken: Option<B>, bytes: &[u8], exit: &mut impl Exit<B>) {
         match taken {
@@ -75,7 +85,7 @@ pub fn depool_each<'a, S: BufferSource>(
 
 /// The same for rows of a pooled packet that `peer` sent, whatever TTL they have: the addressee takes them all. Packets of
 /// provisioned streams are rebuilt.
-#[inline(always)]
+#[inline]
 pub fn depool_rows<'a, S: BufferSource>(
     rows: impl Iterator<Item = (Row, &'a [u8])>,
     (streams, peer): (&StreamSet, PeerIndex),

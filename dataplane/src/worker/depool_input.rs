@@ -2,7 +2,7 @@
 
 use arrayvec::ArrayVec;
 
-use crate::dpdk::{HEADROOM, Mbuf, MempoolCache, Nic};
+use crate::dpdk::{BURST, HEADROOM, Mbuf, MempoolCache, Nic};
 use crate::fib::PeerIndex;
 use crate::packet::ecn;
 use crate::packet::ipv4::Plain;
@@ -10,16 +10,20 @@ use crate::packet::udp;
 use crate::pool::Format;
 use crate::pool::packet_depooler::{Depooled, Exit, depool_each, depool_rows, depool_short};
 use crate::pool::pooled_packet_detector::{Datagram, PooledDrop, Special};
-use crate::pool::wire::{PoolHeader, PooledPacket, Row, WireError};
+use crate::pool::wire::{PoolHeader, PooledPacket, Row, RowType, Rows, WireError};
 
 use super::counters::Counter;
 use super::drop::Drop;
 use super::event::{HELLO_BYTES, HeardHello};
+use super::ip_input::SoundBurst;
 use super::moment::Moment;
 use super::origin::{Family, Header, Origin, Packet};
 use super::output::Output;
 use super::reentry::{MAX_DEPTH, Queue, Reentry};
 use super::stages::Stages;
+
+/// How many rows are taken as they come once one is not plain, before plain ones are looked for again.
+const UNEVEN_ROWS: usize = 16;
 
 /// What is known of a packet around others.
 #[derive(Clone, Copy)]
@@ -77,13 +81,20 @@ impl<N: Nic> Stages<N> {
         moment: &Moment<'_>,
     ) -> Result<(), Drop> {
         self.begin(&pooled.header(), outer, moment)?;
-        if pooled.header().is_overlay() {
+        let depooled = if pooled.header().is_overlay() {
             let readdressed = self.readdress_rows(pooled, l3, outer.origin.depth(), outer.peer, moment);
             let rows = (0..=u8::MAX).zip(pooled.rows()).filter(|(at, _)| !readdressed.contains(*at));
-            self.take_out_rows(rows.map(|(_, row)| row), outer, moment);
+            self.take_out_rows(rows.map(|(_, row)| row), outer, moment)
         } else {
-            self.take_out_rows(pooled.rows(), outer, moment);
-        }
+            let mut rows = pooled.rows();
+            let mut depooled = self.cut_rows(&mut rows, outer);
+            while !rows.is_empty() {
+                depooled.add(self.take_out_rows(rows.by_ref().take(UNEVEN_ROWS), outer, moment));
+                depooled.add(self.cut_rows(&mut rows, outer));
+            }
+            depooled
+        };
+        account(&depooled, &mut self.out);
         self.note_number(outer.header, outer.origin, outer.src_port, pooled.header().sequence, moment);
         Ok(())
     }
@@ -152,18 +163,38 @@ impl<N: Nic> Stages<N> {
     }
 
     /// Takes out rows of a pooled packet.
-    #[inline(always)]
+    #[inline(never)]
     fn take_out_rows<'a, H: Header>(
         &mut self,
         rows: impl Iterator<Item = (Row, &'a [u8])>,
         outer: Outer<'_, H>,
         moment: &Moment<'_>,
-    ) {
+    ) -> Depooled {
         let streams = (&*moment.state.streams, outer.peer);
         let (pool_port, ecn) = (self.hops.pool_port(), outer.header.ecn());
         let mut exit = ReentryExit::new(outer.inside(), ecn, pool_port, &mut self.reentry, &mut self.out);
-        let depooled = depool_rows(rows, streams, &mut self.mempool, HEADROOM, &mut exit);
-        account(&depooled, &mut self.out);
+        depool_rows(rows, streams, &mut self.mempool, HEADROOM, &mut exit)
+    }
+
+    /// Takes out the next rows as long as they are plain packets and there is memory for them in the cache, which is nearly
+    /// always to the last: [`Stages::take_out_rows`] is for the others.
+    #[inline(always)]
+    fn cut_rows<H: Header>(&mut self, rows: &mut Rows<'_>, outer: Outer<'_, H>) -> Depooled {
+        let mut depooled = Depooled::default();
+        let (inside, pool_port) = (outer.inside().read_as(Family::V4), self.hops.pool_port());
+        if outer.header.ecn() & ecn::ECT_1 != 0 || inside.link_broadcast() {
+            return depooled;
+        }
+        let Some(queue) = self.reentry.queue(outer.origin.depth()) else { return depooled };
+        while !rows.is_empty()
+            && let Some(burst) = queue.with_room()
+        {
+            depooled.extracted += cut_plain(rows, burst, inside, pool_port, &mut self.mempool);
+            if burst.len() < BURST {
+                break;
+            }
+        }
+        depooled
     }
 
     /// Ends a pooled packet that was taken apart or was not.
@@ -258,6 +289,32 @@ impl<'a, N: Nic> ReentryExit<'a, N> {
             self.out.drop(inner, Drop::ReentryFull);
         }
     }
+}
+
+/// Moves the next rows to a burst, while they are plain packets, it has room and the cache has memory. Returns how many.
+///
+/// A packet is recognised by the row, not by its copy: what was just written is slow to read. Nothing is called in this
+/// loop, so that all it needs stays in registers.
+#[inline(never)]
+fn cut_plain(
+    rows: &mut Rows<'_>,
+    burst: &mut SoundBurst,
+    inside: Origin,
+    pool_port: u32,
+    mempool: &mut MempoolCache,
+) -> u32 {
+    let (mut ahead, mut cut) = (rows.clone(), 0);
+    while burst.len() < BURST
+        && let Some((row, bytes)) = ahead.next()
+        && row.row_type == RowType::WholeIpv4
+        && let Some(plain) = Plain::recognise(bytes, pool_port)
+        && let Some(packet) = mempool.alloc_copy_cached(bytes)
+    {
+        burst.push(packet, inside, plain.dst);
+        cut += 1;
+        *rows = ahead.clone();
+    }
+    cut
 }
 
 /// Takes packets out of a pooled packet and sends them back to the input. Returns how many packets it held.

@@ -62,20 +62,19 @@ impl Queue {
         self.full.len() * BURST + self.filling.burst.len()
     }
 
+    /// The burst that the next packet goes to, which has room; None where there is none.
+    #[inline(always)]
+    pub fn with_room(&mut self) -> Option<&mut SoundBurst> {
+        let has_room = self.filling.burst.len() < BURST || self.next();
+        has_room.then_some(&mut self.filling.burst)
+    }
+
     /// Adds a packet; gives it back where there is no room. `plain_to`: whom it is for, where it is known to be plain.
     #[inline(always)]
     pub fn push(&mut self, mbuf: Mbuf, origin: Origin, plain_to: Option<u32>) -> Result<(), Mbuf> {
-        if self.filling.burst.len() >= BURST && !self.next() {
-            return Err(mbuf);
-        }
-        let filling = &mut *self.filling;
-        match plain_to {
-            Some(dst) => filling.burst.push(mbuf, origin, dst),
-            None => {
-                filling.is_plain = false;
-                filling.burst.push(mbuf, origin, 0);
-            }
-        }
+        let Some(burst) = self.with_room() else { return Err(mbuf) };
+        burst.push(mbuf, origin, plain_to.unwrap_or_default());
+        self.filling.is_plain &= plain_to.is_some();
         Ok(())
     }
 

@@ -18,7 +18,7 @@ mod template;
 
 pub use data_only::DataOnly;
 pub use index_packet::{BLOCK_HEADER_LEN, IndexBlock, IndexPacket, MAX_BLOCK_DISTANCE, write_block_header};
-pub use pooled_packet::{PooledPacket, ROW_LEN, Row, RowType, header_and_rows_len, write_header_and_rows};
+pub use pooled_packet::{PooledPacket, ROW_LEN, Row, RowType, Rows, header_and_rows_len, write_header_and_rows};
 pub use template::{MAX_LENGTHS, Predetermined, Template, TemplateError, TemplateId, Templates};
 
 /// The UDP destination port, unless another is configured.

@@ -127,7 +127,9 @@ impl<'a> PooledPacket<'a> {
         }
         let rows = usize::from(header.count) * ROW_LEN;
         let (index, data) = behind.split_at_checked(rows).ok_or(WireError::TruncatedIndex)?;
-        PooledPacket::cover::<IN_TRANSIT>(header, index.as_chunks::<ROW_LEN>().0, data)
+        let index = index.as_chunks::<ROW_LEN>().0;
+        check_bounds::<IN_TRANSIT>(index, data)?;
+        Ok(PooledPacket { header, index, data })
     }
 
     /// A pooled packet whose header says how many rows there are in `index`, which came apart from `data`, read as its
@@ -138,28 +140,7 @@ impl<'a> PooledPacket<'a> {
         index: &'a [[u8; ROW_LEN]],
         data: &'a [u8],
     ) -> Result<PooledPacket<'a>, WireError> {
-        PooledPacket::cover::<false>(header, index, data)
-    }
-
-    /// Checks every bound between an index and data.
-    #[inline(always)]
-    fn cover<const IN_TRANSIT: bool>(
-        header: PoolHeader,
-        index: &'a [[u8; ROW_LEN]],
-        data: &'a [u8],
-    ) -> Result<PooledPacket<'a>, WireError> {
-        let (mut rest, mut end) = (data, 0);
-        for (at, row) in index.iter().enumerate() {
-            let row = Row::parse(row);
-            if !IN_TRANSIT && matches!(row.row_type, RowType::Other(_)) {
-                return Err(WireError::UnsupportedType);
-            }
-            end = check_start(&row, end, at, index)?;
-            rest = check_packet(&row, rest)?;
-        }
-        if !rest.is_empty() {
-            return Err(WireError::TrailingData);
-        }
+        check_bounds::<false>(index, data)?;
         Ok(PooledPacket { header, index, data })
     }
 
@@ -182,15 +163,53 @@ impl<'a> PooledPacket<'a> {
     }
 
     /// The rows in order, each with its packet.
-    #[inline]
-    pub fn rows(&self) -> impl Iterator<Item = (Row, &'a [u8])> + use<'a> {
-        let mut rest = self.data;
-        self.index().map_while(move |row| {
-            let (packet, behind) = rest.split_at_checked(usize::from(row.length))?;
-            rest = behind;
-            Some((row, packet))
-        })
+    #[inline(always)]
+    pub fn rows(&self) -> Rows<'a> {
+        Rows { index: self.index.iter(), rest: self.data }
     }
+}
+
+/// The rows of a pooled packet that have not been looked at.
+#[derive(Clone, Debug)]
+pub struct Rows<'a> {
+    index: std::slice::Iter<'a, [u8; ROW_LEN]>,
+    rest: &'a [u8],
+}
+
+impl Rows<'_> {
+    /// Whether all have been looked at.
+    #[inline(always)]
+    pub fn is_empty(&self) -> bool {
+        self.index.as_slice().is_empty()
+    }
+}
+
+impl<'a> Iterator for Rows<'a> {
+    type Item = (Row, &'a [u8]);
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<(Row, &'a [u8])> {
+        let row = Row::parse(self.index.next()?);
+        let (packet, behind) = self.rest.split_at_checked(usize::from(row.length))?;
+        self.rest = behind;
+        Some((row, packet))
+    }
+}
+
+/// Checks every bound between an index and data. It is a small function by itself: inside of a large one its loop has no
+/// registers.
+#[inline(never)]
+fn check_bounds<const IN_TRANSIT: bool>(index: &[[u8; ROW_LEN]], data: &[u8]) -> Result<(), WireError> {
+    let (mut rest, mut end) = (data, 0);
+    for (at, row) in index.iter().enumerate() {
+        let row = Row::parse(row);
+        if !IN_TRANSIT && matches!(row.row_type, RowType::Other(_)) {
+            return Err(WireError::UnsupportedType);
+        }
+        end = check_start(&row, end, at, index)?;
+        rest = check_packet(&row, rest)?;
+    }
+    if rest.is_empty() { Ok(()) } else { Err(WireError::TrailingData) }
 }
 
 /// Whether `row`, which is number `at` of `index`, starts at `end`, where the one in front of it ends. Returns where it ends
