@@ -81,12 +81,13 @@ impl Mbuf {
         mbuf.vlan_tci_outer = 0;
     }
 
-    /// As [`Mbuf::reset`], with a copy of `bytes` in it. The tags of VLANs are not read without a flag that says so.
+    /// As [`Mbuf::reset`], with a copy of `bytes` in it behind `front` bytes of which nothing is said. The tags of VLANs are not
+    /// read without a flag that says so.
     ///
     /// # Safety
-    /// The buffer must have room for both.
+    /// The buffer must have room for all of it.
     #[inline(always)]
-    pub(super) unsafe fn reset_to(&mut self, headroom: u16, bytes: &[u8]) {
+    pub(super) unsafe fn reset_to(&mut self, headroom: u16, front: u16, bytes: &[u8]) {
         let mbuf = self.raw_mut();
         mbuf.data_off = headroom;
         mbuf.refcnt = 1;
@@ -94,9 +95,11 @@ impl Mbuf {
         mbuf.port = dpdk_sys::RTE_MBUF_PORT_INVALID as u16;
         mbuf.ol_flags = 0;
         mbuf.__bindgen_anon_1.packet_type = 0;
-        mbuf.pkt_len = bytes.len() as u32;
-        mbuf.data_len = bytes.len() as u16;
-        copy(bytes, self.bytes_mut());
+        mbuf.data_len = front + bytes.len() as u16;
+        mbuf.pkt_len = u32::from(mbuf.data_len);
+        if let Some(room) = self.bytes_mut().get_mut(usize::from(front)..) {
+            copy(bytes, room);
+        }
     }
 
     /// Whether it can go back to `pool` as it is: no one else refers to it, it is one segment, its data is its own.

@@ -208,10 +208,11 @@ impl MempoolCache {
         true
     }
 
-    /// As [`BufferSource::alloc_copy`] with [`HEADROOM`], but also None where the cache is empty: no call is in it.
+    /// As [`BufferSource::alloc_copy`] with [`HEADROOM`], of which `front` bytes are of the packet, whatever they are; but also
+    /// None where the cache is empty: no call is in it.
     #[inline(always)]
-    pub fn alloc_copy_cached(&mut self, bytes: &[u8]) -> Option<Mbuf> {
-        self.alloc_copy_from(bytes, HEADROOM, MempoolCache::take_cached)
+    pub fn alloc_copy_cached(&mut self, bytes: &[u8], front: u16) -> Option<Mbuf> {
+        self.alloc_copy_from(bytes, HEADROOM, front, MempoolCache::take_cached)
     }
 
     #[inline(always)]
@@ -219,13 +220,15 @@ impl MempoolCache {
         &mut self,
         bytes: &[u8],
         headroom: usize,
+        front: u16,
         take: impl FnOnce(&mut MempoolCache) -> Option<Mbuf>,
     ) -> Option<Mbuf> {
         let spare = usize::from(self.pool.0.data_room).checked_sub(headroom)?;
         let headroom = u16::try_from(headroom).ok().filter(|_| bytes.len() <= spare)?;
+        let headroom = headroom.checked_sub(front)?;
         let mut mbuf = take(self)?;
-        // SAFETY: every mbuf of the pool has as many bytes as its data room, and headroom and packet are no more.
-        unsafe { mbuf.reset_to(headroom, bytes) };
+        // SAFETY: every mbuf of the pool has as many bytes as its data room, and headroom, front and packet are no more.
+        unsafe { mbuf.reset_to(headroom, front, bytes) };
         Some(mbuf)
     }
 
@@ -418,7 +421,7 @@ impl BufferSource for MempoolCache {
 
     #[inline(always)]
     fn alloc_copy(&mut self, bytes: &[u8], headroom: usize) -> Option<Mbuf> {
-        self.alloc_copy_from(bytes, headroom, MempoolCache::take)
+        self.alloc_copy_from(bytes, headroom, 0, MempoolCache::take)
     }
 
     #[inline(always)]

@@ -6,6 +6,24 @@
 use super::copy::copy;
 use crate::arch::sum_words;
 
+/// Whether the checksum of an IPv4 header without options is right: its first 16 bytes as little-endian words, and the last
+/// four. Its first byte must not be 0.
+///
+/// Its words of 16 bits add up to a multiple of 0xffff then, and so do words of 64 bits, with their carries. A number is a
+/// multiple of an odd one exactly where its product with the inverse of that one, modulo 2^64, is no more than the largest
+/// quotient there is (Granlund and Montgomery, Division by Invariant Integers using Multiplication, 1994, section 9).
+#[inline(always)]
+pub const fn is_header_valid(a: u64, b: u64, c: u32) -> bool {
+    const DIVISOR: u64 = 0xffff;
+    const INVERSE: u64 = 0xfffe_fffe_fffe_ffff;
+    const _: () = assert!(DIVISOR.wrapping_mul(INVERSE) == 1);
+    let (sum, first) = a.overflowing_add(b);
+    let (sum, second) = sum.overflowing_add(c as u64 + first as u64);
+    // No third carry: a sum that overflowed is far from its largest.
+    let sum = sum + second as u64;
+    sum.wrapping_mul(INVERSE) <= u64::MAX / DIVISOR
+}
+
 /// A ones' complement sum of big-endian 16-bit words, folded to 16 bits, not complemented.
 ///
 /// 0x0000 and 0xffff both stand for zero; only the sum of nothing but zero words is 0x0000.
@@ -224,6 +242,25 @@ mod tests {
         let bytes = vec![0xff; 65_535];
         assert_eq!(Sum::of(&bytes), Sum(reference(&bytes)));
         assert_eq!(Sum::of_long(&bytes), Sum(reference(&bytes)));
+    }
+
+    /// Any, and those at the edges, where there are carries.
+    fn word() -> impl Strategy<Value = u64> {
+        prop_oneof![any::<u64>(), (0..4u64).prop_map(|below| u64::MAX - below), 0..4u64]
+    }
+
+    proptest! {
+        #[test]
+        fn a_header_is_valid_where_its_sum_is(a in word(), b in word(), c: u32, seal: bool) {
+            let a = a | 0x45;
+            let mut b = b;
+            if seal {
+                let without = Sum::of_header(a, b & !0xffff_0000, c);
+                b = b & !0xffff_0000 | u64::from(without.checksum().swap_bytes()) << 16;
+            }
+            prop_assert_eq!(is_header_valid(a, b, c), Sum::of_header(a, b, c).is_valid());
+            prop_assert!(!seal || is_header_valid(a, b, c));
+        }
     }
 
     proptest! {

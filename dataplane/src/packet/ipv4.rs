@@ -218,6 +218,9 @@ pub struct Plain {
 }
 
 impl Plain {
+    /// Bytes that a packet is recognised by: a header without options, and ports.
+    pub const START: usize = MIN_HEADER_LEN + 4;
+
     /// Recognises a packet as nearly all are, at the start of `bytes`, which may go on behind it (Ethernet padding): sound,
     /// without options, from a host to a host, with a TTL that suffices to forward it, and not to the UDP port `but` (in
     /// network byte order, or above 65,535 where there is no such port). None says nothing but that it needs a closer look.
@@ -225,20 +228,26 @@ impl Plain {
     /// [`Ipv4Header::parse`], [`source_is_martian`] and [`destination_class`] say the same, and more, in twice the time.
     #[inline(always)]
     pub fn recognise(bytes: &[u8], but: u32) -> Option<Plain> {
-        let (fixed, payload) = bytes.split_first_chunk::<MIN_HEADER_LEN>()?;
-        let &[_, _, p0, p1] = payload.first_chunk()?;
-        let &[v, b1, l0, l1, b4, b5, b6, b7, ttl, b9, c0, c1, s0, s1, s2, s3, d0, d1, d2, d3] = fixed;
-        let a = u64::from_le_bytes([v, b1, l0, l1, b4, b5, b6, b7]);
-        let b = u64::from_le_bytes([ttl, b9, c0, c1, s0, s1, s2, s3]);
-        let total_len = u16::from_be_bytes([l0, l1]);
-        let is_plain = v == 0x45
-            && usize::from(total_len.wrapping_sub(MIN_HEADER_LEN as u16)) <= bytes.len() - MIN_HEADER_LEN
-            && is_host(s0)
-            && is_host(d0)
-            && ttl > 1
-            && u32::from(u16::from_ne_bytes([p0, p1])) != but
-            && Sum::of_header(a, b, u32::from_le_bytes([d0, d1, d2, d3])).is_valid();
-        is_plain.then_some(Plain { total_len, dst: u32::from_be_bytes([d0, d1, d2, d3]) })
+        Plain::of_start(bytes.first_chunk()?, bytes.len(), but)
+    }
+
+    /// The same of a packet of which this is the start, and behind which there are so many bytes from its start on.
+    #[inline(always)]
+    pub fn of_start(start: &[u8; Plain::START], bytes: usize, but: u32) -> Option<Plain> {
+        let (header, behind) = start.split_at(16);
+        let (a, b) = header.split_at(8);
+        let word = |bytes: &[u8]| bytes.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+        let (a, b, c) = (word(a), word(b), word(behind));
+        let total_len = (a >> 16) as u16;
+        let total_len = total_len.swap_bytes();
+        let is_plain = a as u8 == 0x45
+            && usize::from(total_len.wrapping_sub(MIN_HEADER_LEN as u16)) <= bytes.saturating_sub(MIN_HEADER_LEN)
+            && is_host((b >> 32) as u8)
+            && is_host(c as u8)
+            && b as u8 > 1
+            && (c >> 48) as u32 != but
+            && checksum::is_header_valid(a, b, c as u32);
+        is_plain.then_some(Plain { total_len, dst: (c as u32).swap_bytes() })
     }
 }
 

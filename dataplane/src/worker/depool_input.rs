@@ -5,6 +5,7 @@ use arrayvec::ArrayVec;
 use crate::dpdk::{BURST, HEADROOM, Mbuf, MempoolCache, Nic};
 use crate::fib::PeerIndex;
 use crate::packet::ecn;
+use crate::packet::ethernet::HEADER_LEN;
 use crate::packet::ipv4::Plain;
 use crate::packet::udp;
 use crate::pool::Format;
@@ -308,9 +309,9 @@ fn cut_plain(
         && let Some((row, bytes)) = ahead.next()
         && row.row_type == RowType::WholeIpv4
         && let Some(plain) = Plain::recognise(bytes, pool_port)
-        && let Some(packet) = mempool.alloc_copy_cached(bytes)
+        && let Some(packet) = mempool.alloc_copy_cached(bytes, HEADER_LEN as u16)
     {
-        burst.push(packet, inside, plain.dst);
+        burst.push_plain(packet, inside, plain.dst);
         cut += 1;
         *rows = ahead.clone();
     }

@@ -18,7 +18,7 @@ use super::stages::Stages;
 pub(super) type IpBurst = ArrayVec<(Mbuf, Origin), BURST>;
 
 impl<N: Nic> Stages<N> {
-    /// Sorts a received burst: sound IP packets go to `ip`, their Ethernet header cut; ARP is handled; the rest is dropped.
+    /// Sorts a received burst: sound IP packets go to `ip`; ARP is handled; the rest is dropped.
     #[inline]
     pub(super) fn ethernet_input(
         &mut self,
@@ -37,8 +37,8 @@ impl<N: Nic> Stages<N> {
         for mut frame in frames.drain(..) {
             match recognise(&frame, own_number, pool_port) {
                 Some(plain) => {
-                    frame.narrow(HEADER_LEN, plain.total_len);
-                    ip.push(frame, origin, plain.dst);
+                    frame.truncate(HEADER_LEN + usize::from(plain.total_len));
+                    ip.push_plain(frame, origin, plain.dst);
                 }
                 None => self.sort_frame(frame, port, own, ip, moment),
             }
@@ -70,10 +70,12 @@ impl<N: Nic> Stages<N> {
 /// Recognises the plain packet in a frame to the station `own`, as [`Plain::recognise`] does.
 #[inline(always)]
 fn recognise(frame: &Mbuf, own: u64, but: u32) -> Option<Plain> {
-    let (header, packet) = frame.bytes().split_first_chunk::<HEADER_LEN>()?;
+    let start = frame.bytes().first_chunk::<{ HEADER_LEN + Plain::START }>()?;
+    let (header, packet) = start.split_first_chunk::<HEADER_LEN>()?;
     let &[d0, d1, d2, d3, d4, d5, s0, s1, _, _, _, _, t0, t1] = header;
     // The address that it is to, in one load.
     let dst = u64::from_be_bytes([d0, d1, d2, d3, d4, d5, s0, s1]) >> 16;
     let is_for_us = dst == own && [t0, t1] == EtherType::IPV4.0.to_be_bytes();
-    if is_for_us && frame.is_contiguous() { Plain::recognise(packet, but) } else { None }
+    let behind = frame.len().saturating_sub(HEADER_LEN);
+    if is_for_us && frame.is_contiguous() { Plain::of_start(packet.first_chunk()?, behind, but) } else { None }
 }

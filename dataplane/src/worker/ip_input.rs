@@ -5,6 +5,7 @@ use arrayvec::ArrayVec;
 
 use crate::dpdk::{BURST, Mbuf, Nic};
 use crate::fib::{Adjacency, EntryId};
+use crate::packet::ethernet::HEADER_LEN;
 use crate::packet::icmp::ErrorKind;
 use crate::packet::ipv4::{self, DestinationClass, Ipv4Error, Ipv4Header, Plain, destination_class, source_is_martian};
 
@@ -24,6 +25,9 @@ use super::stopwatch::Stage;
 pub(super) struct SoundBurst {
     /// Those of IPv4.
     packets: ArrayVec<(Mbuf, Origin), BURST>,
+    /// A bit for each of them that is a frame: it begins with as many bytes as an Ethernet header has, whatever these are. So
+    /// are all that are [`Plain`].
+    frames: u32,
     /// Whom each of them is for.
     destinations: [u32; BURST],
     /// A bit for each of them that is not [`Plain`], or comes next after one of IPv6.
@@ -36,7 +40,13 @@ impl SoundBurst {
     /// An empty burst.
     #[inline(always)]
     pub fn new() -> SoundBurst {
-        SoundBurst { packets: ArrayVec::new(), destinations: [0; BURST], special: 0, packets6: Ipv6Burst::new() }
+        SoundBurst {
+            packets: ArrayVec::new(),
+            frames: 0,
+            destinations: [0; BURST],
+            special: 0,
+            packets6: Ipv6Burst::new(),
+        }
     }
 
     /// How many packets of IPv4 it has.
@@ -45,9 +55,21 @@ impl SoundBurst {
         self.packets.len()
     }
 
-    /// Adds a packet to the destination `dst`, of which `mbuf` holds nothing else.
+    /// Adds a plain packet to the destination `dst`. `frame` holds it behind room for an Ethernet header, and nothing else.
     #[inline(always)]
-    pub fn push(&mut self, mbuf: Mbuf, origin: Origin, dst: u32) {
+    pub fn push_plain(&mut self, frame: Mbuf, origin: Origin, dst: u32) {
+        self.frames |= self.next_bit();
+        self.push(frame, origin, dst);
+    }
+
+    /// Adds a packet that takes the long way. `mbuf` holds nothing else.
+    pub fn push_special(&mut self, mbuf: Mbuf, origin: Origin, dst: u32) {
+        self.next_is_special();
+        self.push(mbuf, origin, dst);
+    }
+
+    #[inline(always)]
+    fn push(&mut self, mbuf: Mbuf, origin: Origin, dst: u32) {
         if let Some(destination) = self.destinations.get_mut(self.packets.len()) {
             *destination = dst;
         }
@@ -55,9 +77,24 @@ impl SoundBurst {
     }
 
     /// Has the next packet take the long way.
-    #[inline(always)]
     fn next_is_special(&mut self) {
-        self.special |= 1u32.checked_shl(self.packets.len() as u32).unwrap_or(0);
+        self.special |= self.next_bit();
+    }
+
+    #[inline(always)]
+    fn next_bit(&self) -> u32 {
+        1u32.wrapping_shl(self.packets.len() as u32)
+    }
+
+    /// All its packets, with nothing in front of them: it knows nothing more of them.
+    pub fn uncover(&mut self) -> &mut IpBurst {
+        for (position, (mbuf, _)) in self.packets.iter_mut().enumerate() {
+            if self.frames >> position & 1 == 1 {
+                mbuf.trim_front(HEADER_LEN);
+            }
+        }
+        (self.frames, self.special) = (0, 0);
+        &mut self.packets
     }
 }
 
@@ -75,9 +112,10 @@ impl<N: Nic> Stages<N> {
                 Family::V6 => None,
             };
             match plain {
-                Some(plain) if !origin.link_broadcast() => {
+                Some(plain) if !origin.link_broadcast() && mbuf.headroom() >= HEADER_LEN => {
                     mbuf.truncate(usize::from(plain.total_len));
-                    sound.push(mbuf, origin, plain.dst);
+                    mbuf.extend_front(HEADER_LEN);
+                    sound.push_plain(mbuf, origin, plain.dst);
                 }
                 _ => self.admit(mbuf, origin, &mut sound, moment),
             }
@@ -88,12 +126,12 @@ impl<N: Nic> Stages<N> {
     /// Adds a packet that is not known to be plain to `burst`, if it is sound.
     #[inline(never)]
     pub(super) fn admit(&mut self, mut mbuf: Mbuf, origin: Origin, burst: &mut SoundBurst, moment: &Moment<'_>) {
-        burst.next_is_special();
         if origin.family() == Family::V6 {
+            burst.next_is_special();
             return self.ip6_input(mbuf, origin, burst.packets.len(), &mut burst.packets6, moment);
         }
         match validate(&mut mbuf, origin) {
-            Ok(header) => burst.push(mbuf, origin, header.dst.to_bits()),
+            Ok(header) => burst.push_special(mbuf, origin, header.dst.to_bits()),
             Err(reason) => self.out.drop(mbuf, reason),
         }
     }
@@ -114,7 +152,7 @@ impl<N: Nic> Stages<N> {
         } else {
             self.pool_or_send_each(burst, &leaves, depth, moment);
         }
-        burst.special = 0;
+        (burst.frames, burst.special) = (0, 0);
         self.take_up_reentry(depth, 1, moment);
         self.out.free_dropped(&mut self.mempool);
     }
@@ -123,21 +161,32 @@ impl<N: Nic> Stages<N> {
     /// could overtake, and a way is remembered that takes it.
     #[inline(always)]
     fn send_each(&mut self, burst: &mut SoundBurst, leaves: &[EntryId; BURST], depth: u8, moment: &Moment<'_>) {
-        let (packets, packets6) = (&mut burst.packets, &mut burst.packets6);
-        let mut forwarded = 0;
+        let (mut packets, packets6) = (burst.packets.drain(..), &mut burst.packets6);
+        let (mut forwarded, mut position) = (0, 0);
         let mut special = burst.special;
-        for (position, ((mbuf, origin), &leaf)) in packets.drain(..).zip(leaves).enumerate() {
+        while let Some((&leaf, behind)) = leaves.get(position..).and_then(|leaves| leaves.split_first()) {
             let hop = self.hops.at(leaf);
-            if special >> position & 1 == 0 && self.hops.is_of(hop, leaf) && mbuf.len() <= usize::from(hop.mtu) {
-                forwarded += 1;
-                self.out.forward_short(mbuf, hop);
-            } else {
-                self.send_long((mbuf, origin), leaf, position, packets6, depth, moment);
-                let goes_on = self.is_only_forwarding() && self.reentry.waiting(depth) == 0;
-                special = if goes_on { burst.special } else { u32::MAX };
+            let mut packet = None;
+            if special >> position & 1 == 0 && self.hops.is_of(hop, leaf) {
+                // Most packets go where the one before them went.
+                let alike = 1 + behind.iter().take_while(|other| **other == leaf).count();
+                let plain = (special >> position).trailing_zeros() as usize;
+                let (sent, left) = self.out.forward_run(&mut packets, alike.min(plain), hop);
+                forwarded += sent;
+                position += sent;
+                packet = left;
+                if packet.is_none() && sent > 0 {
+                    continue;
+                }
             }
+            let Some((mbuf, origin)) = packet.or_else(|| packets.next()) else { break };
+            self.send_long((uncovered(mbuf, burst.frames, position), origin), leaf, position, packets6, depth, moment);
+            let goes_on = self.is_only_forwarding() && self.reentry.waiting(depth) == 0;
+            special = if goes_on { burst.special } else { u32::MAX };
+            position += 1;
         }
-        self.out.counters.add(Counter::Forwarded, forwarded);
+        drop(packets);
+        self.out.counters.add(Counter::Forwarded, forwarded as u64);
         while let Some((packet6, leaf6)) = packets6.next_before(usize::MAX) {
             self.send_on6(packet6, leaf6, depth, moment);
         }
@@ -166,7 +215,14 @@ impl<N: Nic> Stages<N> {
                     position += aboard;
                     match left {
                         None if aboard > 0 => continue,
-                        left => left,
+                        Some((mbuf, origin)) => {
+                            let Some(&leaf) = leaves.get(position) else { break };
+                            self.send_long((mbuf, origin), leaf, position, packets6, depth, moment);
+                            none_waits = self.reentry.waiting(depth) == 0;
+                            position += 1;
+                            continue;
+                        }
+                        None => break,
                     }
                 }
                 Look::Free { flow, too_large } if none_waits && !self.pooler.may_overtake(flow) => {
@@ -178,7 +234,7 @@ impl<N: Nic> Stages<N> {
                             forwarded += 1;
                             position += 1;
                             self.out.counters.add(Counter::PoolTooLarge, u64::from(too_large));
-                            self.out.forward_short(mbuf, hop);
+                            self.out.forward_frame(mbuf, hop);
                             continue;
                         }
                         packet => packet,
@@ -186,8 +242,8 @@ impl<N: Nic> Stages<N> {
                 }
                 Look::Boards(_) | Look::Free { .. } | Look::Undecided => packets.next(),
             };
-            let (Some(packet), Some(&leaf)) = (packet, leaves.get(position)) else { break };
-            self.send_long(packet, leaf, position, packets6, depth, moment);
+            let (Some((mbuf, origin)), Some(&leaf)) = (packet, leaves.get(position)) else { break };
+            self.send_long((uncovered(mbuf, burst.frames, position), origin), leaf, position, packets6, depth, moment);
             none_waits = self.reentry.waiting(depth) == 0;
             position += 1;
         }
@@ -277,7 +333,7 @@ impl<N: Nic> Stages<N> {
             if waiting.is_plain {
                 self.send_all(&mut waiting.burst, depth + 1, moment);
             } else {
-                self.ip_input(&mut waiting.burst.packets, depth + 1, moment);
+                self.ip_input(waiting.burst.uncover(), depth + 1, moment);
             }
             self.reentry.give_back(depth, waiting);
             self.out.send_bursts();
@@ -291,6 +347,15 @@ impl<N: Nic> Stages<N> {
         self.icmp_error(kind, &packet, moment);
         self.out.drop(packet.mbuf, reason);
     }
+}
+
+/// The packet at this position of a burst with nothing in front of it, where a bit in `frames` says which have.
+#[inline(always)]
+fn uncovered(mut mbuf: Mbuf, frames: u32, position: usize) -> Mbuf {
+    if frames >> position & 1 == 1 {
+        mbuf.trim_front(HEADER_LEN);
+    }
+    mbuf
 }
 
 /// Checks a packet and cuts what the link added behind it.

@@ -217,19 +217,44 @@ impl<N: Nic> Output<N> {
         self.queue(mbuf, port);
     }
 
-    /// Forwards a packet whose TTL is above 1 to a hop that was found for it.
+    /// Forwards a plain packet, which begins with room for an Ethernet header, to a hop that was found for it.
     #[inline(always)]
-    pub fn forward_short(&mut self, mut mbuf: Mbuf, hop: &Hop) {
-        const HEADERS: usize = HEADER_LEN + ipv4::MIN_HEADER_LEN;
-        let headers = mbuf.extend_front(HEADER_LEN).and_then(|frame| frame.first_chunk_mut::<HEADERS>());
-        match headers.and_then(|headers| headers.split_first_chunk_mut::<HEADER_LEN>()) {
-            Some((header, packet)) => {
-                *header = hop.frame;
-                ipv4::decrement_ttl(packet);
-                self.queue_at(mbuf, usize::from(hop.at));
-            }
-            None => self.drop(mbuf, Drop::NoBuffer),
+    pub fn forward_frame(&mut self, mut frame: Mbuf, hop: &Hop) {
+        match write_forwarded(&mut frame, hop) {
+            Some(()) => self.queue_at(frame, usize::from(hop.at)),
+            None => self.drop(frame, Drop::NoBuffer),
         }
+    }
+
+    /// Forwards the next `most` plain packets, at most, to one hop, as far as they are not too long for it. Returns how many, and the one that is.
+    #[inline(always)]
+    pub fn forward_run<T>(
+        &mut self,
+        packets: &mut impl Iterator<Item = (Mbuf, T)>,
+        most: usize,
+        hop: &Hop,
+    ) -> (usize, Option<(Mbuf, T)>) {
+        let longest = usize::from(hop.mtu) + HEADER_LEN;
+        let at = usize::from(hop.at);
+        if self.ports.get(at).is_some_and(|output| output.buffer.remaining_capacity() < most) {
+            self.send_queued(at);
+        }
+        let Some(output) = self.ports.get_mut(at) else { return (0, None) };
+        for sent in 0..most {
+            let Some((mut frame, with)) = packets.next() else { return (sent, None) };
+            if frame.len() > longest {
+                return (sent, Some((frame, with)));
+            }
+            let refused = match write_forwarded(&mut frame, hop) {
+                Some(()) => output.buffer.try_push(frame).err().map(|full| (full.element(), Drop::TxFull)),
+                None => Some((frame, Drop::NoBuffer)),
+            };
+            if let Some((frame, reason)) = refused {
+                self.counters.dropped(reason, 1);
+                let _ = self.bin.try_push(frame);
+            }
+        }
+        (most, None)
     }
 
     /// Sends an IPv4 packet of our own making to a hop that was found for it.
@@ -280,14 +305,21 @@ impl<N: Nic> Output<N> {
     /// back while it is in the cache.
     #[inline]
     pub fn send_bursts(&mut self) {
-        for output in &mut self.ports {
-            if output.buffer.len() >= TX_BURST {
-                let before = self.stopwatch.swap(Stage::Tx);
-                let sent = output.nic.tx_burst(&mut output.buffer);
-                self.counters.add(Counter::Out, sent as u64);
-                self.stopwatch.enter(before);
+        for at in 0..self.ports.len() {
+            if self.ports.get(at).is_some_and(|output| output.buffer.len() >= TX_BURST) {
+                self.send_queued(at);
             }
         }
+    }
+
+    /// Hands the frames that are queued for the port at this position to it.
+    #[inline(never)]
+    fn send_queued(&mut self, at: usize) {
+        let Some(output) = self.ports.get_mut(at) else { return };
+        let before = self.stopwatch.swap(Stage::Tx);
+        let sent = output.nic.tx_burst(&mut output.buffer);
+        self.counters.add(Counter::Out, sent as u64);
+        self.stopwatch.enter(before);
     }
 
     /// Hands the queued frames to the ports. What a port does not take now stays queued, in order, but not for ever.
@@ -338,6 +370,16 @@ impl<N: Nic> Output<N> {
             }
         }
     }
+}
+
+/// Makes the frame of a plain packet one to this hop, and counts the packet's TTL down. None where it is too short.
+#[inline(always)]
+fn write_forwarded(frame: &mut Mbuf, hop: &Hop) -> Option<()> {
+    let headers = frame.bytes_mut().first_chunk_mut::<{ HEADER_LEN + ipv4::MIN_HEADER_LEN }>()?;
+    let (header, packet) = headers.split_first_chunk_mut::<HEADER_LEN>()?;
+    *header = hop.frame;
+    ipv4::decrement_ttl(packet);
+    Some(())
 }
 
 /// Why a packet is dropped whose adjacency leads nowhere.

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use crate::dpdk::{BURST, Mbuf, MempoolCache, Nic};
 use crate::fib::{Entry, EntryId, PathIndex, PeerIndex};
 use crate::packet::BufferSource;
+use crate::packet::ethernet::HEADER_LEN;
 use crate::packet::ipv4::{self, PROTOCOL_UDP};
 use crate::pool::hello::Capabilities;
 use crate::pool::path::SharedHops;
@@ -142,11 +143,13 @@ impl<N: Nic> Stages<N> {
             let this = bit;
             bit = bit.wrapping_shl(1);
             let hop = self.hops.at(leaf);
-            if special & this != 0 || !self.hops.is_of(hop, leaf) || mbuf.len() > usize::from(hop.mtu) {
+            let longest = usize::from(hop.mtu) + HEADER_LEN;
+            if special & this != 0 || !self.hops.is_of(hop, leaf) || mbuf.len() > longest {
                 continue;
             }
+            let Some((_, packet)) = mbuf.bytes().split_first_chunk::<HEADER_LEN>() else { continue };
             // A fragment can overtake more than its flow.
-            let Some(fields) = PlainFields::read(mbuf.bytes(), self.seed) else { continue };
+            let Some(fields) = PlainFields::read(packet, self.seed) else { continue };
             *hashes = (fields.flow, fields.pair);
             if let Some(path) = hop.path {
                 match fields.detect(rules) {
@@ -168,8 +171,8 @@ impl<N: Nic> Stages<N> {
         Looks { boards, alike, free, too_large, questions, hashes }
     }
 
-    /// Has plain packets board the pool of those that asked the same. Returns how many are aboard, and the one, if any,
-    /// that has to take the long way before the others go on.
+    /// Has plain packets, which are frames, board the pool of those that asked the same. Returns how many are aboard, and the
+    /// one, if any, that has to take the long way before the others go on: no frame any more.
     #[inline(always)]
     pub(super) fn board(
         &mut self,
@@ -179,7 +182,7 @@ impl<N: Nic> Stages<N> {
     ) -> (usize, Option<(Mbuf, Origin)>) {
         self.out.stopwatch.enter(Stage::Pool);
         let mut exit = PoolExit { out: &mut self.out, mempool: &mut self.mempool, hops: &mut self.hops, moment };
-        let boarded = self.pooler.board_plain(packets, queue, moment.now, &mut exit);
+        let boarded = self.pooler.board_plain::<HEADER_LEN, _, _>(packets, queue, moment.now, &mut exit);
         self.out.stopwatch.enter(Stage::Forward);
         boarded
     }

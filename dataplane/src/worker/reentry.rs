@@ -10,6 +10,7 @@
 use std::collections::VecDeque;
 
 use crate::dpdk::{BURST, Mbuf};
+use crate::packet::ethernet::HEADER_LEN;
 
 use super::ip_input::SoundBurst;
 use super::origin::Origin;
@@ -71,10 +72,18 @@ impl Queue {
 
     /// Adds a packet; gives it back where there is no room. `plain_to`: whom it is for, where it is known to be plain.
     #[inline(always)]
-    pub fn push(&mut self, mbuf: Mbuf, origin: Origin, plain_to: Option<u32>) -> Result<(), Mbuf> {
+    pub fn push(&mut self, mut mbuf: Mbuf, origin: Origin, plain_to: Option<u32>) -> Result<(), Mbuf> {
         let Some(burst) = self.with_room() else { return Err(mbuf) };
-        burst.push(mbuf, origin, plain_to.unwrap_or_default());
-        self.filling.is_plain &= plain_to.is_some();
+        match plain_to {
+            Some(dst) if mbuf.headroom() >= HEADER_LEN => {
+                mbuf.extend_front(HEADER_LEN);
+                burst.push_plain(mbuf, origin, dst);
+            }
+            _ => {
+                burst.push_special(mbuf, origin, 0);
+                self.filling.is_plain = false;
+            }
+        }
         Ok(())
     }
 

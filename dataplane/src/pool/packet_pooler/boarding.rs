@@ -10,6 +10,13 @@ use super::{PacketPooler, PoolSink};
 use crate::arch::Tick;
 use crate::packet::Buffer;
 
+/// The packet without what is in front of it.
+#[inline(always)]
+fn uncovered<const FRONT: usize, B: Buffer>(mut packet: B) -> B {
+    packet.trim_front(FRONT);
+    packet
+}
+
 /// Packets that ask the same, one after the other, and what is to be known of each.
 pub struct Queue<'a> {
     /// What they ask.
@@ -39,10 +46,10 @@ impl<B: Buffer> PacketPooler<B> {
     }
 
     /// The same for IPv4 packets whose TTL is above 1 and was not decremented yet: it is in the pool only. Takes them from
-    /// `packets`, each with something that the caller has with it, and returns how many are aboard, and the one, if any, that
-    /// is not; those behind it are left.
+    /// `packets`, each behind `FRONT` bytes that are not its own and with something that the caller has with it, and returns how
+    /// many are aboard, and the one, if any, that is not: nothing is in front of that one any more. Those behind it are left.
     #[inline(always)]
-    pub fn board_plain<M, T>(
+    pub fn board_plain<const FRONT: usize, M, T>(
         &mut self,
         packets: &mut impl Iterator<Item = (B, T)>,
         queue: &Queue<'_>,
@@ -54,11 +61,18 @@ impl<B: Buffer> PacketPooler<B> {
     {
         let mut aboard = 0;
         while let Some(waiting) = queue.hashes.get(aboard..).filter(|waiting| !waiting.is_empty()) {
-            let Some((slot, ttl)) = self.asked(queue.question) else { return (aboard, packets.next()) };
-            let (more, left_behind) = self.fill(slot, ttl, packets, waiting, now, out);
+            let Some((slot, ttl)) = self.asked(queue.question) else {
+                let next = packets.next().map(|(packet, with)| (uncovered::<FRONT, B>(packet), with));
+                return (aboard, next);
+            };
+            let (more, left_behind) = self.fill::<FRONT, _, _>(slot, ttl, packets, waiting, now, out);
             aboard += more;
-            let Some((packet, with)) = left_behind.or_else(|| if more == 0 { packets.next() } else { None }) else {
-                continue;
+            let (packet, with) = match left_behind {
+                None if more > 0 => continue,
+                left_behind => match left_behind.or_else(|| packets.next()) {
+                    Some((packet, with)) => (uncovered::<FRONT, B>(packet), with),
+                    None => break,
+                },
             };
             let Some(hashes) = queue.hashes.get(aboard) else { return (aboard, Some((packet, with))) };
             match self.board_first(packet, (slot, ttl), queue.question, *hashes, now, out) {
@@ -72,7 +86,7 @@ impl<B: Buffer> PacketPooler<B> {
     /// Has packets board the pool in `slot` while they take no decision and there is a buffer for all. Returns how many, and the
     /// one that did not.
     #[inline(never)]
-    fn fill<M, T>(
+    fn fill<const FRONT: usize, M, T>(
         &mut self,
         slot: Slot,
         ttl: u8,
@@ -91,11 +105,12 @@ impl<B: Buffer> PacketPooler<B> {
         for &(flow, pair) in hashes {
             let Some((packet, with)) = packets.next() else { break };
             // A flow with packets in another pool, and one that displaces another: that takes a decision.
-            let seated = rows.fits(packet.len())
+            let bytes = packet.bytes().get(FRONT..).unwrap_or_default();
+            let seated = rows.fits(bytes.len())
                 && rows.rows() < most
                 && self.flows.enter(flow, reference, open)
                 && self.pairs.enter(pair, reference, open)
-                && rows.write(packet.bytes(), ttl, true).is_some();
+                && rows.write(bytes, ttl, true).is_some();
             if !seated {
                 left_behind = Some((packet, with));
                 break;

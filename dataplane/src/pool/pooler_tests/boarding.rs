@@ -8,6 +8,9 @@ use crate::packet::Buffer;
 use crate::pool::path::SharedHops;
 use crate::pool::{FlushReason, PoolerLimits};
 
+/// What lies in front of those that board together.
+const FRONT: usize = 14;
+
 /// One thing that happens.
 #[derive(Clone, Debug)]
 enum Step {
@@ -113,6 +116,7 @@ impl Side {
         let receive = |packet: &Vec<u8>| {
             let mut packet = self.memory.receive(packet);
             increment_ttl(packet.bytes_mut());
+            packet.prepend(FRONT).expect("there is headroom").fill(0xff);
             packet
         };
         let buffers: Vec<TestBuffer> = packets.iter().map(receive).collect();
@@ -123,7 +127,8 @@ impl Side {
             let alike = rides[at..].iter().take_while(|other| other.question == ride.question);
             let hashes: Vec<(u32, u32)> = alike.map(|ride| (ride.flow, ride.pair)).collect();
             let queue = Queue { question, hashes: &hashes };
-            let (aboard, left) = self.pooler.board_plain(&mut buffers, &queue, self.now, &mut self.memory);
+            let (aboard, left) =
+                self.pooler.board_plain::<FRONT, _, _>(&mut buffers, &queue, self.now, &mut self.memory);
             at += aboard;
             match left {
                 Some((mut buffer, number)) => {

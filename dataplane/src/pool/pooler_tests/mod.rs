@@ -128,7 +128,7 @@ fn stage(
             let plain = packet.bytes().to_vec();
             let mut packets = std::iter::once((packet, "with it"));
             let queue = Queue { question, hashes: &[hashes] };
-            match pooler.board_plain(&mut packets, &queue, now, memory) {
+            match pooler.board_plain::<0, _, _>(&mut packets, &queue, now, memory) {
                 (1, None) => Ok(()),
                 (0, Some((mut packet, "with it"))) => {
                     assert_eq!(packet.bytes(), plain, "a packet that is not aboard is as it was");
