@@ -10,6 +10,7 @@ use carpool_dataplane::pool::hello::Capabilities;
 use carpool_dataplane::pool::provisioned::{Stream, StreamId, StreamSet, StreamSetError};
 use carpool_dataplane::pool::wire::{self, Template, TemplateError, TemplateId};
 use carpool_dataplane::pool::{Dscp, Format, Index, Match, PeerPath, Representation, Rule};
+use ipnet::{IpNet, Ipv4Net};
 
 use crate::case::{Carriage, Case, PATH_MTU, STREAMS, Setting};
 use crate::growth::Dimension;
@@ -52,15 +53,44 @@ pub fn rule(case: &Case, rate: TickRate) -> Result<Rule, TemplateError> {
     })
 }
 
-/// That rule, behind those for other ports where the case has more.
+/// That rule, behind others that its packets do not fit where the case has more.
 pub fn rules(case: &Case, rate: TickRate) -> Result<Vec<Rule>, TemplateError> {
     let last = rule(case, rate)?;
-    let more = case.grown(Dimension::Rules).unwrap_or(1).saturating_sub(1) as u16;
+    let [alike, mixed] = [Dimension::Rules, Dimension::MixedRules].map(|rules| case.grown(rules));
+    let more = alike.or(mixed).unwrap_or(1).saturating_sub(1) as u16;
     let other = |number: u16| {
-        let matcher = Match { destination_ports: Some(number..=number), ..last.matcher.clone() };
+        let matcher = if mixed.is_some() { other_sort(number) } else { other_port(number) };
         Rule { name: format!("other-{number}"), matcher, ..last.clone() }
     };
     Ok((1..=more).map(other).chain([last.clone()]).collect())
+}
+
+/// UDP to one port that no stream has.
+fn other_port(number: u16) -> Match {
+    Match { protocol: Some(PROTOCOL_UDP), destination_ports: Some(number..=number), ..Match::default() }
+}
+
+/// What an operator sorts packets by, in turn: ranges of ports, classes, protocols, prefixes, and all of it.
+fn other_sort(number: u16) -> Match {
+    let [turn, low] = [number / 6, number % 256].map(|number| number as u8);
+    let net = |first, length| Ipv4Net::new([first, 16 + turn % 16, low, 0].into(), length).ok().map(IpNet::V4);
+    let port = 1000 + number % 10_000;
+    let (protocol, ports, dscp) = (Some(PROTOCOL_UDP), Some(port..=port + 99), Dscp::new(turn % DSCP));
+    match number % 6 {
+        0 => Match { protocol, destination_ports: ports, ..Match::default() },
+        1 => Match { dscp, ..Match::default() },
+        2 => Match { protocol: Some(100 + turn % 100), ..Match::default() },
+        3 => Match { destination: net(10, 24), ..Match::default() },
+        4 => Match { source: net(172, 28), ..Match::default() },
+        _ => Match {
+            protocol,
+            source_ports: ports,
+            source: net(10, 32),
+            destination: net(172, 20),
+            dscp,
+            ..Match::default()
+        },
+    }
 }
 
 /// The way of pooled packets from `source` to `addressee`, who takes everything.

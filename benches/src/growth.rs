@@ -1,4 +1,5 @@
-//! How the rate changes as something grows: routes, paths, open pools, rules, streams with learned headers.
+//! How the rate changes as something grows: routes, paths, open pools, rules for ports or for all sorts of things, streams
+//! with learned headers.
 
 use std::str::FromStr;
 
@@ -18,16 +19,24 @@ pub enum Dimension {
     Paths,
     /// Paths that the traffic goes by in turn: a pool is open for each.
     OpenPools,
-    /// Rules, of which the last one is that of the traffic.
+    /// Rules, of which the last one is that of the traffic, the others for other ports.
     Rules,
+    /// The same, the others for other ports, classes, protocols and prefixes.
+    MixedRules,
     /// Streams that share pools behind learned headers.
     LearnedStreams,
 }
 
 impl Dimension {
     /// All of them.
-    pub const ALL: [Dimension; 5] =
-        [Dimension::Routes, Dimension::Paths, Dimension::OpenPools, Dimension::Rules, Dimension::LearnedStreams];
+    pub const ALL: [Dimension; 6] = [
+        Dimension::Routes,
+        Dimension::Paths,
+        Dimension::OpenPools,
+        Dimension::Rules,
+        Dimension::MixedRules,
+        Dimension::LearnedStreams,
+    ];
 
     /// What it is called.
     pub fn name(self) -> &'static str {
@@ -36,6 +45,7 @@ impl Dimension {
             Dimension::Paths => "paths",
             Dimension::OpenPools => "open-pools",
             Dimension::Rules => "rules",
+            Dimension::MixedRules => "mixed-rules",
             Dimension::LearnedStreams => "learned-streams",
         }
     }
@@ -46,7 +56,7 @@ impl Dimension {
             Dimension::Routes => &[1_000, 10_000, 100_000, 900_000],
             Dimension::Paths => &[1, 10, 100, 1_000, 10_000],
             Dimension::OpenPools => &[1, 10, 100, 1_000],
-            Dimension::Rules => &[1, 4, 16, 64, 256],
+            Dimension::Rules | Dimension::MixedRules => &[1, 4, 16, 64, 256],
             Dimension::LearnedStreams => &[1, 10, 100, 1_000, 10_000, 100_000],
         }
     }
@@ -55,7 +65,7 @@ impl Dimension {
     fn case(self) -> Option<Case> {
         let name = match self {
             Dimension::Routes => "forward_64_1m",
-            Dimension::Paths | Dimension::OpenPools | Dimension::Rules => "pool_60",
+            Dimension::Paths | Dimension::OpenPools | Dimension::Rules | Dimension::MixedRules => "pool_60",
             Dimension::LearnedStreams => "pool_learned_60",
         };
         name.parse().ok()

@@ -138,7 +138,8 @@ struct TargetOptions {
 struct GrowthOptions {
     #[command(flatten)]
     run: RunOptions,
-    /// Let only this grow; can be given several times: routes, paths, open-pools, rules, learned-streams
+    /// Let only this grow; can be given several times: routes, paths, open-pools, rules,
+    /// mixed-rules, learned-streams
     #[arg(long = "of", value_name = "WHAT")]
     dimensions: Vec<Dimension>,
     /// Draw what was measured into this file, as SVG

@@ -242,11 +242,12 @@ impl RuleSet {
         ports: u32,
         class: u32,
     ) -> Option<RuleIndex> {
-        if self.rules.len() > FEW_RULES {
-            return self.tables.first(addresses, ports, class);
+        match first_fit(compiled, addresses, ports, class) {
+            Some(position) => u16::try_from(position).ok().map(RuleIndex),
+            // Asked last: nothing is compiled for a scan where there are many.
+            None if self.rules.len() > FEW_RULES => self.tables.first(addresses, ports, class),
+            None => None,
         }
-        let position = first_fit(compiled, addresses, ports, class)?;
-        u16::try_from(position).ok().map(RuleIndex)
     }
 
     /// Whether a packet of this one's flow may be pooled, were it of any size and class: false where none can be. The same for

@@ -271,7 +271,8 @@ impl RuleTables {
     #[cold]
     #[inline(never)]
     pub(super) fn first<A: AddressPair>(&self, addresses: A, ports: u32, class: u32) -> Option<RuleIndex> {
-        self.first_in(|table| table.of_packet(&Asked { addresses, ports, class }))
+        let asked = Asked { addresses, ports, class };
+        self.first_in(move |table| table.of_packet(&asked))
     }
 
     /// The position of the first rule that decides about the flow of a packet.
@@ -283,7 +284,8 @@ impl RuleTables {
         class: u32,
         is_fragment: bool,
     ) -> Option<RuleIndex> {
-        self.first_in(|table| table.of_flow(&Asked { addresses, ports, class }, is_fragment))
+        let asked = Asked { addresses, ports, class };
+        self.first_in(move |table| table.of_flow(&asked, is_fragment))
     }
 
     #[inline(always)]
