@@ -38,16 +38,16 @@ pub(super) trait AddressPair: Copy {
 }
 
 impl AddressPair for u64 {
-    type Bytes = u64;
+    type Bytes = [u8; 8];
 
     #[inline(always)]
-    fn bytes(self) -> u64 {
-        self
+    fn bytes(self) -> [u8; 8] {
+        self.to_le_bytes()
     }
 
     #[inline(always)]
-    fn byte(bytes: u64, at: u8) -> u8 {
-        (bytes >> (at % 8 * 8)) as u8
+    fn byte(bytes: [u8; 8], at: u8) -> u8 {
+        bytes[usize::from(at % 8)]
     }
 
     #[inline(always)]
