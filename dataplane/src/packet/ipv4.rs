@@ -293,6 +293,14 @@ pub fn decrement_ttl(bytes: &mut [u8]) -> Option<u8> {
     Some(left)
 }
 
+/// The same for the second eight bytes of a header, as a little-endian word. Their TTL is above 0.
+#[inline(always)]
+pub const fn decrement_ttl_in(word: u64) -> u64 {
+    let checksum = ((word >> 16) as u16) as u64 + 1;
+    let checksum = checksum + (checksum >= 0xffff) as u64;
+    ((word & !0xffff_0000) - 1) | ((checksum as u16 as u64) << 16)
+}
+
 /// Swaps source and destination of the packet in `bytes`, gives it the TTL `ttl` and corrects its checksum. None, and
 /// nothing changes, where there is no header.
 pub fn turn_around(bytes: &mut [u8], ttl: u8) -> Option<()> {
@@ -533,7 +541,10 @@ pub(crate) mod tests {
             bytes[0] = 0x45;
             bytes[8] = ttl;
             seal(&mut bytes);
+            let word = |bytes: &[u8]| u64::from_le_bytes(*bytes[8..].first_chunk().unwrap());
+            let in_word = decrement_ttl_in(word(&bytes));
             prop_assert_eq!(decrement_ttl(&mut bytes), Some(ttl - 1));
+            prop_assert_eq!(in_word, word(&bytes));
             let incremental = bytes.clone();
             seal(&mut bytes);
             prop_assert_eq!(incremental, bytes);

@@ -13,7 +13,7 @@ use std::hash::{Hash, Hasher};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::rule::Dscp;
-use crate::packet::ipv4::PROTOCOL_UDP;
+use crate::packet::ipv4::{PROTOCOL_UDP, decrement_ttl_in};
 use crate::packet::{Sum, Total};
 
 /// IPv4 without options, and UDP.
@@ -137,7 +137,7 @@ impl Template {
     #[inline]
     pub(super) fn of(packet: &[u8]) -> Option<(Template, Varying<'_>)> {
         match packet.first()? {
-            0x45 => Apart::of_ipv4(packet).map(|Apart { words, varying }| (words.into(), varying)),
+            0x45 => Apart::of_ipv4::<false>(packet).map(|Apart { words, varying }| (words.into(), varying)),
             0x60..0x70 => Apart::of_ipv6(packet).map(|Apart { words, varying }| (words.into(), varying)),
             _ => None,
         }
@@ -148,6 +148,12 @@ impl Template {
     pub(super) fn has<const N: usize>(&self, words: &[u64; N]) -> bool {
         // All at once, and each as it was stored: what was found by its hash is seldom another one.
         self.words.iter().zip(words).fold(0, |differing, (own, other)| differing | own ^ other) == 0
+    }
+
+    /// All its words.
+    #[inline]
+    pub(super) fn words(&self) -> &[u64; WORDS] {
+        &self.words
     }
 
     /// Whether the packets are IPv4.
@@ -349,12 +355,13 @@ impl<const N: usize> Apart<'_, N> {
 
 impl<'a> Apart<'a, 3> {
     /// None where the packet has options or another protocol, is a fragment, or has lengths that are not those of what it
-    /// carries. Its first byte is 0x45.
+    /// carries. Its first byte is 0x45. `FORWARDS`: as if its TTL, which is above 0, were decremented.
     #[inline(always)]
-    pub(super) fn of_ipv4(packet: &'a [u8]) -> Option<Apart<'a, 3>> {
+    pub(super) fn of_ipv4<const FORWARDS: bool>(packet: &'a [u8]) -> Option<Apart<'a, 3>> {
         let (header, payload) = packet.split_first_chunk::<IPV4_UDP>()?;
         let ([a, b, c], end) = header.as_chunks::<8>().0.first_chunk::<3>().zip(header.last_chunk::<4>())?;
         let [a, b, c] = [*a, *b, *c].map(u64::from_le_bytes);
+        let b = if FORWARDS { decrement_ttl_in(b) } else { b };
         let end = u64::from(u32::from_le_bytes(*end));
         let length = be(u16::try_from(packet.len()).ok()?);
         let udp_len = be(u16::try_from(payload.len()).ok()? + UDP_LEN);

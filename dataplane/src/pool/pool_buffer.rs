@@ -1,7 +1,7 @@
 //! One open pool: its first packet alone, then a buffer that packets are copied into, each where the pool's layout has
 //! it.
 
-use super::layout::{self, Codecs, Encoders, Layout, OuterHeader, Room, RowWriter, Written};
+use super::layout::{self, Codecs, Encoders, EntryWriter, Layout, OuterHeader, PacketWriter, Room, RowWriter, Written};
 use super::open_pools::{PoolKey, PoolReference};
 use super::path::Trunk;
 use super::representation::{Lone, PoolLayout};
@@ -138,7 +138,7 @@ impl<B: Buffer> PoolBuffer<B> {
     /// is to be decided about that.
     #[inline(always)]
     pub(super) fn opens_again_for(&self, question: Question, length: usize) -> bool {
-        let can_open = matches!(&self.layout, Layout::Native(rows) if rows.can_open(length));
+        let can_open = self.layout.opens_again() && self.layout.can_open(length);
         self.buffer.is_none() && self.asked == question && can_open && !self.is_adaptive
     }
 
@@ -146,9 +146,7 @@ impl<B: Buffer> PoolBuffer<B> {
     /// IPv4 whose TTL is still to be decremented.
     #[inline(always)]
     pub(super) fn open_again(&mut self, packet: B, reference: PoolReference, now: Tick) {
-        if let Layout::Native(rows) = &mut self.layout {
-            rows.open_again(packet.len());
-        }
+        self.layout.open_again(packet.len());
         self.buffer = Some(packet);
         (self.reference, self.opened) = (reference, now);
         (self.enough, self.is_shared, self.is_plain, self.is_held) = (u8::MAX, false, true, false);
@@ -192,6 +190,34 @@ impl<B: Buffer> PoolBuffer<B> {
         memory.free(packet);
         (self.is_shared, self.is_plain) = (true, false);
         Ok(room)
+    }
+
+    /// The same where the packets go without the headers that the far end has learned.
+    #[inline(never)]
+    pub(super) fn second_coded<M>(
+        &mut self,
+        mut packet: B,
+        ttl: u8,
+        headroom: usize,
+        encoders: (&mut Encoders, Tick),
+        memory: &mut M,
+    ) -> Result<Room, B>
+    where
+        M: BufferSource<Buffer = B>,
+    {
+        let Some(header) = packet.bytes().first_chunk::<{ ipv4::MIN_HEADER_LEN }>().copied() else {
+            return Err(packet);
+        };
+        ipv4::decrement_ttl(packet.bytes_mut());
+        match self.join(packet, ttl, headroom, encoders, memory) {
+            Ok(_) => Ok(self.room()),
+            Err((mut packet, _)) => {
+                if let Some(changed) = packet.bytes_mut().first_chunk_mut() {
+                    *changed = header;
+                }
+                Err(packet)
+            }
+        }
     }
 
     /// A pool of a single packet that nothing joins, to be flushed at once.
@@ -238,7 +264,7 @@ impl<B: Buffer> PoolBuffer<B> {
     /// Whether a second packet of `length` bytes may join the first one, and nothing is to be decided about that.
     #[inline(always)]
     pub(super) fn takes_second(&self, length: usize) -> bool {
-        let fits = matches!(&self.layout, Layout::Native(rows) if rows.fits(length));
+        let fits = self.layout.opens_again() && self.layout.fits(length);
         self.buffer.is_some() && !self.is_shared && fits && self.enough == u8::MAX && !self.is_adaptive
     }
 
@@ -272,7 +298,7 @@ impl<B: Buffer> PoolBuffer<B> {
     /// the next one opens.
     #[inline(always)]
     pub(super) fn is_full_for(&self, length: usize) -> bool {
-        let is_full = matches!(&self.layout, Layout::Native(rows) if !rows.fits(length) && rows.can_open(length));
+        let is_full = self.layout.opens_again() && !self.layout.fits(length) && self.layout.can_open(length);
         self.buffer.is_some() && is_full
     }
 
@@ -288,6 +314,23 @@ impl<B: Buffer> PoolBuffer<B> {
     pub(super) fn writer(&mut self) -> Option<RowWriter<'_>> {
         match (&self.layout, &mut self.buffer) {
             (Layout::Native(rows), Some(buffer)) if self.is_shared => rows.writer(buffer),
+            _ => None,
+        }
+    }
+
+    /// The same where they are to go without the headers that the far end has learned. `hashes` are those of the packets.
+    #[inline(always)]
+    pub(super) fn entry_writer<'a>(
+        &'a mut self,
+        hashes: &[(u32, u32)],
+        encoders: &'a mut Encoders,
+        now: Tick,
+    ) -> Option<EntryWriter<'a, B>> {
+        let codecs = self.codecs(encoders, now);
+        match (&mut self.layout, &mut self.buffer) {
+            (Layout::Learned(entries), Some(buffer)) if self.is_shared => {
+                Some(EntryWriter::new(entries, buffer, codecs, hashes))
+            }
             _ => None,
         }
     }
@@ -325,6 +368,12 @@ impl<B: Buffer> PoolBuffer<B> {
     #[inline(always)]
     pub(super) fn opened(&self) -> Tick {
         self.opened
+    }
+
+    /// Whether they go without the headers that the far end has learned.
+    #[inline(always)]
+    pub(super) fn is_learned(&self) -> bool {
+        matches!(self.layout, Layout::Learned(_))
     }
 
     /// How its packets lie in it.

@@ -5,6 +5,7 @@
 
 use super::compiled_match::class_word;
 use super::rule::{Dscp, RuleIndex, RuleSet};
+use crate::packet::ipv4::PROTOCOL_UDP;
 use crate::packet::ipv6::Ipv6Header;
 use crate::packet::ipv6_extension::UpperLayer;
 
@@ -268,6 +269,14 @@ fn mix(a: u64, b: u64) -> u64 {
 fn pair_hash(seed: FlowSeed, source: u32, destination: u32, protocol: u8) -> u64 {
     let addresses = u64::from(source) << 32 | u64::from(destination);
     mix(addresses ^ seed.0, 0x9e37_79b9_7f4a_7c15 ^ u64::from(protocol) << 32)
+}
+
+/// The hash by flow of an IPv4 packet of UDP, from both addresses and both ports as they are on the wire, in little-endian
+/// words.
+#[inline(always)]
+pub(super) fn udp_flow(seed: FlowSeed, addresses: u64, ports: u32) -> u32 {
+    let addresses = addresses.swap_bytes();
+    flow_hash(pair_hash(seed, (addresses >> 32) as u32, addresses as u32, PROTOCOL_UDP), ports.swap_bytes())
 }
 
 #[inline(always)]

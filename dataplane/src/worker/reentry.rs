@@ -37,6 +37,8 @@ pub(super) struct Queue {
     /// The one that the next packet goes to.
     filling: Box<WaitingBurst>,
     /// Those that are not in use.
+    // Boxed, as they change places with the others without being moved.
+    #[allow(clippy::vec_box)]
     spare: Vec<Box<WaitingBurst>>,
 }
 

@@ -8,12 +8,12 @@
     deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable)
 )]
 
-use super::super::learned::{Undo, instance_towards};
+use super::super::learned::{Encoded, Place, Undo, instance_towards};
 use super::super::representation::Lone;
 use super::super::wire::short_rows::{MAX_ENTRY, SHORT_HEADER_LEN, ShortRows, write_short_header};
 use super::outer_header::OuterHeader;
-use super::{Codecs, Room, SHORTEST};
-use crate::packet::{Buffer, Sum};
+use super::{Codecs, PacketWriter, Room, SHORTEST};
+use crate::packet::{Buffer, Sum, ipv4};
 
 /// What a row takes at the most, in bytes.
 const ROW: usize = 2;
@@ -123,13 +123,13 @@ impl LearnedEntries {
     }
 
     #[inline]
-    pub(super) fn can_open(&self, length: usize) -> bool {
+    pub(in crate::pool) fn can_open(&self, length: usize) -> bool {
         (SHORTEST..=usize::from(self.longest_first)).contains(&length)
     }
 
     /// How much shorter a packet becomes shows when it is appended: here it is enough that it may fit.
     #[inline(always)]
-    pub(super) fn fits(&self, length: usize) -> bool {
+    pub(in crate::pool) fn fits(&self, length: usize) -> bool {
         self.packets < self.max_rows && self.length() + length.saturating_sub(MOST_SAVED) <= usize::from(self.limit)
     }
 
@@ -146,25 +146,48 @@ impl LearnedEntries {
 
     #[inline]
     pub(super) fn append<B: Buffer>(&mut self, buffer: &mut B, packet: &[u8], codecs: &mut Codecs<'_>) -> Option<()> {
-        let bytes_in = self.bytes_in.checked_add(u16::try_from(packet.len()).ok()?)?;
         let encoded = codecs.compressor.encode(packet, &codecs.space, codecs.now);
-        let (length, reserved) = (encoded.len(packet.len()), self.reserved());
+        self.append_entry(buffer, packet, &encoded)?;
+        self.undo = Some(codecs.compressor.sent(&encoded));
+        Some(())
+    }
+
+    /// Writes an entry behind those in `buffer`.
+    #[inline(always)]
+    fn append_entry<B: Buffer>(&mut self, buffer: &mut B, packet: &[u8], encoded: &Encoded) -> Option<()> {
+        let bytes_in = self.bytes_in.checked_add(u16::try_from(packet.len()).ok()?)?;
+        let length = encoded.len(packet.len());
         let growth = self.rows.growth(length)?;
-        if self.packets >= self.max_rows || self.length() + growth + length > usize::from(self.limit) {
+        let pooled = self.length() + growth + length;
+        if self.packets >= self.max_rows || pooled > usize::from(self.limit) {
             return None;
         }
         encoded.write(packet, buffer.append(length)?)?;
         if growth == 0 {
             self.rows.push_again();
         } else {
-            self.rows.push(length, buffer.bytes_mut().get_mut(usize::from(self.front)..reserved)?)?;
+            self.rows.push(length, buffer.bytes_mut().get_mut(self.front()..self.reserved())?)?;
         }
-        self.undo = Some(codecs.compressor.sent(&encoded));
         self.packets = self.rows.rows();
-        self.length += (growth + length) as u16;
+        self.length = pooled as u16;
         self.shortest = self.shortest.min(length as u16);
         self.bytes_in = bytes_in;
         Some(())
+    }
+
+    /// The same pool with one packet of `length` bytes, which it [can open](LearnedEntries::can_open) with.
+    #[inline]
+    pub(in crate::pool) fn open_again(&mut self, length: usize) {
+        let length = length as u16;
+        *self = LearnedEntries {
+            packets: 1,
+            length: self.front + length,
+            bytes_in: length,
+            rows: ShortRows::default(),
+            shortest: u16::MAX,
+            undo: None,
+            ..*self
+        };
     }
 
     /// The packet appended last, and to no other pool since, does not leave in this one.
@@ -199,5 +222,68 @@ impl LearnedEntries {
         let length = u16::try_from(behind.len()).ok()?;
         outer.write(length, || Sum::of_long(behind), ip_udp)?;
         buffer.trim_front(unused).then_some(())
+    }
+}
+
+/// Packets that are looked for at once.
+const AHEAD: usize = 32;
+
+/// Writes several packets to a pool, as [`RowWriter`](super::RowWriter) does where they are whole.
+pub(in crate::pool) struct EntryWriter<'a, B> {
+    entries: &'a mut LearnedEntries,
+    buffer: &'a mut B,
+    codecs: Codecs<'a>,
+    /// Where the streams of the next packets may be, in turn.
+    places: [Place; AHEAD],
+    /// Packets written, or tried.
+    tried: usize,
+}
+
+impl<'a, B: Buffer> EntryWriter<'a, B> {
+    /// For at most as many packets as there are `hashes`, by flow and by pair, of which these are.
+    #[inline(always)]
+    pub(in crate::pool) fn new(
+        entries: &'a mut LearnedEntries,
+        buffer: &'a mut B,
+        codecs: Codecs<'a>,
+        hashes: &[(u32, u32)],
+    ) -> EntryWriter<'a, B> {
+        let mut places = [Place::NONE; AHEAD];
+        for (place, (flow, _)) in places.iter_mut().zip(hashes) {
+            *place = codecs.compressor.place_of(*flow);
+        }
+        EntryWriter { entries, buffer, codecs, places, tried: 0 }
+    }
+}
+
+impl<B: Buffer> PacketWriter for EntryWriter<'_, B> {
+    #[inline(always)]
+    fn rows(&self) -> u8 {
+        self.entries.rows()
+    }
+
+    #[inline(always)]
+    fn fits(&self, length: usize) -> bool {
+        self.entries.fits(length)
+    }
+
+    #[inline(always)]
+    fn room(&self) -> Room {
+        self.entries.room()
+    }
+
+    #[inline(always)]
+    fn write_plain(&mut self, packet: &[u8], _ttl: u8) -> Option<()> {
+        let place = *self.places.get(self.tried)?;
+        self.tried += 1;
+        let Codecs { compressor, space, now, .. } = &mut self.codecs;
+        let encoded = compressor.encode_forwarded(packet, place, space, *now);
+        let at = self.buffer.len();
+        self.entries.append_entry(self.buffer, packet, &encoded)?;
+        if let Some(whole_at) = encoded.whole_at() {
+            ipv4::decrement_ttl(self.buffer.bytes_mut().get_mut(at + whole_at..)?);
+        }
+        self.entries.undo = Some(compressor.sent(&encoded));
+        Some(())
     }
 }

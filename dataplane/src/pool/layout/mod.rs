@@ -17,6 +17,7 @@ mod predetermined;
 mod provisioned;
 mod simplemux;
 
+pub(super) use learned::EntryWriter;
 pub(super) use native::{RowWriter, Written, wrap};
 pub(super) use outer_header::{OuterHeader, length as outer_length};
 
@@ -49,6 +50,22 @@ pub(super) enum Room {
     NoBytes,
     /// The largest count is reached.
     NoRows,
+}
+
+/// Writes several IPv4 packets to a pool, one after the other.
+pub(super) trait PacketWriter {
+    /// Packets in the pool.
+    fn rows(&self) -> u8;
+
+    /// Whether a packet of `length` bytes may fit; [`write_plain`](PacketWriter::write_plain) has the last word.
+    fn fits(&self, length: usize) -> bool;
+
+    /// What room is left.
+    fn room(&self) -> Room;
+
+    /// Writes a packet that may fit behind those that are there, its TTL, which is above 1, decremented. None, and it is not
+    /// there, where it does not fit.
+    fn write_plain(&mut self, packet: &[u8], ttl: u8) -> Option<()>;
 }
 
 /// What makes entries of packets, for the layouts that carry more than whole packets: a worker has one.
@@ -147,6 +164,23 @@ impl Layout {
             Layout::Simplemux(_) => PoolLayout::Simplemux,
             Layout::Provisioned(_) => PoolLayout::Provisioned,
             Layout::Learned(_) => PoolLayout::Learned,
+        }
+    }
+
+    /// Whether another pool may open as this one did, and take a second packet, without a decision.
+    #[inline(always)]
+    pub(super) fn opens_again(&self) -> bool {
+        matches!(self, Layout::Native(_) | Layout::Learned(_))
+    }
+
+    /// The same layout with one packet of `length` bytes, which it [can open](Layout::can_open) with, where it
+    /// [opens again](Layout::opens_again).
+    #[inline(always)]
+    pub(super) fn open_again(&mut self, length: usize) {
+        match self {
+            Layout::Native(rows) => rows.open_again(length),
+            Layout::Learned(pool) => pool.open_again(length),
+            Layout::Simplemux(_) | Layout::DataOnly(_) | Layout::Predetermined(_) | Layout::Provisioned(_) => {}
         }
     }
 

@@ -11,7 +11,7 @@
 use super::super::representation::Lone;
 use super::super::wire::{self, Kind, OVERLAY, PoolHeader, ROW_LEN, Row, RowType};
 use super::outer_header::{self, OuterHeader};
-use super::{Room, SHORTEST};
+use super::{PacketWriter, Room, SHORTEST};
 use crate::packet::copy::copy;
 use crate::packet::{Buffer, Sum, ipv4};
 
@@ -228,22 +228,19 @@ pub(in crate::pool) struct Written {
     data_end: usize,
 }
 
-impl RowWriter<'_> {
-    /// Packets in the pool.
+impl PacketWriter for RowWriter<'_> {
     #[inline(always)]
-    pub(in crate::pool) fn rows(&self) -> u8 {
+    fn rows(&self) -> u8 {
         self.rows
     }
 
-    /// Whether a packet of `length` bytes fits.
     #[inline(always)]
-    pub(in crate::pool) fn fits(&self, length: usize) -> bool {
+    fn fits(&self, length: usize) -> bool {
         length + ROW_LEN <= self.left
     }
 
-    /// What room is left.
     #[inline(always)]
-    pub(in crate::pool) fn room(&self) -> Room {
+    fn room(&self) -> Room {
         if !self.fits(SHORTEST) {
             Room::NoBytes
         } else if self.rows >= self.max_rows {
@@ -253,6 +250,13 @@ impl RowWriter<'_> {
         }
     }
 
+    #[inline(always)]
+    fn write_plain(&mut self, packet: &[u8], ttl: u8) -> Option<()> {
+        self.write(packet, ttl, true)
+    }
+}
+
+impl RowWriter<'_> {
     /// Writes an IPv4 packet that fits behind those that are there, its TTL decremented where it is `plain`. None, and it is
     /// not there, where it does not fit.
     #[inline(always)]

@@ -15,9 +15,10 @@ use super::reference::Reference;
 use super::stream::{Announced, Next, Stream};
 use super::tags::{Tag, Tags, WAYS};
 use super::{ContextTimes, IdSpace, MULTIPLIERS, mix};
-use crate::arch::{RateLimit, Tick, TickRate, TickSpan};
+use crate::arch::{RateLimit, Tick, TickRate, TickSpan, prefetch_read};
 use crate::pool::FlowSeed;
 use crate::pool::header_template::{Apart, RTP_LEN, Template, Varying};
+use crate::pool::stream_detector::udp_flow;
 use crate::pool::wire::entry::{Announcement, Prefix};
 
 /// A stream gives way to a new one after it was silent for so long.
@@ -43,7 +44,8 @@ pub struct CompressorLimits {
     pub times: ContextTimes,
     /// How many contexts of each pair may be reported unknown.
     pub losses: RateLimit,
-    /// What hashes are made with: nobody outside can choose streams that crowd each other out.
+    /// What hashes are made with, those by flow of the packets included: nobody outside can choose streams that crowd each
+    /// other out.
     pub seed: FlowSeed,
 }
 
@@ -121,11 +123,12 @@ enum Form {
 
 /// The streams a worker sends, and what the far ends know of each.
 pub struct Compressor {
-    /// Of each set: made of the streams' hashes.
+    /// Of each set: made of the hashes of the streams' flows.
     tags: Box<[Tags]>,
     /// The streams of all sets in turn.
     streams: Box<[Stream]>,
-    /// What hashes are made with.
+    /// What hashes are made with, and made of that, for a word of IPv6 each.
+    seed: FlowSeed,
     secrets: [u64; SECRETS],
     /// What the packet encoded last announces, if it does and is sent.
     pending: Option<Pending>,
@@ -137,8 +140,20 @@ pub struct Compressor {
     counters: CompressorCounters,
 }
 
-/// For a word each, two at a time: five of IPv6, and the last one with the space.
 const SECRETS: usize = 6;
+
+/// Where the stream of a packet may be: in the set that its flow's hash says. Streams of one flow that differ in class, TTL
+/// or addressee are in one set.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    slot: u32,
+    flow: u32,
+}
+
+impl Place {
+    /// Of no packet.
+    pub const NONE: Place = Place { slot: 0, flow: 0 };
+}
 
 impl Encoded {
     /// The packet as it is.
@@ -155,6 +170,12 @@ impl Encoded {
     #[inline(always)]
     pub fn len(&self, packet: usize) -> usize {
         (self.prefix.len() + packet).saturating_sub(self.skip.into())
+    }
+
+    /// Where the entry has the packet whole, if it has: a prefix may be in front.
+    #[inline(always)]
+    pub fn whole_at(&self) -> Option<usize> {
+        (self.skip == 0).then_some(self.prefix.len())
     }
 
     /// Writes the entry of `packet` to `out`. None where `out` is not exactly as
@@ -178,6 +199,7 @@ impl Compressor {
         Compressor {
             tags: vec![Tags::default(); sets].into(),
             streams: vec![Stream::NONE; WAYS * sets].into(),
+            seed: limits.seed,
             secrets: std::array::from_fn(|_| next()),
             pending: None,
             by_context: vec![u32::MAX; 2 * WAYS * sets].into(),
@@ -195,63 +217,103 @@ impl Compressor {
 
     /// How `packet`, which starts with its IP header and ends with its last byte, is to travel to `space`. `now` is
     /// never before that of an earlier call.
-    #[inline(always)]
+    #[inline]
     pub fn encode(&mut self, packet: &[u8], space: &IdSpace, now: Tick) -> Encoded {
         match packet {
-            [0x45, ..] => self.encode_apart(Apart::of_ipv4(packet), space, now),
-            [0x60..0x70, ..] => self.encode_ipv6(packet, space, now).unwrap_or(Encoded::WHOLE),
+            [0x45, ..] => {
+                let Some(apart) = Apart::of_ipv4::<false>(packet) else { return Encoded::WHOLE };
+                let [_, second, third] = apart.words;
+                let flow = udp_flow(self.seed, second >> 32 | third << 32, (third >> 32) as u32);
+                self.encode_apart(&apart, self.place_of(flow), space, now)
+            }
+            [0x60..0x70, ..] => {
+                let Some(apart) = Apart::of_ipv6(packet) else { return Encoded::WHOLE };
+                self.encode_apart(&apart, self.place_of(self.hash_ipv6(&apart.words)), space, now)
+            }
             _ => Encoded::WHOLE,
         }
     }
 
-    #[inline(never)]
-    fn encode_ipv6(&mut self, packet: &[u8], space: &IdSpace, now: Tick) -> Option<Encoded> {
-        Some(self.encode_apart(Apart::of_ipv6(packet), space, now))
+    /// The same for an IPv4 packet as it is when its TTL, which is above 0, has been decremented. Where it travels
+    /// [whole](Encoded::whole_at), that is still to be done to what was written. `place` is that of its hash by flow.
+    #[inline(always)]
+    pub fn encode_forwarded(&mut self, packet: &[u8], place: Place, space: &IdSpace, now: Tick) -> Encoded {
+        match packet {
+            [0x45, ..] => match Apart::of_ipv4::<true>(packet) {
+                Some(apart) => self.encode_apart(&apart, place, space, now),
+                None => Encoded::WHOLE,
+            },
+            _ => Encoded::WHOLE,
+        }
+    }
+
+    /// Where the stream of a packet with this hash by flow may be: that is brought closer.
+    #[inline(always)]
+    pub fn place_of(&self, flow: u32) -> Place {
+        let set = flow as usize & (self.tags.len() - 1);
+        let way = self.tags.get(set).and_then(|tags| tags.with(Tag::of_flow(flow)).next());
+        let slot = WAYS * set + way.unwrap_or(0);
+        if let Some(stream) = self.streams.get(slot) {
+            prefetch_read(stream);
+            prefetch_read(std::ptr::from_ref(stream).wrapping_byte_add(64));
+        }
+        Place { slot: slot as u32, flow }
     }
 
     #[inline(always)]
-    fn encode_apart<const N: usize>(&mut self, apart: Option<Apart<'_, N>>, space: &IdSpace, now: Tick) -> Encoded
+    fn encode_apart<const N: usize>(
+        &mut self,
+        Apart { words, varying }: &Apart<'_, N>,
+        place: Place,
+        space: &IdSpace,
+        now: Tick,
+    ) -> Encoded
     where
         Template: From<[u64; N]>,
     {
-        let Some(Apart { words, varying }) = apart else { return Encoded::WHOLE };
         // What the far end would not rebuild to the last bit travels whole.
         if !varying.is_usual() {
             return Encoded::WHOLE;
         }
-        let Varying { ip_id, payload, .. } = varying;
+        let &Varying { ip_id, payload, .. } = varying;
         let Some(space) = self.ids.open(space, now) else {
             self.counters.no_id += 1;
             return Encoded::WHOLE;
         };
-        let hash = self.hash(&words, space);
-        let tag = Tag::of(hash >> 48);
-        let set = hash as usize & (self.tags.len() - 1);
-        let Some(tags) = self.tags.get(set) else { return Encoded::WHOLE };
-        for way in tags.with(tag) {
-            let slot = WAYS * set + way;
-            let Some(stream) = self.streams.get_mut(slot) else { return Encoded::WHOLE };
-            if stream.is(&words, space) {
-                return match stream.next_as_predicted(ip_id, payload, &self.times, now) {
-                    Some(prefix) => Encoded::compressed(prefix, Apart::<N>::LEN, true),
-                    None => self.encode_other(slot, Apart::<N>::LEN, ip_id, payload, now).unwrap_or(Encoded::WHOLE),
-                };
-            }
+        if let Some(stream) = self.streams.get_mut(place.slot as usize)
+            && stream.is(words, space)
+            && let Some(prefix) = stream.next_as_predicted(ip_id, payload, &self.times, now)
+        {
+            return Encoded::compressed(prefix, Apart::<N>::LEN, true);
         }
-        self.watch((set, tag), words.into(), space, (ip_id, payload), now);
-        Encoded::WHOLE
+        self.encode_other(place, Template::from(*words), space, (ip_id, payload), now).unwrap_or(Encoded::WHOLE)
     }
 
-    /// The same of the stream in this slot, whatever became of it. None: whole.
+    /// The same for packets of other streams than the one that may be there, and for those that are not as predicted. None:
+    /// whole.
     #[inline(never)]
-    fn encode_other(&mut self, slot: usize, headers: usize, ip_id: u16, payload: &[u8], now: Tick) -> Option<Encoded> {
+    fn encode_other(
+        &mut self,
+        Place { slot, flow }: Place,
+        template: Template,
+        space: SpaceIndex,
+        (ip_id, payload): (u16, &[u8]),
+        now: Tick,
+    ) -> Option<Encoded> {
+        let (set, tag) = (slot as usize / WAYS, Tag::of_flow(flow));
+        let mut slots = self.tags.get(set)?.with(tag).map(|way| WAYS * set + way);
+        let is_it = |&slot: &usize| self.streams.get(slot).is_some_and(|stream| stream.is(template.words(), space));
+        let Some(slot) = slots.find(is_it) else {
+            self.watch((set, tag), Stream::first(template, space, ip_id, payload, now));
+            return None;
+        };
         let stream = self.streams.get_mut(slot)?;
         match stream.next(ip_id, payload, &self.times, now) {
             Next::Whole => None,
-            Next::Compressed { prefix, has_rtp } => Some(Encoded::compressed(prefix, headers, has_rtp)),
+            Next::Compressed { prefix, has_rtp } => Some(Encoded::compressed(prefix, template.len(), has_rtp)),
             Next::Announce(reference) => self.announcement(slot, &reference, now).or_else(|| {
                 let (prefix, has_rtp) = self.streams.get(slot)?.go_on(ip_id, payload, &self.times, now)?;
-                Some(Encoded::compressed(prefix, headers, has_rtp))
+                Some(Encoded::compressed(prefix, template.len(), has_rtp))
             }),
         }
     }
@@ -268,17 +330,9 @@ impl Compressor {
         Some(Encoded { prefix, skip: 0, is_announcement: true })
     }
 
-    /// Puts the stream of a packet into a vacant place of its set, or into the one of the stream that was silent longest, if that was for
+    /// Puts a stream into a vacant place of its set, or into the one of the stream that was silent longest, if that was for
     /// `idle`.
-    #[inline(never)]
-    fn watch(
-        &mut self,
-        (set, tag): (usize, Tag),
-        template: Template,
-        space: SpaceIndex,
-        (ip_id, payload): (u16, &[u8]),
-        now: Tick,
-    ) {
+    fn watch(&mut self, (set, tag): (usize, Tag), stream: Stream) {
         let (Some(tags), Some(streams)) = (self.tags.get_mut(set), self.streams.as_chunks_mut::<WAYS>().0.get_mut(set))
         else {
             return;
@@ -286,24 +340,19 @@ impl Compressor {
         let places = streams.iter_mut().enumerate().map(|(way, place)| (!tags.is_vacant(way), way, place));
         let oldest = places.min_by_key(|(is_taken, _, place)| is_taken.then_some(place.used));
         if let Some((is_taken, way, place)) = oldest
-            && (!is_taken || now.since(place.used) >= self.idle)
+            && (!is_taken || stream.used.since(place.used) >= self.idle)
         {
-            *place = Stream::first(template, space, ip_id, payload, now);
+            *place = stream;
             tags.mark(way, tag);
         }
     }
 
     /// Nobody outside can choose streams that have the same: a product for each two words, of which the sender knows neither
     /// factor.
-    #[inline(always)]
-    fn hash<const N: usize>(&self, words: &[u64; N], space: SpaceIndex) -> u64 {
+    #[inline]
+    fn hash_ipv6(&self, &[a, b, c, d, e, f]: &[u64; 6]) -> u32 {
         let [s0, s1, s2, s3, s4, s5] = self.secrets;
-        match words.as_slice() {
-            &[a, b, c] => mix(a ^ s0, b ^ s1) ^ mix(c ^ s2, space.bits() ^ s3),
-            // The last word has the ports in its lower half.
-            &[a, b, c, d, e, f] => mix(a ^ s0, b ^ s1) ^ mix(c ^ s2, d ^ s3) ^ mix(e ^ s4, f ^ space.bits() << 32 ^ s5),
-            _ => 0,
-        }
+        (mix(a ^ s0, b ^ s1) ^ mix(c ^ s2, d ^ s3) ^ mix(e ^ s4, f ^ s5)) as u32
     }
 
     /// The packet encoded last does travel so. Until another one does, that can be undone.

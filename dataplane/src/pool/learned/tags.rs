@@ -16,6 +16,12 @@ const HIGHEST: u64 = LOWEST << (BITS - 1);
 pub(super) struct Tag(u16);
 
 impl Tag {
+    /// Made of the bits of a flow's hash that few sets are told by.
+    #[inline(always)]
+    pub(super) fn of_flow(hash: u32) -> Tag {
+        Tag::of((hash >> 16).into())
+    }
+
     /// Made of the lowest bits; no place that holds something is marked with a 0.
     #[inline(always)]
     pub(super) fn of(bits: u64) -> Tag {
@@ -31,7 +37,7 @@ impl Tags {
     /// The places that are marked so, and seldom one more.
     #[inline(always)]
     pub(super) fn with(self, tag: Tag) -> Places {
-        let differing = self.0 ^ u64::from(tag.0) * LOWEST;
+        let differing = self.0 ^ (u64::from(tag.0) * LOWEST);
         // What borrows is a 0, or lies behind one.
         Places(differing.wrapping_sub(LOWEST) & !differing & HIGHEST)
     }

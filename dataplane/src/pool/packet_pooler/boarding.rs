@@ -1,8 +1,10 @@
 //! The short way into a pool: what the last packet that asked the same was told holds for this one, and nothing is to be
 //! decided about it. Most packets go it.
 
-use super::super::layout::Room;
-use super::super::open_pools::Slot;
+use super::super::flow_order::FlowOrder;
+use super::super::layout::{PacketWriter, Room};
+use super::super::open_pools::{Generations, PoolReference, Slot};
+use super::super::pair_order::PairOrder;
 use super::super::pooler_counters::FlushReason;
 use super::super::ride::Ride;
 use super::super::shortcut::Question;
@@ -99,31 +101,39 @@ impl<B: Buffer> PacketPooler<B> {
         M: PoolSink<Buffer = B>,
     {
         let Some(pool) = self.pools.get_mut(slot.index()) else { return (0, None) };
-        let (reference, open, most) = (pool.reference(), self.open.generations(), pool.rows_to_fill());
-        let Some(mut rows) = pool.writer() else { return (0, None) };
-        let (mut aboard, mut left_behind, mut room) = (0, None, Room::Left);
-        for &(flow, pair) in hashes {
-            let Some((packet, with)) = packets.next() else { break };
-            // A flow with packets in another pool, and one that displaces another: that takes a decision.
-            let bytes = packet.bytes().get(FRONT..).unwrap_or_default();
-            let seated = rows.fits(bytes.len())
-                && rows.rows() < most
-                && self.flows.enter(flow, reference, open)
-                && self.pairs.enter(pair, reference, open)
-                && rows.write(bytes, ttl, true).is_some();
-            if !seated {
-                left_behind = Some((packet, with));
-                break;
-            }
-            aboard += 1;
-            out.free(packet);
-            room = rows.room();
-            if room != Room::Left {
-                break;
-            }
-        }
+        let (reference, most) = (pool.reference(), pool.rows_to_fill());
+        let order = Order { flows: &mut self.flows, pairs: &mut self.pairs, open: self.open.generations(), reference };
+        let Some(mut rows) = pool.writer() else {
+            return self.fill_coded::<FRONT, M, T>(slot, ttl, packets, hashes, now, out);
+        };
+        let (aboard, left_behind, room) = order.fill::<FRONT, M, T>(&mut rows, (ttl, most), packets, hashes, out);
         let written = rows.finish();
         pool.take_up(&written);
+        self.counters.staged += aboard as u64;
+        self.counters.absorbed += aboard as u64;
+        self.leave_full(slot, room, now, out);
+        (aboard, left_behind)
+    }
+
+    /// The same for a pool of packets that go without the headers that the far end has learned.
+    #[inline(never)]
+    fn fill_coded<const FRONT: usize, M, T>(
+        &mut self,
+        slot: Slot,
+        ttl: u8,
+        packets: &mut impl Iterator<Item = (B, T)>,
+        hashes: &[(u32, u32)],
+        now: Tick,
+        out: &mut M,
+    ) -> (usize, Option<(B, T)>)
+    where
+        M: PoolSink<Buffer = B>,
+    {
+        let Some(pool) = self.pools.get_mut(slot.index()) else { return (0, None) };
+        let (reference, most) = (pool.reference(), pool.rows_to_fill());
+        let order = Order { flows: &mut self.flows, pairs: &mut self.pairs, open: self.open.generations(), reference };
+        let Some(mut entries) = pool.entry_writer(hashes, &mut self.encoders, now) else { return (0, None) };
+        let (aboard, left_behind, room) = order.fill::<FRONT, M, T>(&mut entries, (ttl, most), packets, hashes, out);
         self.counters.staged += aboard as u64;
         self.counters.absorbed += aboard as u64;
         self.leave_full(slot, room, now, out);
@@ -209,7 +219,12 @@ impl<B: Buffer> PacketPooler<B> {
         if !self.flows.enter(flow, reference, open) || !self.pairs.enter(pair, reference, open) {
             return Err(packet);
         }
-        let room = pool.second(packet, ttl, usize::from(self.limits.link_headroom), out)?;
+        let headroom = usize::from(self.limits.link_headroom);
+        let room = if pool.is_learned() {
+            pool.second_coded(packet, ttl, headroom, (&mut self.encoders, now), out)?
+        } else {
+            pool.second(packet, ttl, headroom, out)?
+        };
         self.counters.staged += 1;
         self.counters.absorbed += 2;
         self.counters.created += 1;
@@ -271,5 +286,52 @@ impl<B: Buffer> PacketPooler<B> {
         if let (Some(pool), Some(question)) = (pool, ride.question) {
             self.shortcuts.remember(question, pool.opening(), pool.index_ttl(ride));
         }
+    }
+}
+
+/// Who waits in which pool, and the pool that packets are to board.
+struct Order<'a> {
+    flows: &'a mut FlowOrder,
+    pairs: &'a mut PairOrder,
+    open: &'a Generations,
+    reference: PoolReference,
+}
+
+impl Order<'_> {
+    /// Has packets board while they take no decision. Returns how many, the one that did not, and what room is left.
+    #[inline(always)]
+    fn fill<const FRONT: usize, M, T>(
+        self,
+        pool: &mut impl PacketWriter,
+        (ttl, most): (u8, u8),
+        packets: &mut impl Iterator<Item = (M::Buffer, T)>,
+        hashes: &[(u32, u32)],
+        out: &mut M,
+    ) -> (usize, Option<(M::Buffer, T)>, Room)
+    where
+        M: PoolSink,
+    {
+        let (mut aboard, mut left_behind, mut room) = (0, None, Room::Left);
+        for &(flow, pair) in hashes {
+            let Some((packet, with)) = packets.next() else { break };
+            // A flow with packets in another pool, and one that displaces another: that takes a decision.
+            let bytes = packet.bytes().get(FRONT..).unwrap_or_default();
+            let seated = pool.fits(bytes.len())
+                && pool.rows() < most
+                && self.flows.enter(flow, self.reference, self.open)
+                && self.pairs.enter(pair, self.reference, self.open)
+                && pool.write_plain(bytes, ttl).is_some();
+            if !seated {
+                left_behind = Some((packet, with));
+                break;
+            }
+            aboard += 1;
+            out.free(packet);
+            room = pool.room();
+            if room != Room::Left {
+                break;
+            }
+        }
+        (aboard, left_behind, room)
     }
 }

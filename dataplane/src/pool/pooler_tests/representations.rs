@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use proptest::prelude::*;
+
 use super::memory::{Memory, Sent, TestBuffer};
 use super::*;
 use crate::arch::{Tick, TickRate, TickSpan};
@@ -35,7 +37,7 @@ fn voice(host: u8, number: u16) -> Vec<u8> {
 
 impl Bench {
     fn new(representation: Representation) -> Bench {
-        let learned = CompressorLimits::usual(TickRate::NANOSECONDS, FlowSeed(3));
+        let learned = CompressorLimits::usual(TickRate::NANOSECONDS, SEED);
         let limits = PoolerLimits { peers: 4, instance: INSTANCE, learned, ..PoolerLimits::default() };
         let forget = ContextTimes::at(TickRate::NANOSECONDS).forget;
         Bench {
@@ -52,6 +54,31 @@ impl Bench {
         let buffer = self.memory.receive(bytes);
         let ride = ride(&fields(bytes), 1, &self.peer, 0, &self.rule);
         stage(&mut self.pooler, buffer, &ride, Tick(self.now), &mut self.memory);
+    }
+
+    /// The same for packets that come together and whose TTL is still to be decremented.
+    fn board(&mut self, packets: &[Vec<u8>]) {
+        let receive = |packet: &Vec<u8>| {
+            let mut buffer = self.memory.receive(packet);
+            increment_ttl(buffer.bytes_mut());
+            buffer
+        };
+        let mut buffers = packets.iter().map(receive).collect::<Vec<TestBuffer>>().into_iter().zip(packets);
+        let rides: Vec<Ride<'_>> =
+            packets.iter().map(|packet| ride(&fields(packet), 1, &self.peer, 0, &self.rule)).collect();
+        let mut at = 0;
+        while let Some(ride) = rides.get(at) {
+            let hashes: Vec<(u32, u32)> = rides[at..].iter().map(|ride| (ride.flow, ride.pair)).collect();
+            let queue = Queue { question: ride.question.expect("each asks the same"), hashes: &hashes };
+            let (aboard, left) =
+                self.pooler.board_plain::<0, _, _>(&mut buffers, &queue, Tick(self.now), &mut self.memory);
+            at += aboard;
+            if let Some((mut buffer, packet)) = left {
+                buffer.bytes_mut().copy_from_slice(packet);
+                self.pooler.stage(buffer, &rides[at], Tick(self.now), &mut self.memory);
+                at += 1;
+            }
+        }
     }
 
     /// The UDP payloads of the pooled packets that left since the last time, outer headers checked; and what left alone.
@@ -126,6 +153,54 @@ fn a_full_pool_leaves_and_the_packet_that_did_not_fit_opens_the_next() {
     let found: Vec<_> = pooled.iter().flat_map(|payload| bench.opened(payload)).collect();
     assert_eq!((found, lone), (expected, vec![]));
     assert!(pooled[13..pooled.len() - 1].iter().all(|payload| payload.len() + 28 > 1500 - 24), "they are full");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn packets_that_board_together_come_out_as_they_went_in(
+        bursts in prop::collection::vec(
+            prop::collection::vec((0u8..40, prop_oneof![8 => Just(0usize), 1 => 0..300usize], 0u8..20), 1..32), 1..40,
+        ),
+    ) {
+        let mut bench = Bench::new(Representation::Learned);
+        let (mut expected, mut numbers) = (Vec::new(), [0u16; 40]);
+        let (mut found, mut alone) = (Vec::new(), Vec::new());
+        for burst in bursts {
+            let packets: Vec<Vec<u8>> = burst.into_iter().map(|(host, more, fate)| {
+                let number = &mut numbers[usize::from(host)];
+                *number += 1;
+                let header = Header { host, ..Header::USUAL };
+                let media = vec![host; 20 + more];
+                let mut packet = header.packet(*number, &rtp([0x80, 18], *number, 160 * u32::from(*number), 7, &media));
+                if fate == 0 {
+                    // A wrong UDP checksum: it travels whole.
+                    packet[26] ^= 1;
+                }
+                packet
+            }).collect();
+            bench.board(&packets);
+            expected.extend(packets);
+            if expected.len() % 3 == 0 {
+                let (pooled, lone) = bench.sent();
+                found.extend(pooled.iter().flat_map(|payload| bench.opened(payload)));
+                alone.extend(lone);
+            }
+        }
+        let (pooled, lone) = bench.sent();
+        found.extend(pooled.iter().flat_map(|payload| bench.opened(payload)));
+        alone.extend(lone);
+        expected.retain(|packet| match alone.iter().position(|lone| lone == packet) {
+            Some(at) => {
+                alone.remove(at);
+                false
+            }
+            None => true,
+        });
+        prop_assert_eq!(alone, Vec::<Vec<u8>>::new());
+        prop_assert_eq!(found, expected);
+        prop_assert_eq!(bench.memory.outstanding, 0);
+    }
 }
 
 #[test]
