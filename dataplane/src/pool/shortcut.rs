@@ -8,8 +8,10 @@ use super::open_pools::Slot;
 use super::rule::RuleIndex;
 use crate::fib::PathIndex;
 
-/// Answers kept; a power of two.
-const ANSWERS: usize = 256;
+/// Sets of answers; a power of two. There are more places than pools are open in a busy router.
+const SETS: usize = 1024;
+/// Answers in a set.
+const WAYS: usize = 4;
 
 /// What decides which pool a packet joins, in one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +36,9 @@ impl Question {
 
     #[inline(always)]
     fn place(self) -> usize {
-        (self.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize % ANSWERS
+        // The upper half is folded in first: of a product the upper bits are good, and those depend on what is below them.
+        let folded = self.0 ^ self.0 >> 32;
+        (folded.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - SETS.trailing_zeros())) as usize % SETS
     }
 }
 
@@ -70,14 +74,14 @@ struct Answer {
     ttl: u8,
 }
 
-/// The answers of one worker's pooler.
-pub(super) struct Shortcuts(Box<[Answer; ANSWERS]>);
+/// The answers of one worker's pooler: in each set the one that was kept last is the first.
+pub(super) struct Shortcuts(Box<[[Answer; WAYS]; SETS]>);
 
 impl Shortcuts {
     /// No answer.
     pub(super) fn new() -> Shortcuts {
-        let nothing = Answer { question: Question(0), opening: Opening::default(), ttl: 0 };
-        Shortcuts(Box::new([nothing; ANSWERS]))
+        let nothing = Answer { question: Question::NONE, opening: Opening::default(), ttl: 0 };
+        Shortcuts(Box::new([[nothing; WAYS]; SETS]))
     }
 
     /// Forgets all answers.
@@ -88,15 +92,18 @@ impl Shortcuts {
     /// Which pool such packets joined, and the TTL of their rows. It may not be open any more.
     #[inline(always)]
     pub(super) fn find(&self, question: Question) -> Option<(Opening, u8)> {
-        let answer = self.0.get(question.place())?;
-        (answer.question == question && answer.opening != Opening::default()).then_some((answer.opening, answer.ttl))
+        let answer = self.0.get(question.place())?.iter().find(|answer| answer.question == question)?;
+        Some((answer.opening, answer.ttl))
     }
 
     /// Keeps the answer.
     #[inline]
     pub(super) fn remember(&mut self, question: Question, opening: Opening, ttl: u8) {
-        if let Some(answer) = self.0.get_mut(question.place()) {
-            *answer = Answer { question, opening, ttl };
+        let Some(set) = self.0.get_mut(question.place()) else { return };
+        let known = set.iter().position(|answer| answer.question == question).unwrap_or(WAYS - 1);
+        set.copy_within(..known.min(WAYS - 1), 1);
+        if let Some(first) = set.first_mut() {
+            *first = Answer { question, opening, ttl };
         }
     }
 }
@@ -138,6 +145,47 @@ mod tests {
         for (at, question) in questions.iter().enumerate() {
             assert!(!questions[..at].contains(question), "{at}");
         }
+    }
+
+    /// As many paths as there are pools open in a busy router, and whatever else a question differs by.
+    #[test]
+    fn nearly_all_answers_to_a_thousand_questions_are_kept() {
+        let kept = |count: u16, differ: &dyn Fn(u16) -> Question| {
+            let mut shortcuts = Shortcuts::new();
+            (0..count).for_each(|number| shortcuts.remember(differ(number), Opening::first(), number as u8));
+            (0..count)
+                .filter(|number| shortcuts.find(differ(*number)) == Some((Opening::first(), *number as u8)))
+                .count()
+        };
+        assert!(kept(1000, &|path| question(path, 0)) > 980);
+        assert!(kept(1000, &|rule| Question::new(PathIndex(0), RuleIndex(rule), 0, (0, false), 1500)) > 980);
+        assert!(kept(1000, &|number| question(number / 4, (number % 4) as u8 * 8)) > 980);
+        assert!(
+            kept(1000, &|number| Question::new(
+                PathIndex(number / 64),
+                RuleIndex(0),
+                0,
+                (number as u8 % 64, false),
+                1500
+            )) > 980
+        );
+        assert_eq!(kept(256, &|tos| question(0, tos as u8)), 256);
+    }
+
+    #[test]
+    fn what_was_kept_last_stays_longest_and_once() {
+        let mut shortcuts = Shortcuts::new();
+        let place = question(0, 0).place();
+        let same: Vec<Question> =
+            (0..u16::MAX).map(|path| question(path, 0)).filter(|other| other.place() == place).collect();
+        for question in &same[..WAYS] {
+            shortcuts.remember(*question, Opening::first(), 1);
+        }
+        shortcuts.remember(same[0], Opening::first(), 2);
+        shortcuts.remember(same[WAYS], Opening::first(), 1);
+        assert_eq!(shortcuts.find(same[0]), Some((Opening::first(), 2)));
+        assert_eq!(shortcuts.find(same[1]), None, "the one that was kept first");
+        assert!(same[2..=WAYS].iter().all(|question| shortcuts.find(*question).is_some()));
     }
 
     #[test]
