@@ -128,8 +128,8 @@ impl PortSets {
     /// The set of a port.
     #[inline(always)]
     pub(super) fn of(&self, port: u16) -> &RuleBits {
-        let [upper, lower] = port.to_be_bytes().map(usize::from);
-        let class = self.classes.get(usize::from(self.pages[upper])).map(|page| page[lower]);
+        let page = self.pages[usize::from(port >> 8)];
+        let class = self.classes.get(usize::from(page)).map(|classes| classes[usize::from(port as u8)]);
         class.and_then(|class| self.sets.get(usize::from(class))).unwrap_or(&NO_RULE)
     }
 
