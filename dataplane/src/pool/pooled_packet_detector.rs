@@ -137,7 +137,7 @@ pub fn detect<'a, P>(
     header: &Ipv4Header,
     l4: &'a [u8],
     port: u16,
-    peer_of: impl Fn(IpAddr) -> Option<(P, ZeroChecksum)>,
+    peer_of: impl FnOnce(IpAddr) -> Option<(P, ZeroChecksum)>,
 ) -> Result<Option<Datagram<'a, P>>, PooledDrop> {
     if header.protocol != PROTOCOL_UDP || header.fragment_offset != 0 || !is_to_port(l4, port) {
         return Ok(None);
@@ -157,7 +157,7 @@ pub fn detect6<'a, P>(
     upper: &UpperLayer,
     l4: &'a [u8],
     port: u16,
-    peer_of: impl Fn(IpAddr) -> Option<(P, ZeroChecksum)>,
+    peer_of: impl FnOnce(IpAddr) -> Option<(P, ZeroChecksum)>,
 ) -> Result<Option<Datagram<'a, P>>, PooledDrop> {
     if upper.protocol != PROTOCOL_UDP || !upper.is_first() || !is_to_port(l4, port) {
         return Ok(None);

@@ -8,7 +8,6 @@ use crate::packet::ecn;
 use crate::packet::ethernet::HEADER_LEN;
 use crate::packet::ipv4::Plain;
 use crate::packet::udp;
-use crate::pool::Format;
 use crate::pool::packet_depooler::{Depooled, Exit, depool_each, depool_rows, depool_short};
 use crate::pool::pooled_packet_detector::{Datagram, PooledDrop, Special};
 use crate::pool::wire::{PoolHeader, PooledPacket, Row, RowType, Rows, WireError};
@@ -27,7 +26,6 @@ use super::stages::Stages;
 const UNEVEN_ROWS: usize = 16;
 
 /// What is known of a packet around others.
-#[derive(Clone, Copy)]
 struct Outer<'a, H> {
     header: &'a H,
     origin: Origin,
@@ -52,18 +50,13 @@ impl<N: Nic> Stages<N> {
     #[inline(always)]
     pub(super) fn depool_input<H: Header>(&mut self, mbuf: Mbuf, origin: Origin, moment: &Moment<'_>) {
         let Some(header) = H::reread(mbuf.bytes()) else { return self.out.drop(mbuf, Drop::LocalUnhandled) };
-        let peers = &moment.state.peers;
-        let peer_of = |address| {
-            let index = peers.find(address)?;
-            let peer = peers.get(index).filter(|peer| peer.path.format == Format::Native)?;
-            Some((index, peer.zero_checksum))
-        };
+        let peer_of = |address| self.hops.peer(address, moment);
         let Datagram { peer, src_port, payload } = match header.detect(mbuf.bytes(), moment.state.pool_port, peer_of) {
             Ok(Some(datagram)) => datagram,
             Ok(None) => return self.out.drop(mbuf, Drop::LocalUnhandled),
             Err(reason) => return self.out.drop(mbuf, name(reason)),
         };
-        let outer = Outer { header: &header, origin, peer, src_port };
+        let outer = &Outer { header: &header, origin, peer, src_port };
         let taken_apart = match PooledPacket::parse(payload) {
             Ok(pooled) => self.take_apart_rows(&pooled, mbuf.bytes(), outer, moment),
             Err(WireError::UnsupportedKind) => return self.special_input(mbuf, outer, moment),
@@ -78,7 +71,7 @@ impl<N: Nic> Stages<N> {
         &mut self,
         pooled: &PooledPacket<'_>,
         l3: &[u8],
-        outer: Outer<'_, H>,
+        outer: &Outer<'_, H>,
         moment: &Moment<'_>,
     ) -> Result<(), Drop> {
         self.begin(&pooled.header(), outer, moment)?;
@@ -102,8 +95,8 @@ impl<N: Nic> Stages<N> {
 
     /// Takes a datagram that is no pooled packet with its index in band.
     #[inline(never)]
-    fn special_input<H: Header>(&mut self, mbuf: Mbuf, outer: Outer<'_, H>, moment: &Moment<'_>) {
-        let Outer { header, origin, peer, src_port } = outer;
+    fn special_input<H: Header>(&mut self, mbuf: Mbuf, outer: &Outer<'_, H>, moment: &Moment<'_>) {
+        let &Outer { header, origin, peer, src_port } = outer;
         let payload = header.upper_layer(mbuf.bytes()).get(udp::HEADER_LEN..).unwrap_or_default();
         match Special::parse(payload, &moment.state.templates) {
             Ok(Special::Predetermined(pooled)) => {
@@ -155,7 +148,7 @@ impl<N: Nic> Stages<N> {
 
     /// Takes note of a pooled packet, unless it is inside of too many.
     #[inline(always)]
-    fn begin<H: Header>(&mut self, header: &PoolHeader, outer: Outer<'_, H>, moment: &Moment<'_>) -> Result<(), Drop> {
+    fn begin<H: Header>(&mut self, header: &PoolHeader, outer: &Outer<'_, H>, moment: &Moment<'_>) -> Result<(), Drop> {
         if usize::from(outer.origin.depth()) >= MAX_DEPTH {
             return Err(Drop::PoolNesting);
         }
@@ -168,7 +161,7 @@ impl<N: Nic> Stages<N> {
     fn take_out_rows<'a, H: Header>(
         &mut self,
         rows: impl Iterator<Item = (Row, &'a [u8])>,
-        outer: Outer<'_, H>,
+        outer: &Outer<'_, H>,
         moment: &Moment<'_>,
     ) -> Depooled {
         let streams = (&*moment.state.streams, outer.peer);
@@ -180,7 +173,7 @@ impl<N: Nic> Stages<N> {
     /// Takes out the next rows as long as they are plain packets and there is memory for them in the cache, which is nearly
     /// always to the last: [`Stages::take_out_rows`] is for the others.
     #[inline(always)]
-    fn cut_rows<H: Header>(&mut self, rows: &mut Rows<'_>, outer: Outer<'_, H>) -> Depooled {
+    fn cut_rows<H: Header>(&mut self, rows: &mut Rows<'_>, outer: &Outer<'_, H>) -> Depooled {
         let mut depooled = Depooled::default();
         let (inside, pool_port) = (outer.inside().read_as(Family::V4), self.hops.pool_port());
         if outer.header.ecn() & ecn::ECT_1 != 0 || inside.link_broadcast() {

@@ -5,11 +5,14 @@
 //! as long as the control thread publishes nothing. Only what is no one's special case is remembered: a packet whose leaf is not
 //! here takes the long way, which decides everything and loses nothing but time.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::arch::{Tick, TickRate, TickSpan};
-use crate::fib::{Adjacency, Entry, EntryId, PathIndex, PortIndex};
+use crate::fib::{Adjacency, Entry, EntryId, PathIndex, PeerIndex, PortIndex};
 use crate::packet::ethernet::{EtherType, EthernetHeader, HEADER_LEN, MacAddr};
+use crate::pool::Format;
+use crate::pool::pooled_packet_detector::ZeroChecksum;
 
 use super::moment::{Moment, Publication};
 
@@ -51,7 +54,12 @@ pub(super) struct HopCache {
     has_paths: bool,
     /// Nothing is remembered.
     is_off: bool,
+    /// The peer that the last pooled packet came from, by its address.
+    last_peer: Option<(IpAddr, KnownPeer)>,
 }
+
+/// What is to be known of a peer to take its pooled packets.
+pub(super) type KnownPeer = (PeerIndex, ZeroChecksum);
 
 impl HopCache {
     /// An empty one.
@@ -66,6 +74,7 @@ impl HopCache {
             pool_port: NO_PORT,
             has_paths: false,
             is_off: false,
+            last_peer: None,
         }
     }
 
@@ -101,8 +110,27 @@ impl HopCache {
         self.learnt_from = source;
         self.until = moment.now + self.memory;
         self.has_paths = false;
+        self.last_peer = None;
         self.pool_port =
             if moment.state.peers.is_empty() { NO_PORT } else { u32::from(moment.state.pool_port.to_be()) };
+    }
+
+    /// The peer with this address that sends pooled packets of our own format; None where there is none.
+    #[inline(always)]
+    pub fn peer(&mut self, address: IpAddr, moment: &Moment<'_>) -> Option<KnownPeer> {
+        match self.last_peer {
+            Some((last, peer)) if last == address => Some(peer),
+            _ => self.find_peer(address, moment),
+        }
+    }
+
+    #[inline(never)]
+    fn find_peer(&mut self, address: IpAddr, moment: &Moment<'_>) -> Option<KnownPeer> {
+        let index = moment.state.peers.find(address)?;
+        let peer = moment.state.peers.get(index).filter(|peer| peer.path.format == Format::Native)?;
+        let known = (index, peer.zero_checksum);
+        self.last_peer = Some((address, known));
+        Some(known)
     }
 
     /// Whether stream packets can be pooled on one of the ways that are remembered.

@@ -175,7 +175,7 @@ pub(super) trait Header: Copy {
         &self,
         l3: &'a [u8],
         port: u16,
-        peer_of: impl Fn(IpAddr) -> Option<(P, ZeroChecksum)>,
+        peer_of: impl FnOnce(IpAddr) -> Option<(P, ZeroChecksum)>,
     ) -> Result<Option<Datagram<'a, P>>, PooledDrop>;
 
     /// Whether what follows this header, and no other header between, is a UDP datagram, or the first fragment of one.
@@ -229,7 +229,7 @@ impl Header for Ipv4Header {
         &self,
         l3: &'a [u8],
         port: u16,
-        peer_of: impl Fn(IpAddr) -> Option<(P, ZeroChecksum)>,
+        peer_of: impl FnOnce(IpAddr) -> Option<(P, ZeroChecksum)>,
     ) -> Result<Option<Datagram<'a, P>>, PooledDrop> {
         detect(self, self.upper_layer(l3), port, peer_of)
     }
@@ -288,7 +288,7 @@ impl Header for Ipv6Header {
         &self,
         l3: &'a [u8],
         port: u16,
-        peer_of: impl Fn(IpAddr) -> Option<(P, ZeroChecksum)>,
+        peer_of: impl FnOnce(IpAddr) -> Option<(P, ZeroChecksum)>,
     ) -> Result<Option<Datagram<'a, P>>, PooledDrop> {
         let Ok(upper) = UpperLayer::find(self, l3) else { return Ok(None) };
         detect6(self, &upper, upper.bytes(self, l3), port, peer_of)

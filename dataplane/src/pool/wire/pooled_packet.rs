@@ -95,7 +95,8 @@ impl Row {
 /// last, and each whole packet has the version that its row's type says, and its row's length.
 #[derive(Clone, Copy, Debug)]
 pub struct PooledPacket<'a> {
-    header: PoolHeader,
+    /// The pool header as it came: a word, so that it is read in the width that it was written in.
+    header: u64,
     index: &'a [[u8; ROW_LEN]],
     data: &'a [u8],
 }
@@ -121,15 +122,15 @@ impl<'a> PooledPacket<'a> {
         if Kind::parse(fixed)? != Kind::Pooled {
             return Err(WireError::UnsupportedKind);
         }
-        let header = PoolHeader::with_kind(Kind::Pooled, fixed);
-        if header.count == 0 {
+        let &[_, count, ..] = fixed;
+        if count == 0 {
             return Err(WireError::NoRows);
         }
-        let rows = usize::from(header.count) * ROW_LEN;
+        let rows = usize::from(count) * ROW_LEN;
         let (index, data) = behind.split_at_checked(rows).ok_or(WireError::TruncatedIndex)?;
         let index = index.as_chunks::<ROW_LEN>().0;
         check_bounds::<IN_TRANSIT>(index, data)?;
-        Ok(PooledPacket { header, index, data })
+        Ok(PooledPacket { header: u64::from_ne_bytes(*fixed), index, data })
     }
 
     /// A pooled packet whose header says how many rows there are in `index`, which came apart from `data`, read as its
@@ -141,13 +142,16 @@ impl<'a> PooledPacket<'a> {
         data: &'a [u8],
     ) -> Result<PooledPacket<'a>, WireError> {
         check_bounds::<false>(index, data)?;
-        Ok(PooledPacket { header, index, data })
+        let mut fixed = [0; HEADER_LEN];
+        // Of this kind alone the template is a set of flags.
+        PoolHeader { kind: Kind::Pooled, template: 0, ..header }.write(&mut fixed);
+        Ok(PooledPacket { header: u64::from_ne_bytes(fixed), index, data })
     }
 
     /// The pool header.
     #[inline(always)]
     pub fn header(&self) -> PoolHeader {
-        self.header
+        PoolHeader::with_kind(Kind::Pooled, &self.header.to_ne_bytes())
     }
 
     /// The packets, all of them, one behind the other.
@@ -202,6 +206,19 @@ impl<'a> Iterator for Rows<'a> {
 fn check_bounds<const IN_TRANSIT: bool>(index: &[[u8; ROW_LEN]], data: &[u8]) -> Result<(), WireError> {
     let (mut rest, mut end) = (data, 0);
     for (at, row) in index.iter().enumerate() {
+        let &[s0, s1, l0, l1, _, row_type] = row;
+        let (start, length) = (u16::from_be_bytes([s0, s1]), u16::from_be_bytes([l0, l1]));
+        // Nearly all rows are in their place and of IPv4. What another one is, or lacks, is found out below.
+        if row_type == RowType::WholeIpv4.number()
+            && u32::from(start) == end
+            && length >= IPV4_HEADER
+            && let Some((&[v, _, p0, p1, ..], behind)) = rest.split_at_checked(usize::from(length))
+            && v >> 4 == 4
+            && [p0, p1] == [l0, l1]
+        {
+            (rest, end) = (behind, end + u32::from(length));
+            continue;
+        }
         let row = Row::parse(row);
         if !IN_TRANSIT && matches!(row.row_type, RowType::Other(_)) {
             return Err(WireError::UnsupportedType);
