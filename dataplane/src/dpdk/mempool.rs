@@ -517,6 +517,35 @@ mod tests {
     }
 
     #[test]
+    fn a_copy_has_the_bytes_and_none_of_the_marks_that_its_memory_had() {
+        let pool = pool("pool_copy", 1);
+        let mut cache = pool.cache();
+        let mut mbuf = cache.alloc().expect("there is one");
+        mbuf.set_port(3);
+        mbuf.append(9).expect("there is room");
+        cache.free(mbuf);
+        let bytes: Vec<u8> = (0..513usize).map(|at| at as u8).collect();
+        for length in [0, 20, 60, 300, 512] {
+            for cached in [true, false] {
+                let bytes = &bytes[..length];
+                let copy = if cached { cache.alloc_copy_cached(bytes, 0) } else { cache.alloc_copy(bytes, HEADROOM) };
+                let copy = copy.expect("one is in the cache");
+                assert_eq!((copy.bytes(), copy.headroom(), copy.port()), (bytes, HEADROOM, u16::MAX));
+                assert!(copy.is_plain(pool.raw()));
+                cache.free(copy);
+            }
+        }
+        let with_front = cache.alloc_copy_cached(&bytes[..60], 14).expect("one is in the cache");
+        assert_eq!((with_front.headroom(), &with_front.bytes()[14..]), (HEADROOM - 14, &bytes[..60]));
+        cache.free(with_front);
+        assert!(cache.alloc_copy(&bytes, HEADROOM).is_none(), "one byte more than there is room for");
+        assert!(cache.alloc_copy_cached(&bytes, 0).is_none());
+        cache.flush();
+        assert!(cache.alloc_copy_cached(&bytes[..20], 0).is_none(), "the cache is empty");
+        assert_eq!(pool.in_use(), 0, "nothing is held where there is no copy");
+    }
+
+    #[test]
     fn a_reused_packet_is_empty_and_without_marks() {
         let pool = pool("pool_reuse", 1);
         let mut cache = pool.cache();

@@ -573,4 +573,39 @@ pub(crate) mod tests {
             }
         }
     }
+
+    #[test]
+    fn a_datagram_to_a_port_is_told_from_all_that_is_not_one_in_one_piece() {
+        let fields = Ipv4Header {
+            header_len: 20,
+            dscp_ecn: 0,
+            total_len: 28,
+            id: 7,
+            dont_fragment: false,
+            more_fragments: false,
+            fragment_offset: 0,
+            ttl: 1,
+            protocol: PROTOCOL_UDP,
+            src: Ipv4Addr::new(192, 0, 2, 1),
+            dst: Ipv4Addr::new(198, 51, 100, 1),
+        };
+        let packet = |fields: Ipv4Header| {
+            let mut packet = [0; 28];
+            fields.write(packet.first_chunk_mut().unwrap());
+            packet[22..24].copy_from_slice(&7665u16.to_be_bytes());
+            packet
+        };
+        let port = u32::from(7665u16.to_be());
+        let whole = packet(fields);
+        assert!(is_datagram_to(&whole, port));
+        assert!(!is_datagram_to(&whole, u32::from(7666u16.to_be())) && !is_datagram_to(&whole, u32::MAX));
+        assert!(!is_datagram_to(&whole[..23], port));
+        assert!(!is_datagram_to(&packet(Ipv4Header { protocol: PROTOCOL_TCP, ..fields }), port));
+        assert!(!is_datagram_to(&packet(Ipv4Header { more_fragments: true, ..fields }), port));
+        assert!(!is_datagram_to(&packet(Ipv4Header { fragment_offset: 8, ..fields }), port));
+        assert!(!is_datagram_to(&packet(Ipv4Header { dst: Ipv4Addr::new(224, 0, 0, 9), ..fields }), port));
+        let mut with_options = whole;
+        with_options[0] = 0x46;
+        assert!(!is_datagram_to(&with_options, port));
+    }
 }
