@@ -19,8 +19,11 @@ use crate::packet::{Buffer, BufferSource};
 
 /// Where packets that were taken out go.
 pub trait Exit<B> {
-    /// Takes a packet that is a copy of `bytes`; of none where it was rebuilt.
+    /// Takes a packet that is a copy of `bytes`.
     fn take(&mut self, packet: B, bytes: &[u8]);
+
+    /// Takes one that was rebuilt.
+    fn take_rebuilt(&mut self, packet: B);
 }
 
 /// What came of a pooled packet: the sum is the number of rows, or entries, that were to be taken out.
@@ -57,11 +60,11 @@ impl Depooled {
     }
 
     #[inline(always)]
-    fn take<B>(&mut self, taken: Option<B>, bytes: &[u8], exit: &mut impl Exit<B>) {
+    fn take<B>(&mut self, taken: Option<B>, exit: impl FnOnce(B)) {
         match taken {
             Some(packet) => {
                 self.extracted += 1;
-                exit.take(packet, bytes);
+                exit(packet);
             }
             None => self.no_buffer += 1,
         }
@@ -78,7 +81,7 @@ pub fn depool_each<'a, S: BufferSource>(
 ) -> Depooled {
     let mut depooled = Depooled::default();
     for bytes in packets {
-        depooled.take(source.alloc_copy(bytes, headroom), bytes, exit);
+        depooled.take(source.alloc_copy(bytes, headroom), |packet| exit.take(packet, bytes));
     }
     depooled
 }
@@ -95,21 +98,18 @@ pub fn depool_rows<'a, S: BufferSource>(
 ) -> Depooled {
     let mut depooled = Depooled::default();
     for (row, bytes) in rows {
-        let (taken, copied): (_, &[u8]) = if row.row_type != RowType::Provisioned {
-            (source.alloc_copy(bytes, headroom), bytes)
-        } else {
-            match streams.open(peer, bytes) {
-                Ok(rebuilt) => (write_out(rebuilt.len(), |room| rebuilt.write(room), source, headroom), &[]),
-                Err(refused) => {
-                    match refused {
-                        provisioned::Refused::UnknownStream => depooled.unknown_stream += 1,
-                        provisioned::Refused::Malformed => depooled.malformed += 1,
-                    }
-                    continue;
-                }
+        if row.row_type != RowType::Provisioned {
+            depooled.take(source.alloc_copy(bytes, headroom), |packet| exit.take(packet, bytes));
+            continue;
+        }
+        match streams.open(peer, bytes) {
+            Ok(rebuilt) => {
+                let taken = write_out(rebuilt.len(), |room| rebuilt.write(room), source, headroom);
+                depooled.take(taken, |packet| exit.take_rebuilt(packet));
             }
-        };
-        depooled.take(taken, copied, exit);
+            Err(provisioned::Refused::UnknownStream) => depooled.unknown_stream += 1,
+            Err(provisioned::Refused::Malformed) => depooled.malformed += 1,
+        }
     }
     depooled
 }
@@ -130,7 +130,7 @@ pub fn depool_short<S: BufferSource>(
     packet.entries().for_each(|entry| match contexts.open(entry) {
         Ok(opened) => {
             let taken = write_out(opened.len(), |room| opened.write(room), source, headroom);
-            depooled.take(taken, &[], exit);
+            depooled.take(taken, |packet| exit.take_rebuilt(packet));
         }
         Err(learned::Refused::UnknownContext) => depooled.unknown_context += 1,
         Err(learned::Refused::Malformed) => depooled.malformed += 1,
@@ -168,6 +168,10 @@ mod tests {
     impl Exit<HeapBuffer> for Copies {
         fn take(&mut self, packet: HeapBuffer, bytes: &[u8]) {
             assert_eq!(packet.bytes(), bytes, "it is a copy");
+            self.0.push(packet);
+        }
+
+        fn take_rebuilt(&mut self, packet: HeapBuffer) {
             self.0.push(packet);
         }
     }

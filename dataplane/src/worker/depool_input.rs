@@ -243,6 +243,17 @@ impl<N: Nic> Exit<Mbuf> for ReentryExit<'_, N> {
             _ => self.take_unknown(inner),
         }
     }
+
+    /// Its header was written in the words that are read now.
+    #[inline(always)]
+    fn take_rebuilt(&mut self, inner: Mbuf) {
+        match Plain::recognise(inner.bytes(), self.pool_port) {
+            Some(plain) if self.may_be_plain && usize::from(plain.total_len) == inner.len() => {
+                self.push(inner, self.inside, Some(plain.dst));
+            }
+            _ => self.take_unknown(inner),
+        }
+    }
 }
 
 impl<'a, N: Nic> ReentryExit<'a, N> {

@@ -216,18 +216,27 @@ impl OriginContexts<'_> {
     /// Why there is none. An unknown context is noted.
     #[inline(always)]
     pub fn open<'a>(&'a mut self, entry: &'a [u8]) -> Result<Opened<'a>, Refused> {
-        match Entry::parse(entry).map_err(|_| Refused::Malformed)? {
-            Entry::Compressed(entry) => self.rebuild(&entry).map(Opened::Rebuilt),
-            Entry::Whole(packet) => Ok(Opened::Whole(packet)),
-            Entry::Announcement(announcement, packet) => {
+        match CompressedEntry::parse(entry) {
+            Some(entry) => self.rebuild(entry).map(Opened::Rebuilt),
+            None => self.whole(entry).map(Opened::Whole),
+        }
+    }
+
+    /// The packet that an entry has whole.
+    #[inline(never)]
+    fn whole<'a>(&mut self, entry: &'a [u8]) -> Result<&'a [u8], Refused> {
+        match Entry::parse(entry) {
+            Ok(Entry::Whole(packet)) => Ok(packet),
+            Ok(Entry::Announcement(announcement, packet)) => {
                 self.learn(&announcement, packet).ok_or(Refused::Malformed)?;
-                Ok(Opened::Whole(packet))
+                Ok(packet)
             }
+            Ok(Entry::Compressed(_)) | Err(_) => Err(Refused::Malformed),
         }
     }
 
     #[inline(always)]
-    fn rebuild<'a>(&'a mut self, entry: &CompressedEntry<'a>) -> Result<Rebuilt<'a>, Refused> {
+    fn rebuild<'a>(&'a mut self, entry: CompressedEntry<'a>) -> Result<Rebuilt<'a>, Refused> {
         let is_known = |context: &&Context| self.now.since(context.at) < self.all.forget && !context.is_disputed;
         let found = self.find(entry.context).and_then(|slot| self.all.contexts.get(slot));
         let Some(context) = found.filter(is_known) else {

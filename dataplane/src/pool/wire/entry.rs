@@ -135,16 +135,14 @@ impl<'a> Entry<'a> {
     /// Reads an entry as far as can be without its context.
     #[inline]
     pub fn parse(entry: &'a [u8]) -> Result<Entry<'a>, WireError> {
-        if let &[flags, id0, id1, ref rest @ ..] = entry
-            && flags & COMPRESSED != 0
-        {
-            let context = u16::from_be_bytes([id0, id1]);
-            return Ok(Entry::Compressed(CompressedEntry { context, flags, rest }));
+        match CompressedEntry::parse(entry) {
+            Some(entry) => Ok(Entry::Compressed(entry)),
+            None => Entry::parse_longer(entry),
         }
-        Entry::parse_longer(entry)
     }
 
     /// Reads what has a whole packet in it.
+    #[inline(never)]
     fn parse_longer(entry: &'a [u8]) -> Result<Entry<'a>, WireError> {
         let &[flags, id0, id1, ref rest @ ..] = entry else {
             return Err(match entry.first().copied() {
@@ -259,6 +257,17 @@ impl Announcement {
 }
 
 impl<'a> CompressedEntry<'a> {
+    /// The entry, if it is one of these and is not too short.
+    #[inline(always)]
+    pub fn parse(entry: &'a [u8]) -> Option<CompressedEntry<'a>> {
+        match entry {
+            &[flags, id0, id1, ref rest @ ..] if flags & COMPRESSED != 0 => {
+                Some(CompressedEntry { context: u16::from_be_bytes([id0, id1]), flags, rest })
+            }
+            _ => None,
+        }
+    }
+
     /// How much higher the sequence number is, whether the packet has the marker, and the payload behind, where all else is
     /// as the context's RTP profile predicts. None where it is not, and where the entry is too short.
     #[inline(always)]
