@@ -168,15 +168,27 @@ impl<N: Nic> Stages<N> {
             let hop = self.hops.at(leaf);
             let mut packet = None;
             if special >> position & 1 == 0 && self.hops.is_of(hop, leaf) {
-                // Most packets go where the one before them went.
-                let alike = 1 + behind.iter().take_while(|other| **other == leaf).count();
-                let plain = (special >> position).trailing_zeros() as usize;
-                let (sent, left) = self.out.forward_run(&mut packets, alike.min(plain), hop);
-                forwarded += sent;
-                position += sent;
-                packet = left;
-                if packet.is_none() && sent > 0 {
-                    continue;
+                // Many packets go where the one before them went.
+                if behind.first() == Some(&leaf) {
+                    let plain = (special >> position).trailing_zeros() as usize;
+                    let alike = plain.min(1 + behind.iter().take_while(|other| **other == leaf).count());
+                    let (sent, left) = self.out.forward_run(&mut packets, alike, hop);
+                    forwarded += sent;
+                    position += sent;
+                    packet = left;
+                    if packet.is_none() && sent > 0 {
+                        continue;
+                    }
+                } else {
+                    packet = packets.next();
+                    if let Some((frame, _)) =
+                        packet.take_if(|(frame, _)| frame.len() <= usize::from(hop.mtu) + HEADER_LEN)
+                    {
+                        self.out.forward_frame(frame, hop);
+                        forwarded += 1;
+                        position += 1;
+                        continue;
+                    }
                 }
             }
             let Some((mbuf, origin)) = packet.or_else(|| packets.next()) else { break };
