@@ -13,6 +13,7 @@ use std::ptr::NonNull;
 
 use dpdk_sys::{rte_mbuf, rte_mempool};
 
+use crate::arch::prefetch_read;
 use crate::packet::Buffer;
 use crate::packet::copy::copy;
 
@@ -271,6 +272,11 @@ impl std::fmt::Debug for Mbuf {
 }
 
 impl Buffer for Mbuf {
+    #[inline(always)]
+    fn prefetch(&self) {
+        prefetch_read(self.0.as_ptr());
+    }
+
     #[inline(always)]
     fn bytes(&self) -> &[u8] {
         Mbuf::bytes(self)

@@ -12,6 +12,10 @@ pub trait Buffer {
     /// The bytes of the packet, to be changed in place.
     fn bytes_mut(&mut self) -> &mut [u8];
 
+    /// Has what says where its bytes are brought closer, which is asked for soon.
+    #[inline(always)]
+    fn prefetch(&self) {}
+
     /// Length in bytes.
     fn len(&self) -> usize {
         self.bytes().len()

@@ -5,7 +5,7 @@
 //! hash count as one, which costs an early flush and never the order.
 
 use super::open_pools::{Generations, PoolReference, Slot};
-use crate::arch::equal;
+use crate::arch::{equal, prefetch_read};
 
 /// One cache line.
 const WAYS: usize = 8;
@@ -110,6 +110,14 @@ impl FlowOrder {
         }
         (set.hashes[way % WAYS], set.pools[way % WAYS]) = (hash, pool);
         true
+    }
+
+    /// Has what is known of a flow brought closer.
+    #[inline(always)]
+    pub(super) fn prefetch(&self, hash: u32) {
+        if let Some(set) = self.sets.get(self.set_of(hash)) {
+            prefetch_read(set);
+        }
     }
 
     #[inline(always)]

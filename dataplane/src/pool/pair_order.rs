@@ -6,6 +6,7 @@
 //! that matters is forgotten: where all places of a set are of other open pools, one is displaced and has to be flushed.
 
 use super::open_pools::{Generations, PoolReference, Slot};
+use crate::arch::prefetch_read;
 
 /// Half a cache line.
 const WAYS: usize = 8;
@@ -57,6 +58,14 @@ impl PairOrder {
         }
         *home = pool;
         true
+    }
+
+    /// Has what is known of a pair brought closer.
+    #[inline(always)]
+    pub(super) fn prefetch(&self, pair: u32) {
+        if let Some(set) = self.sets.get(self.set_of(pair)) {
+            prefetch_read(set);
+        }
     }
 
     #[inline(always)]

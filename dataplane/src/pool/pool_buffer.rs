@@ -7,9 +7,12 @@ use super::path::Trunk;
 use super::representation::{Lone, PoolLayout};
 use super::ride::{LoneRide, Ride};
 use super::shortcut::{Opening, Question};
-use crate::arch::{Tick, TickSpan};
+use crate::arch::{Tick, TickSpan, prefetch_read};
 use crate::fib::PeerIndex;
 use crate::packet::{Buffer, BufferSource, ipv4};
+
+/// Bytes of a cache line.
+const LINE: usize = 64;
 
 /// What an open pool has become when it is flushed.
 pub(super) enum Flushed<B> {
@@ -259,6 +262,34 @@ impl<B: Buffer> PoolBuffer<B> {
     #[inline(always)]
     pub(super) fn is_open(&self) -> bool {
         self.buffer.is_some()
+    }
+
+    /// Has what says where its buffer is brought closer.
+    #[inline(always)]
+    pub(super) fn prefetch(&self) {
+        let place = std::ptr::from_ref(self).cast::<u8>();
+        for line in 0..size_of::<PoolBuffer<B>>().div_ceil(LINE) {
+            prefetch_read(place.wrapping_add(line * LINE));
+        }
+    }
+
+    /// The same with what says where the buffer's bytes are.
+    #[inline(always)]
+    pub(super) fn prefetch_buffer(&self) {
+        if let Some(buffer) = &self.buffer {
+            buffer.prefetch();
+        }
+    }
+
+    /// The same with where the next packet goes.
+    #[inline(always)]
+    pub(super) fn prefetch_seat(&self) {
+        if let (Some(buffer), Layout::Native(rows)) = (&self.buffer, &self.layout) {
+            let bytes = buffer.bytes();
+            prefetch_read(bytes.as_ptr().wrapping_add(rows.next_row()));
+            prefetch_read(bytes.as_ptr_range().end);
+            prefetch_read(bytes.as_ptr_range().end.wrapping_add(LINE));
+        }
     }
 
     /// Whether a second packet of `length` bytes may join the first one, and nothing is to be decided about that.

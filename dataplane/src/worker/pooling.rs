@@ -168,6 +168,11 @@ impl<N: Nic> Stages<N> {
             }
             free |= this;
         }
+        if self.pooler.has_many_open() {
+            let first = |position: &usize| (boards & !alike) >> position & 1 == 1;
+            let asked = questions.iter().zip(&hashes).enumerate().filter(|(position, _)| first(position));
+            self.pooler.bring_closer(asked.map(|(_, (question, hashes))| (*question, *hashes)));
+        }
         Looks { boards, alike, free, too_large, questions, hashes }
     }
 

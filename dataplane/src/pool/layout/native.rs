@@ -139,6 +139,12 @@ impl NativeRows {
         self.append_entry(buffer, row_type(packet), packet.len(), ttl, write)
     }
 
+    /// Where the next row goes, in bytes from the start of the buffer.
+    #[inline(always)]
+    pub(in crate::pool) fn next_row(&self) -> usize {
+        self.front() + ROW_LEN * usize::from(self.rows)
+    }
+
     /// Whether what is written to it are whole packets with rows, and how to write several of them to `buffer`, in which those
     /// are that it has. [`RowWriter::finish`] is to be called when they are. None, and nothing changes, where the buffer is
     /// too small.

@@ -1,16 +1,24 @@
 //! The short way into a pool: what the last packet that asked the same was told holds for this one, and nothing is to be
 //! decided about it. Most packets go it.
 
+use arrayvec::ArrayVec;
+
 use super::super::flow_order::FlowOrder;
 use super::super::layout::{PacketWriter, Room};
 use super::super::open_pools::{Generations, PoolReference, Slot};
 use super::super::pair_order::PairOrder;
+use super::super::pool_buffer::PoolBuffer;
 use super::super::pooler_counters::FlushReason;
 use super::super::ride::Ride;
 use super::super::shortcut::Question;
 use super::{PacketPooler, PoolSink};
 use crate::arch::Tick;
 use crate::packet::Buffer;
+
+/// Pools that are brought closer at once: a burst.
+const BROUGHT: usize = 32;
+/// So many open pools are in the cache anyway.
+const FEW: usize = 128;
 
 /// The packet without what is in front of it.
 #[inline(always)]
@@ -240,6 +248,33 @@ impl<B: Buffer> PacketPooler<B> {
             Room::NoBytes => self.flush(slot, FlushReason::Full, now, out),
             Room::NoRows => self.flush(slot, FlushReason::Count, now, out),
         }
+    }
+
+    /// Has the pools that these packets will board brought closer, and what is known of their flows: step by step for all of
+    /// them, so that none waits for what another one waits for. Worth its while where more pools are open than are in the cache.
+    #[inline(never)]
+    pub fn bring_closer(&self, packets: impl Iterator<Item = (Question, (u32, u32))>) {
+        let mut pools = ArrayVec::<&PoolBuffer<B>, BROUGHT>::new();
+        for (question, (flow, pair)) in packets {
+            self.flows.prefetch(flow);
+            self.pairs.prefetch(pair);
+            if let Some((opening, _)) = self.shortcuts.find(question)
+                && let Some(pool) = self.pools.get(opening.slot().index())
+            {
+                pool.prefetch();
+                if pools.try_push(pool).is_err() {
+                    break;
+                }
+            }
+        }
+        pools.iter().for_each(|pool| pool.prefetch_buffer());
+        pools.iter().for_each(|pool| pool.prefetch_seat());
+    }
+
+    /// Whether so many pools are open that they have to be [brought closer](PacketPooler::bring_closer).
+    #[inline(always)]
+    pub fn has_many_open(&self) -> bool {
+        self.open.len() > FEW
     }
 
     /// Where those who asked this are, or were last, and the TTL of their rows.

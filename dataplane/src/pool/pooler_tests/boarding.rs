@@ -121,6 +121,7 @@ impl Side {
         };
         let buffers: Vec<TestBuffer> = packets.iter().map(receive).collect();
         let mut buffers = buffers.into_iter().zip(0usize..);
+        self.pooler.bring_closer(rides.iter().filter_map(|ride| Some((ride.question?, (ride.flow, ride.pair)))));
         let mut at = 0;
         while let Some(ride) = rides.get(at) {
             let question = ride.question.expect("each asks something");
