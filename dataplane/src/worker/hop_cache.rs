@@ -52,8 +52,8 @@ pub(super) struct HopCache {
     pool_port: u32,
     /// Whether stream packets can be pooled on one of the ways.
     has_paths: bool,
-    /// Nothing is remembered.
-    is_off: bool,
+    /// Whether some paths are other workers'.
+    shares_paths: bool,
     /// The peer that the last pooled packet came from, by its address.
     last_peer: Option<(IpAddr, KnownPeer)>,
 }
@@ -73,7 +73,7 @@ impl HopCache {
             memory: rate.ticks(MEMORY),
             pool_port: NO_PORT,
             has_paths: false,
-            is_off: false,
+            shares_paths: false,
             last_peer: None,
         }
     }
@@ -87,9 +87,15 @@ impl HopCache {
         }
     }
 
-    /// Has nothing remembered from now on: it matters which worker a packet leaves by.
-    pub fn switch_off(&mut self) {
-        self.is_off = true;
+    /// Some paths are other workers' from now on. Ways with such a path are not to be learnt.
+    pub fn share_paths(&mut self) {
+        self.shares_paths = true;
+    }
+
+    /// Whether a way with this entry is certain to be this worker's.
+    #[inline(always)]
+    pub fn is_ours(&self, entry: &Entry) -> bool {
+        !self.shares_paths || entry.path.is_none()
     }
 
     /// Has the next iteration forget everything. To be called before the worker goes offline: what it learnt from may then be
@@ -162,7 +168,7 @@ impl HopCache {
     /// worker's.
     pub fn learn(&mut self, leaf: EntryId, entry: Entry, moment: &Moment<'_>, at: impl Fn(PortIndex) -> Option<usize>) {
         let state = moment.state;
-        if self.is_off || state.legs.has_overlays4() {
+        if state.legs.has_overlays4() {
             return;
         }
         let Adjacency::Via { port, gateway } = entry.adjacency else { return };

@@ -309,7 +309,9 @@ impl<N: Nic> Stages<N> {
         }
         match entry.adjacency {
             Adjacency::Connected { .. } | Adjacency::Via { .. } => {
-                self.hops.learn(leaf, entry, moment, |port| self.out.position(port));
+                if self.hops.is_ours(&entry) || !self.is_owned_elsewhere(&entry, moment) {
+                    self.hops.learn(leaf, entry, moment, |port| self.out.position(port));
+                }
                 self.forward(packet, entry, moment);
             }
             Adjacency::Local => {

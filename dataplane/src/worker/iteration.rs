@@ -105,7 +105,7 @@ impl<N: Nic> Worker<N> {
     /// the part of the number that this worker has in its options.
     pub fn share_pools(mut self, handover: Handover) -> Worker<N> {
         self.stages.handover = Some(handover);
-        self.stages.hops.switch_off();
+        self.stages.hops.share_paths();
         self
     }
 

@@ -59,7 +59,10 @@ impl<N: Nic> PoolSink for PoolExit<'_, N> {
         if self.hops.is_of(hop, leaf) && packet.len() <= usize::from(hop.mtu) {
             return self.out.send_short(packet, hop);
         }
-        self.hops.learn(leaf, self.moment.state.entry(leaf), self.moment, |port| self.out.position(port));
+        let entry = self.moment.state.entry(leaf);
+        if self.hops.is_ours(&entry) {
+            self.hops.learn(leaf, entry, self.moment, |port| self.out.position(port));
+        }
         self.out.route(packet, self.moment);
     }
 }
