@@ -21,6 +21,7 @@ mod pooling;
 mod pooling6;
 mod reentry;
 mod regressions;
+mod review;
 mod short_way;
 mod simplemux;
 mod stages;
