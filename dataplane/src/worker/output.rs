@@ -293,6 +293,9 @@ impl<N: Nic> Output<N> {
         if output.buffer.is_full() {
             let before = self.stopwatch.swap(Stage::Tx);
             let sent = output.nic.tx_burst(&mut output.buffer);
+            if sent > 0 {
+                output.stalled = None;
+            }
             self.counters.add(Counter::Out, sent as u64);
             self.stopwatch.enter(before);
         }
@@ -318,6 +321,9 @@ impl<N: Nic> Output<N> {
         let Some(output) = self.ports.get_mut(at) else { return };
         let before = self.stopwatch.swap(Stage::Tx);
         let sent = output.nic.tx_burst(&mut output.buffer);
+        if sent > 0 {
+            output.stalled = None;
+        }
         self.counters.add(Counter::Out, sent as u64);
         self.stopwatch.enter(before);
     }
