@@ -218,19 +218,6 @@ impl Mbuf {
         true
     }
 
-    /// Makes it what is left of a packet of one segment without its first `front` bytes and what is behind the next `length`.
-    /// Nothing changes where it is not one segment, or has not as many.
-    #[inline(always)]
-    pub fn narrow(&mut self, front: usize, length: u16) {
-        let mbuf = self.raw_mut();
-        let Ok(front) = u16::try_from(front) else { return };
-        if mbuf.nb_segs == 1 && u32::from(front) + u32::from(length) <= u32::from(mbuf.data_len) {
-            mbuf.data_off += front;
-            mbuf.data_len = length;
-            mbuf.pkt_len = u32::from(length);
-        }
-    }
-
     /// Cuts the first segment to `length` bytes; does nothing where it is not longer.
     #[inline(always)]
     pub fn truncate(&mut self, length: usize) {
@@ -366,21 +353,6 @@ mod tests {
         mbuf.truncate(11);
         assert_eq!((mbuf.len(), mbuf.tailroom()), (10, ROOM - 10));
         mbuf.truncate(0);
-        assert!(mbuf.is_empty());
-    }
-
-    #[test]
-    fn a_packet_is_narrowed_to_what_lies_within_it_or_not_at_all() {
-        let pool = pool("mbuf_narrow");
-        let mut cache = pool.cache();
-        let mut mbuf = packet(&mut cache, b"head packet padding");
-        for (front, length) in [(5, 15), (20, 0), (usize::MAX, 1), (0, u16::MAX)] {
-            mbuf.narrow(front, length);
-            assert_eq!(mbuf.bytes(), b"head packet padding", "{front}, {length}");
-        }
-        mbuf.narrow(5, 6);
-        assert_eq!((mbuf.bytes(), mbuf.headroom()), (&b"packet"[..], HEADROOM + 5));
-        mbuf.narrow(6, 0);
         assert!(mbuf.is_empty());
     }
 

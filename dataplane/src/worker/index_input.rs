@@ -179,7 +179,7 @@ impl<N: Nic> Stages<N> {
                         }
                         Err(error) => self.out.drop(mbuf, name(PooledDrop::Wire(error))),
                     }
-                    // The re-entry queue has room for one burst: it is emptied before it is filled further.
+                    // The re-entry queue has room for what one packet holds: it is emptied before it is filled further.
                     self.take_up_reentry(0, 1, moment);
                 }
                 Settled::Used(mbuf) => {

@@ -36,6 +36,9 @@ pub(super) struct SoundBurst {
     packets6: Ipv6Burst,
 }
 
+/// There is a bit for each packet.
+const _: () = assert!(BURST <= u32::BITS as usize);
+
 impl SoundBurst {
     /// An empty burst.
     #[inline(always)]

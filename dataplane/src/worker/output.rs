@@ -159,7 +159,19 @@ impl<N: Nic> Output<N> {
 
     #[inline(always)]
     fn route_to(&mut self, mbuf: Mbuf, length: usize, destination: impl Destination, moment: &Moment<'_>) {
-        let adjacency = moment.entry_for(destination).adjacency;
+        self.route_by(mbuf, length, moment.entry_for(destination).adjacency, destination, moment);
+    }
+
+    /// The same where its way is known.
+    #[inline(always)]
+    pub fn route_by<D: Destination>(
+        &mut self,
+        mbuf: Mbuf,
+        length: usize,
+        adjacency: Adjacency,
+        destination: D,
+        moment: &Moment<'_>,
+    ) {
         match moment.mtu(adjacency) {
             Some(mtu) if length <= usize::from(mtu) => self.send(mbuf, adjacency, destination, moment),
             Some(_) => self.drop(mbuf, Drop::FragmentationNeeded),

@@ -54,7 +54,8 @@ impl<N: Nic> PoolSink for PoolExit<'_, N> {
         let Some(&[0x45, .., d0, d1, d2, d3]) = packet.bytes().first_chunk::<{ ipv4::MIN_HEADER_LEN }>() else {
             return self.out.route(packet, self.moment);
         };
-        let leaf = self.moment.fib.lookup(self.moment.section, Ipv4Addr::new(d0, d1, d2, d3));
+        let destination = Ipv4Addr::new(d0, d1, d2, d3);
+        let leaf = self.moment.fib.lookup(self.moment.section, destination);
         let hop = self.hops.at(leaf);
         if self.hops.is_of(hop, leaf) && packet.len() <= usize::from(hop.mtu) {
             return self.out.send_short(packet, hop);
@@ -63,7 +64,8 @@ impl<N: Nic> PoolSink for PoolExit<'_, N> {
         if self.hops.is_ours(&entry) {
             self.hops.learn(leaf, entry, self.moment, |port| self.out.position(port));
         }
-        self.out.route(packet, self.moment);
+        let length = packet.len();
+        self.out.route_by(packet, length, entry.adjacency, destination, self.moment);
     }
 }
 

@@ -152,7 +152,9 @@ impl NativeRows {
     pub(in crate::pool) fn writer<'a, B: Buffer>(&self, buffer: &'a mut B) -> Option<RowWriter<'a>> {
         let left = usize::from(self.limit).checked_sub(self.length())?;
         let data_at = buffer.len();
-        buffer.append(left)?;
+        // The rows' room is taken already, and there will be two at least: where the buffer is what limits the pool, it has
+        // no room for theirs once more.
+        buffer.append(left.checked_sub(ROW_LEN * 2usize.saturating_sub(usize::from(self.rows)))?)?;
         Some(RowWriter {
             bytes: buffer.bytes_mut(),
             row_at: self.front() + ROW_LEN * usize::from(self.rows),
@@ -333,6 +335,20 @@ mod tests {
         assert_eq!(size(0, 255, 2144), None);
         assert_eq!(size(1500, 1, 2144), None);
         assert_eq!(size(1500, 2, 0), None);
+    }
+
+    /// Catches: second packets that never take the short way, where buffers are what limits a pooled packet.
+    #[test]
+    fn two_packets_can_be_written_whatever_limits_a_pool() {
+        use crate::packet::BufferSource;
+        use crate::packet::heap_buffer::HeapSource;
+        for mtu in [1500, 1700, 1800, 2144, 9000] {
+            let pool = NativeRows::open(60, 28, mtu, 255, Lone::Itself, 2144).expect("it opens");
+            let mut buffer = HeapSource { room: 2144, available: 1 }.alloc(0).expect("one");
+            buffer.append(pool.reserved()).expect("room");
+            let mut writer = pool.emptied().writer(&mut buffer).unwrap_or_else(|| panic!("no writer at {mtu}"));
+            assert!(writer.write(&[0; 60], 1, false).and_then(|_| writer.write(&[0; 60], 1, false)).is_some());
+        }
     }
 
     #[test]

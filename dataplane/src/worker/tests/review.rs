@@ -11,12 +11,12 @@ use super::lab::*;
 use super::lab6::*;
 use super::pooling::addressee_of;
 use super::two_routers::hops_later;
+use crate::arch::TickRate;
 use crate::packet::ipv4::Ipv4Header;
 use crate::packet::ipv6::Ipv6Header;
 use crate::packet::udp::UdpHeader;
 use crate::pool::wire::{Row, RowType, header_and_rows_len, write_header_and_rows};
 use crate::pool::{Match, Representation, Rule, RuleSet};
-use crate::arch::TickRate;
 use crate::worker::Drop;
 
 const UNPOOLED: Ipv4Addr = Ipv4Addr::new(203, 0, 114, 7);
@@ -115,12 +115,17 @@ fn one() -> impl Strategy<Value = One> {
     let length = prop_oneof![3 => Just(60usize), 2 => 20usize..90, 1 => 250usize..340];
     let ttl = prop_oneof![12 => Just(64u8), 1 => 1u8..5];
     let oddity = prop_oneof![20 => Just(0u8), 1 => Just(1u8), 1 => Just(2), 1 => Just(3), 1 => Just(4)];
-    (prop_oneof![4 => 0..2usize, 3 => 0..7usize], length, ttl, oddity)
-        .prop_map(|(flow, length, ttl, oddity)| One { flow, length, ttl, oddity })
+    (prop_oneof![4 => 0..2usize, 3 => 0..7usize], length, ttl, oddity).prop_map(|(flow, length, ttl, oddity)| One {
+        flow,
+        length,
+        ttl,
+        oddity,
+    })
 }
 
 fn item() -> impl Strategy<Value = Item> {
-    let nested = (Just(0u8), prop::collection::vec(one().prop_map(Item::One), 1..6)).prop_map(|(e, i)| Item::Pooled(e, i));
+    let nested =
+        (Just(0u8), prop::collection::vec(one().prop_map(Item::One), 1..6)).prop_map(|(e, i)| Item::Pooled(e, i));
     let inner = prop_oneof![14 => one().prop_map(Item::One), 1 => nested];
     let ecn = prop_oneof![6 => Just(0u8), 1 => Just(1), 1 => Just(2)];
     let pooled = (ecn, prop_oneof![prop::collection::vec(inner.clone(), 1..4), prop::collection::vec(inner, 1..45)])
@@ -282,7 +287,13 @@ fn live(steps: &[Step], rules: Vec<Rule>, is_total: bool) -> Result<(), TestCase
             prop_assert!(flow_of.contains_key(&packet[..]), "unknown {:02x?}", packet);
         }
         for flow in 0..7 {
-            let number = |bytes: &[u8]| if bytes[0] >> 4 == 6 { u16::from_be_bytes([bytes[2], bytes[3]]) } else { u16::from_be_bytes([bytes[4], bytes[5]]) };
+            let number = |bytes: &[u8]| {
+                if bytes[0] >> 4 == 6 {
+                    u16::from_be_bytes([bytes[2], bytes[3]])
+                } else {
+                    u16::from_be_bytes([bytes[4], bytes[5]])
+                }
+            };
             let expected: Vec<_> = sent.expected.iter().filter(|(f, _)| *f == flow).map(|(_, b)| number(b)).collect();
             let found: Vec<_> = got.iter().filter(|b| flow_of[&b[..]] == flow).map(|b| number(b)).collect();
             prop_assert_eq!(found, expected, "flow {}", flow);
@@ -322,4 +333,3 @@ proptest! {
         live(&steps, vec![rule], false)?;
     }
 }
-
