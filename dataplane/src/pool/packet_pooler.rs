@@ -225,6 +225,12 @@ impl<B: Buffer> PacketPooler<B> {
     #[inline(always)]
     pub fn pass_fragment<M: PoolSink<Buffer = B>>(&mut self, pair: u32, now: Tick, out: &mut M) {
         if !self.is_empty() {
+            if self.pairs.is_everywhere(pair) {
+                while let Some(slot) = self.windows.any() {
+                    self.flush(slot, FlushReason::Order, now, out);
+                }
+                self.pairs.forget_everywhere(pair);
+            }
             while let Some(slot) = self.pairs.resident(pair, self.open.generations()) {
                 self.flush(slot, FlushReason::Order, now, out);
             }
@@ -445,9 +451,7 @@ impl<B: Buffer> PacketPooler<B> {
                 return;
             }
         }
-        if let Some(displaced) = self.pairs.record(pair, reference, self.open.generations()) {
-            self.flush(displaced, FlushReason::Order, now, out);
-        }
+        self.pairs.enter(pair, reference, self.open.generations());
     }
 
     fn hand_on<M: PoolSink<Buffer = B>>(&mut self, packet: B, reason: Unstaged, out: &mut M) -> Staged {

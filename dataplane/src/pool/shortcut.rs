@@ -34,6 +34,12 @@ impl Question {
         Question(word)
     }
 
+    /// DSCP and ECN of who asks.
+    #[inline(always)]
+    pub(super) fn tos(self) -> u8 {
+        (self.0 >> 8) as u8
+    }
+
     #[inline(always)]
     fn place(self) -> usize {
         // The upper half is folded in first: of a product the upper bits are good, and those depend on what is below them.
@@ -74,19 +80,23 @@ struct Answer {
     ttl: u8,
 }
 
+impl Answer {
+    /// To what no packet asks.
+    const NONE: Answer = Answer { question: Question::NONE, opening: Opening(0), ttl: 0 };
+}
+
 /// The answers of one worker's pooler: in each set the one that was kept last is the first.
 pub(super) struct Shortcuts(Box<[[Answer; WAYS]; SETS]>);
 
 impl Shortcuts {
     /// No answer.
     pub(super) fn new() -> Shortcuts {
-        let nothing = Answer { question: Question::NONE, opening: Opening::default(), ttl: 0 };
-        Shortcuts(Box::new([[nothing; WAYS]; SETS]))
+        Shortcuts(Box::new([[Answer::NONE; WAYS]; SETS]))
     }
 
     /// Forgets all answers.
     pub(super) fn forget(&mut self) {
-        *self = Shortcuts::new();
+        self.0.fill([Answer::NONE; WAYS]);
     }
 
     /// Which pool such packets joined, and the TTL of their rows. It may not be open any more.

@@ -240,17 +240,17 @@ pub(in crate::pool) struct EntryWriter<'a, B> {
 }
 
 impl<'a, B: Buffer> EntryWriter<'a, B> {
-    /// For at most as many packets as there are `hashes`, by flow and by pair, of which these are.
+    /// For at most as many packets as there are `hashes`, by flow and by pair, of which these are; all have these bits of DSCP and ECN.
     #[inline(always)]
     pub(in crate::pool) fn new(
         entries: &'a mut LearnedEntries,
         buffer: &'a mut B,
         codecs: Codecs<'a>,
-        hashes: &[(u32, u32)],
+        (hashes, tos): (&[(u32, u32)], u8),
     ) -> EntryWriter<'a, B> {
         let mut places = [Place::NONE; AHEAD];
         for (place, (flow, _)) in places.iter_mut().zip(hashes) {
-            *place = codecs.compressor.place_of(*flow);
+            *place = codecs.compressor.place_of(*flow, tos);
         }
         EntryWriter { entries, buffer, codecs, places, tried: 0 }
     }

@@ -142,7 +142,7 @@ pub struct Compressor {
 
 const SECRETS: usize = 6;
 
-/// Where the stream of a packet may be: in the set that its flow's hash says. Streams of one flow that differ in class, TTL
+/// Where the stream of a packet may be: in the set that its flow's hash and its class say. Streams of one flow that differ in TTL
 /// or addressee are in one set.
 #[derive(Clone, Copy, Debug)]
 pub struct Place {
@@ -220,15 +220,15 @@ impl Compressor {
     #[inline]
     pub fn encode(&mut self, packet: &[u8], space: &IdSpace, now: Tick) -> Encoded {
         match packet {
-            [0x45, ..] => {
+            &[0x45, tos, ..] => {
                 let Some(apart) = Apart::of_ipv4::<false>(packet) else { return Encoded::WHOLE };
                 let [_, second, third] = apart.words;
                 let flow = udp_flow(self.seed, second >> 32 | third << 32, (third >> 32) as u32);
-                self.encode_apart(&apart, self.place_of(flow), space, now)
+                self.encode_apart(&apart, self.place_of(flow, tos), space, now)
             }
             [0x60..0x70, ..] => {
                 let Some(apart) = Apart::of_ipv6(packet) else { return Encoded::WHOLE };
-                self.encode_apart(&apart, self.place_of(self.hash_ipv6(&apart.words)), space, now)
+                self.encode_apart(&apart, self.place_of(self.hash_ipv6(&apart.words), 0), space, now)
             }
             _ => Encoded::WHOLE,
         }
@@ -247,9 +247,11 @@ impl Compressor {
         }
     }
 
-    /// Where the stream of a packet with this hash by flow may be: that is brought closer.
+    /// Where the stream of a packet with this hash by flow, and these bits of DSCP and ECN, may be: that is brought closer.
     #[inline(always)]
-    pub fn place_of(&self, flow: u32) -> Place {
+    pub fn place_of(&self, flow: u32, tos: u8) -> Place {
+        // Classes of one flow are in sets of their own: there may be more of them than a set has places.
+        let flow = flow ^ u32::from(tos).wrapping_mul(0x9e37_79b1);
         let set = flow as usize & (self.tags.len() - 1);
         let way = self.tags.get(set).and_then(|tags| tags.with(Tag::of_flow(flow)).next());
         let slot = WAYS * set + way.unwrap_or(0);

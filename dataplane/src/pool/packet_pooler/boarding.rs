@@ -75,7 +75,8 @@ impl<B: Buffer> PacketPooler<B> {
                 let next = packets.next().map(|(packet, with)| (uncovered::<FRONT, B>(packet), with));
                 return (aboard, next);
             };
-            let (more, left_behind) = self.fill::<FRONT, _, _>(slot, ttl, packets, waiting, now, out);
+            let seat = (slot, ttl, queue.question.tos());
+            let (more, left_behind) = self.fill::<FRONT, _, _>(seat, packets, waiting, now, out);
             aboard += more;
             let (packet, with) = match left_behind {
                 None if more > 0 => continue,
@@ -98,8 +99,7 @@ impl<B: Buffer> PacketPooler<B> {
     #[inline(never)]
     fn fill<const FRONT: usize, M, T>(
         &mut self,
-        slot: Slot,
-        ttl: u8,
+        (slot, ttl, tos): (Slot, u8, u8),
         packets: &mut impl Iterator<Item = (B, T)>,
         hashes: &[(u32, u32)],
         now: Tick,
@@ -112,7 +112,7 @@ impl<B: Buffer> PacketPooler<B> {
         let (reference, most) = (pool.reference(), pool.rows_to_fill());
         let order = Order { flows: &mut self.flows, pairs: &mut self.pairs, open: self.open.generations(), reference };
         let Some(mut rows) = pool.writer() else {
-            return self.fill_coded::<FRONT, M, T>(slot, ttl, packets, hashes, now, out);
+            return self.fill_coded::<FRONT, M, T>((slot, ttl, tos), packets, hashes, now, out);
         };
         let (aboard, left_behind, room) = order.fill::<FRONT, M, T>(&mut rows, (ttl, most), packets, hashes, out);
         let written = rows.finish();
@@ -127,8 +127,7 @@ impl<B: Buffer> PacketPooler<B> {
     #[inline(never)]
     fn fill_coded<const FRONT: usize, M, T>(
         &mut self,
-        slot: Slot,
-        ttl: u8,
+        (slot, ttl, tos): (Slot, u8, u8),
         packets: &mut impl Iterator<Item = (B, T)>,
         hashes: &[(u32, u32)],
         now: Tick,
@@ -140,7 +139,7 @@ impl<B: Buffer> PacketPooler<B> {
         let Some(pool) = self.pools.get_mut(slot.index()) else { return (0, None) };
         let (reference, most) = (pool.reference(), pool.rows_to_fill());
         let order = Order { flows: &mut self.flows, pairs: &mut self.pairs, open: self.open.generations(), reference };
-        let Some(mut entries) = pool.entry_writer(hashes, &mut self.encoders, now) else { return (0, None) };
+        let Some(mut entries) = pool.entry_writer((hashes, tos), &mut self.encoders, now) else { return (0, None) };
         let (aboard, left_behind, room) = order.fill::<FRONT, M, T>(&mut entries, (ttl, most), packets, hashes, out);
         self.counters.staged += aboard as u64;
         self.counters.absorbed += aboard as u64;
@@ -196,12 +195,13 @@ impl<B: Buffer> PacketPooler<B> {
             return Err(packet);
         }
         let (reference, open) = (self.open.generations().reference(slot), self.open.generations());
-        let is_alone = self.flows.enter(hashes.0, reference, open) && self.pairs.enter(hashes.1, reference, open);
+        let is_alone = self.flows.enter(hashes.0, reference, open);
         if !is_alone || !self.windows.push(slot, pool.window(), now) {
             // What was noted is of a pool that is not open.
             self.open.close(slot);
             return Err(packet);
         }
+        self.pairs.enter(hashes.1, reference, open);
         pool.open_again(packet, reference, now);
         let room = pool.room();
         self.counters.staged += 1;
@@ -224,9 +224,10 @@ impl<B: Buffer> PacketPooler<B> {
     {
         let Some(pool) = self.pools.get_mut(slot.index()) else { return Err(packet) };
         let (reference, open) = (pool.reference(), self.open.generations());
-        if !self.flows.enter(flow, reference, open) || !self.pairs.enter(pair, reference, open) {
+        if !self.flows.enter(flow, reference, open) {
             return Err(packet);
         }
+        self.pairs.enter(pair, reference, open);
         let headroom = usize::from(self.limits.link_headroom);
         let room = if pool.is_learned() {
             pool.second_coded(packet, ttl, headroom, (&mut self.encoders, now), out)?
@@ -303,9 +304,10 @@ impl<B: Buffer> PacketPooler<B> {
             return Err(packet);
         }
         let (reference, open) = (pool.reference(), self.open.generations());
-        if !self.flows.enter(flow, reference, open) || !self.pairs.enter(pair, reference, open) {
+        if !self.flows.enter(flow, reference, open) {
             return Err(packet);
         }
+        self.pairs.enter(pair, reference, open);
         let encoders = (&mut self.encoders, now);
         let Some(room) = pool.seat::<PLAIN>(&mut packet, ttl, encoders) else { return Err(packet) };
         self.counters.staged += 1;
@@ -354,12 +356,12 @@ impl Order<'_> {
             let seated = pool.fits(bytes.len())
                 && pool.rows() < most
                 && self.flows.enter(flow, self.reference, self.open)
-                && self.pairs.enter(pair, self.reference, self.open)
                 && pool.write_plain(bytes, ttl).is_some();
             if !seated {
                 left_behind = Some((packet, with));
                 break;
             }
+            self.pairs.enter(pair, self.reference, self.open);
             aboard += 1;
             out.free(packet);
             room = pool.room();

@@ -9,6 +9,7 @@ mod indexes;
 mod memory;
 mod properties;
 mod reader;
+mod refusals;
 mod representations;
 mod shared_hops;
 mod simplemux;
