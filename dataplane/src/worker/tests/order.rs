@@ -1,4 +1,4 @@
-//! What a hostile reader tried.
+//! All kinds of packets at once, alone and in pooled packets: complete, in order, accounted for; and ports that take frames now and then.
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
