@@ -309,6 +309,41 @@ fn a_gateways_calls_fill_pools_in_many_buckets() {
     }
 }
 
+/// A fragment tells no ports, so it may be of any call: none of them waits on when it goes, however many pools they are in.
+#[test]
+fn a_fragment_between_gateways_overtakes_none_of_their_calls() {
+    let rule = rule(5 * MS, 255);
+    let limits = PoolerLimits { pools: 64, flows: 16384, peers: 8, buckets: 64, ..PoolerLimits::default() };
+    let mut pooler: PacketPooler<TestBuffer> = PacketPooler::new(limits);
+    let (mut memory, peer) = (Memory::new(2176), peer(1, 1500));
+    // The second time as the first: what was noted of a crowd is gone with it.
+    for now in [0, MS] {
+        let mut pair = 0;
+        for call in 0..256u16 {
+            let bytes = packet(Flow { source: 1, destination: 1, port: 5000 + 2 * call, tos: 0 }, call, 60);
+            let fields = fields(&bytes);
+            pair = fields.pair;
+            let key = PoolKey::of_stream(1, RuleIndex(0), &fields, limits.buckets);
+            let ride = Ride::new(key, path(1), (PeerIndex(1), &peer), &rule, &fields);
+            let buffer = memory.receive(&bytes);
+            pooler.stage(buffer, &ride, Tick(now), &mut memory);
+        }
+        assert!(pooler.held() > 32, "{} pools", pooler.held());
+        pooler.pass_fragment(pair, Tick(now), &mut memory);
+        assert_eq!(pooler.held(), 0, "pools wait behind the fragment");
+        memory.take_sent();
+    }
+    let other = fields(&packet(Flow { source: 9, destination: 9, port: 1, tos: 0 }, 0, 60)).pair;
+    let bytes = packet(Flow { source: 1, destination: 1, port: 5000, tos: 0 }, 0, 60);
+    let fields = fields(&bytes);
+    let key = PoolKey::of_stream(1, RuleIndex(0), &fields, limits.buckets);
+    let ride = Ride::new(key, path(1), (PeerIndex(1), &peer), &rule, &fields);
+    let buffer = memory.receive(&bytes);
+    pooler.stage(buffer, &ride, Tick(2 * MS), &mut memory);
+    pooler.pass_fragment(other, Tick(2 * MS), &mut memory);
+    assert_eq!(pooler.held(), 1, "a fragment between others");
+}
+
 /// Eight pools of one pair have room in its set, whichever closes and opens again.
 #[test]
 fn as_many_pools_as_there_are_places_do_not_crowd_a_pair() {
