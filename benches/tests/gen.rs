@@ -151,6 +151,8 @@ fn gaps_are_counted_on_a_cpu_that_there_is() {
         let findings: Value = serde_json::from_slice(&seen.stdout).expect("one JSON object");
         let lengths = findings["longer_than_ns"].as_array().expect("a list");
         assert_eq!(count(&findings, "gaps"), lengths[0][1].as_u64().expect("a number"));
+        let counts: Vec<u64> = lengths.iter().map(|length| length[1].as_u64().expect("a number")).collect();
+        assert!(counts.is_sorted_by(|shorter, longer| shorter >= longer), "longer gaps are not rarer: {counts:?}");
         assert!(findings["share"].as_f64().is_some_and(|share| (0.0..=1.0).contains(&share)));
     }
     assert!(!output(&mut carpool_gen("jitter", &["--core", "100000"])).status.success());

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use carpool_benches::cpu;
 use carpool_dataplane::arch::{TickRate, TickSpan, now};
@@ -14,9 +15,8 @@ use crate::latency::{Latencies, Summary};
 use crate::options::JitterArgs;
 use crate::{GenError, print};
 
-/// Gaps that are no longer are the loop's own, in nanoseconds.
-const SHORTEST: u64 = 1000;
-/// Gaps of at least so many nanoseconds are counted.
+/// Gaps that are longer than so many nanoseconds are counted, by each of these. What is not longer than the first is the
+/// loop's own.
 const LENGTHS: [u64; 6] = [1000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000];
 
 /// What was seen.
@@ -65,11 +65,11 @@ fn table(findings: &Findings) -> String {
 
 fn look(args: &JitterArgs, interrupted: &AtomicBool) -> Result<Findings, GenError> {
     let rate = TickRate::measure();
-    let nanoseconds = |span: TickSpan| rate.duration(span).as_nanos() as u64;
-    let shortest = TickSpan(rate.hz() * SHORTEST / 1_000_000_000);
+    // Compared in ticks, all of them: rounded to nanoseconds, a gap can be longer than the first and not seem so.
+    let mut longer = LENGTHS.map(|length| (rate.ticks(Duration::from_nanos(length)), 0));
+    let shortest = longer[0].0;
     let mut latencies = Latencies::default();
-    let mut longer = LENGTHS.map(|length| (length, 0));
-    let (mut gaps, mut lost) = (0, TickSpan(0));
+    let mut lost = TickSpan(0);
     let begin = now();
     let end = begin + rate.ticks(args.seconds);
     let mut last = begin;
@@ -77,11 +77,9 @@ fn look(args: &JitterArgs, interrupted: &AtomicBool) -> Result<Findings, GenErro
         let at = now();
         let gap = at.since(last);
         if gap > shortest {
-            gaps += 1;
             lost = TickSpan(lost.0 + gap.0);
-            let length = nanoseconds(gap);
-            latencies.record(length);
-            longer.iter_mut().filter(|(least, _)| length > *least).for_each(|(_, count)| *count += 1);
+            latencies.record(rate.duration(gap).as_nanos() as u64);
+            longer.iter_mut().filter(|(least, _)| gap > *least).for_each(|(_, count)| *count += 1);
             // What counting took is no gap.
             last = now();
         } else {
@@ -92,9 +90,9 @@ fn look(args: &JitterArgs, interrupted: &AtomicBool) -> Result<Findings, GenErro
     Ok(Findings {
         core: args.core,
         seconds,
-        gaps,
+        gaps: longer[0].1,
         share: lost.0 as f64 / last.since(begin).0.max(1) as f64,
-        longer_than_ns: longer.to_vec(),
+        longer_than_ns: LENGTHS.into_iter().zip(longer.map(|(_, count)| count)).collect(),
         gap_ns: latencies.summary(),
         histogram: latencies.encoded().map_err(GenError::new)?,
     })
