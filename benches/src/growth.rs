@@ -53,7 +53,7 @@ impl Dimension {
     /// The numbers that it is measured at.
     pub fn counts(self) -> &'static [u32] {
         match self {
-            Dimension::Routes => &[1_000, 10_000, 100_000, 900_000],
+            Dimension::Routes => &[1_000, 10_000, 100_000, 1_000_000],
             Dimension::Paths => &[1, 10, 100, 1_000, 10_000],
             Dimension::OpenPools => &[1, 10, 100, 1_000],
             Dimension::Rules | Dimension::MixedRules => &[1, 4, 16, 64, 256],

@@ -64,7 +64,7 @@ pub fn own(case: &Case) -> Vec<(IpAddr, u8, EntryId)> {
 pub fn internet(case: &Case) -> Result<impl Iterator<Item = (Ipv4Net, EntryId)>, BenchError> {
     let (tables, _) = table::load()?;
     let table = match case.grown(Dimension::Routes) {
-        Some(count) => pick(&tables.announced, count as usize),
+        Some(count) => pick(&tables.all_lengths, count as usize),
         None => tables.all_lengths,
     };
     let entry = |route: &Route| EntryId(VIA_POOLED.0 + route.hop);
@@ -92,7 +92,7 @@ pub fn destinations(case: &Case) -> Result<Option<Vec<u8>>, BenchError> {
         return Ok(Some(listed).filter(|listed| !listed.is_empty()));
     };
     let (tables, _) = table::load()?;
-    let picked = case.grown(Dimension::Routes).map(|routes| pick(&tables.announced, routes as usize));
+    let picked = case.grown(Dimension::Routes).map(|routes| pick(&tables.all_lengths, routes as usize));
     let announced = picked.as_ref().unwrap_or(&tables.announced);
     let drawn = Source::new(announced, &Reference::new(announced)).draw(Stream::Uniform, count as usize);
     Ok(Some(drawn.into_iter().flat_map(|address| (address as u32).to_be_bytes()).collect()))
