@@ -5,6 +5,7 @@
 
 mod arguments;
 mod client;
+mod progress;
 mod route_file;
 mod route_load;
 mod show;
@@ -207,7 +208,7 @@ fn execute_once(arguments: &Arguments, redraw: bool) -> Result<(), Failure> {
             let time = *seconds + Duration::from_secs(1);
             let show = StagesShow { for_ms: u32::try_from(time.as_millis()).unwrap_or(STAGES_MAX_MS) };
             let before = client.call(&show)?;
-            thread::sleep(*seconds);
+            progress::wait(*seconds, "measuring");
             session.print(&client.call(&show)?.since(&before))
         }
         Command::Stats { drops, all, .. } => {
