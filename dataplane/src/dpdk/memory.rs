@@ -44,11 +44,15 @@ impl fmt::Display for MemoryChoice {
 }
 
 impl MemoryChoice {
-    /// EAL arguments that make it so.
+    /// EAL arguments that make it so. Hugepages are in few files: net_virtio_user hands them to a vhost back end, which takes eight,
+    /// and without a word nothing passes where there are more.
     pub(super) fn arguments(&self) -> Vec<String> {
+        const FEW_FILES: &str = "--single-file-segments";
         match self {
-            MemoryChoice::Hugepages { mount } => vec!["--huge-dir".into(), mount.display().to_string()],
-            MemoryChoice::InMemory => vec!["--in-memory".into()],
+            MemoryChoice::Hugepages { mount } => {
+                vec!["--huge-dir".into(), mount.display().to_string(), FEW_FILES.into()]
+            }
+            MemoryChoice::InMemory => vec!["--in-memory".into(), FEW_FILES.into()],
             MemoryChoice::NoHuge { .. } => vec!["--no-huge".into()],
         }
     }
