@@ -9,6 +9,7 @@ use std::time::Duration;
 use carpool_dataplane::arch::TickRate;
 use clap::Args;
 
+use crate::budget;
 use crate::case::Case;
 use crate::contender::Contender;
 use crate::cpu::Cpus;
@@ -176,6 +177,26 @@ impl Campaign {
         Ok(points)
     }
 
+    /// Measures what carpool's stages take in a case, beside what it takes when nobody looks, in turn.
+    pub fn budget(&self, case: &Case) -> Result<Vec<budget::Turn>, BenchError> {
+        let input = self.input(case)?;
+        let mut turns = Vec::new();
+        for run in 1..=self.runs {
+            self.progress.step(case, run, self.runs);
+            let cores = [self.cpus.core];
+            let found = self.carpool(case, &cores, &input, false).and_then(|unmeasured| {
+                self.interrupt.check()?;
+                Ok((unmeasured, self.carpool(case, &cores, &input, true)?))
+            });
+            self.progress.clear();
+            self.interrupt.check()?;
+            let (unmeasured, measured) = found?;
+            let stages = measured.stages.ok_or_else(|| BenchError::System("no stages were measured".into()))?;
+            turns.push(budget::Turn { unmeasured: unmeasured.rates, measured: measured.rates, stages });
+        }
+        Ok(turns)
+    }
+
     /// Counts carpool's instructions per packet and prints them.
     pub fn instructions(&self, case: &Case) -> Result<f64, BenchError> {
         self.progress.step(case, 1, 1);
@@ -225,13 +246,21 @@ impl Campaign {
         match (contender, &self.ports) {
             (Contender::Testpmd(mode), _) => testpmd::measure(case, mode, &place),
             (Contender::L3fwd(lookup), Ports::Lean { l3fwd, .. }) => l3fwd::measure(case, lookup, l3fwd, &place),
-            (Contender::TwoWorkers, _) => self.carpool(case, &[self.cpus.core, self.cpus.main_core], input),
-            _ => self.carpool(case, &[self.cpus.core], input),
+            (Contender::TwoWorkers, _) => {
+                Ok(self.carpool(case, &[self.cpus.core, self.cpus.main_core], input, false)?.rates)
+            }
+            _ => Ok(self.carpool(case, &[self.cpus.core], input, false)?.rates),
         }
     }
 
     /// One measurement of carpool, in a process of its own.
-    fn carpool(&self, case: &Case, cores: &[usize], input: &Files) -> Result<Rates, BenchError> {
+    fn carpool(
+        &self,
+        case: &Case,
+        cores: &[usize],
+        input: &Files,
+        by_stage: bool,
+    ) -> Result<router::Measured, BenchError> {
         const PROGRAM: &str = "carpool";
         let failed = |problem: String| BenchError::Run { program: PROGRAM, problem };
         let own = std::env::current_exe().map_err(|error| failed(error.to_string()))?;
@@ -240,6 +269,9 @@ impl Campaign {
         command.args(["--seconds", &self.duration.as_secs_f64().to_string()]);
         if self.memory.hugepages() {
             command.arg("--hugepages");
+        }
+        if by_stage {
+            command.arg("--stages");
         }
         let output = child::output(&mut command, PROGRAM, PROGRAM)?;
         serde_json::from_str(&output).map_err(|error| failed(error.to_string()))

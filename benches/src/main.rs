@@ -7,6 +7,7 @@
 //! and [`figure`] prints what they did. `scripts/bench` builds and runs this.
 #![deny(unsafe_code)]
 
+mod budget;
 mod cache;
 mod campaign;
 mod carriage;
@@ -42,6 +43,7 @@ use carpool_benches::{cpu, error, interrupt};
 use carpool_dataplane::dpdk::Memory;
 use clap::{Args, Parser, Subcommand};
 
+use crate::budget::BudgetOptions;
 use crate::campaign::{Campaign, RunOptions};
 use crate::case::Case;
 use crate::contender::Contender;
@@ -97,6 +99,8 @@ enum Part {
     Targets(TargetOptions),
     /// How carpool's rate changes as routes, paths, open pools, rules or streams with learned headers grow
     Growth(GrowthOptions),
+    /// Where the ticks of a packet go, stage by stage: what the ports cost, and what carpool adds
+    Budget(BudgetOptions),
     /// What carpoold takes of a core while nothing comes, and how soon it is there when something does. Needs root.
     Idle(IdleOptions),
     /// What an ordinary Linux router on the way spends for the same streams, unpooled and pooled.
@@ -114,6 +118,8 @@ enum Part {
         seconds: f64,
         #[arg(long)]
         hugepages: bool,
+        #[arg(long)]
+        stages: bool,
     },
     /// Runs carpool for a number of iterations
     #[command(hide = true)]
@@ -184,9 +190,10 @@ fn main() -> ExitCode {
         Some(Part::Fib(options)) => fib::run(options),
         Some(Part::Targets(options)) => targets(options),
         Some(Part::Growth(options)) => growth(options),
+        Some(Part::Budget(options)) => budgets(options),
         Some(Part::Idle(options)) => idle::run(options),
         Some(Part::Saving(options)) => saving::run(options),
-        Some(Part::Measure { place, seconds, hugepages }) => measure(place, *seconds, *hugepages),
+        Some(Part::Measure { place, seconds, hugepages, stages }) => measure(place, *seconds, *hugepages, *stages),
         Some(Part::Step { place, iterations }) => step(place, *iterations),
     };
     match done {
@@ -198,16 +205,23 @@ fn main() -> ExitCode {
     }
 }
 
-fn measure(place: &PlaceArgs, seconds: f64, hugepages: bool) -> Result<(), BenchError> {
+fn measure(place: &PlaceArgs, seconds: f64, hugepages: bool, stages: bool) -> Result<(), BenchError> {
     let memory = if hugepages { Memory::Hugepages } else { Memory::NoHuge };
-    let rates = router::measure(&place.case(), &place.place(memory)?, Duration::from_secs_f64(seconds))?;
-    println!("{}", serde_json::to_string(&rates).map_err(|error| BenchError::System(error.to_string()))?);
+    let measured = router::measure(&place.case(), &place.place(memory)?, Duration::from_secs_f64(seconds), stages)?;
+    println!("{}", serde_json::to_string(&measured).map_err(|error| BenchError::System(error.to_string()))?);
     Ok(())
 }
 
 fn step(place: &PlaceArgs, iterations: u64) -> Result<(), BenchError> {
     println!("{}", router::step(&place.case(), &place.place(Memory::NoHuge)?, iterations)?);
     Ok(())
+}
+
+const NEEDS_LEAN: &str = "net_pcap cannot give frames random destinations: it needs --ports lean";
+
+/// A case cannot be measured as it was asked for.
+fn refuse(case: &Case, problem: &str) -> Result<(), BenchError> {
+    Err(BenchError::System(format!("{}: {problem}", case.name)))
 }
 
 /// Measures the cases asked for and prints the figures as they come.
@@ -218,13 +232,12 @@ fn campaign(options: &Options) -> Result<(), BenchError> {
         }
         return Ok(());
     }
-    let refuse = |case: &Case, problem: &str| Err(BenchError::System(format!("{}: {problem}", case.name)));
     if let Some(case) = options.cases.iter().find(|case| !options.instructions && case.workers() > 1) {
         return refuse(case, "its workers share one core, so it says nothing about time: give --instructions as well");
     }
     let campaign = Campaign::new(&options.run, options.instructions)?;
     if let Some(case) = options.cases.iter().find(|case| case.needs_lean() && !campaign.is_lean()) {
-        return refuse(case, "net_pcap cannot give frames random destinations: it needs --ports lean");
+        return refuse(case, NEEDS_LEAN);
     }
     let mut cases = options.cases.clone();
     if cases.is_empty() {
@@ -304,6 +317,36 @@ fn targets(options: &TargetOptions) -> Result<(), BenchError> {
         print!("\n{}", target::table(&outcomes));
     }
     if options.check { target::check(&outcomes) } else { Ok(()) }
+}
+
+/// Measures where the ticks of a packet go, in one case after the other.
+fn budgets(options: &BudgetOptions) -> Result<(), BenchError> {
+    if let Some(case) = options.cases.iter().find(|case| case.workers() > 1) {
+        return refuse(case, "its workers share one core, so it says nothing about time");
+    }
+    let campaign = Campaign::new(&options.run, false)?;
+    if let Some(case) = options.cases.iter().find(|case| case.needs_lean() && !campaign.is_lean()) {
+        return refuse(case, NEEDS_LEAN);
+    }
+    let mut cases = options.cases.clone();
+    if cases.is_empty() {
+        let usual = |case: &&Case| budget::CASES.contains(&case.name) && (campaign.is_lean() || !case.needs_lean());
+        cases = Case::ALL.iter().filter(usual).copied().collect();
+    }
+    let mut figures = Vec::new();
+    for case in &cases {
+        let found = budget::figures(case, &campaign.budget(case)?);
+        if options.run.json {
+            for figure in &found {
+                println!("{}", serde_json::to_string(figure).map_err(|error| BenchError::System(error.to_string()))?);
+            }
+        }
+        figures.extend(found);
+    }
+    if !options.run.json {
+        print!("{}", budget::table(&cases, &figures));
+    }
+    Ok(())
 }
 
 /// Measures the rate as one thing after the other grows.

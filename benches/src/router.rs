@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use carpool_dataplane::arch::{Tick, TickRate};
+use carpool_dataplane::arch::{Tick, TickRate, now};
 use carpool_dataplane::dpdk::{
     Eal, EalOptions, HEADROOM, Lcore, Memory, Mempool, Port, PortOptions, PortQueue, Waiter,
 };
@@ -28,6 +28,7 @@ use carpool_dataplane::worker::{
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use crate::budget::Stages;
 use crate::carriage::{self, PEER, WINDOW, peer_path, rules, streams};
 use crate::case::{Carriage, Case, PATH_MTU, Setting, Work};
 use crate::error::BenchError;
@@ -58,6 +59,13 @@ pub struct Rates {
     pub hz: f64,
 }
 
+/// The same with what the stages took, where that was measured.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Measured {
+    pub rates: Rates,
+    pub stages: Option<Stages>,
+}
+
 /// Where the router runs.
 pub struct Place {
     /// The workers' CPUs.
@@ -70,8 +78,9 @@ pub struct Place {
     pub driver: Option<PathBuf>,
 }
 
-/// Measures a case for `duration`: with a worker on each CPU, each with queues of its own.
-pub fn measure(case: &Case, place: &Place, duration: Duration) -> Result<Rates, BenchError> {
+/// Measures a case for `duration`: with a worker on each CPU, each with queues of its own. `by_stage`: and what their stages take,
+/// which slows them.
+pub fn measure(case: &Case, place: &Place, duration: Duration, by_stage: bool) -> Result<Measured, BenchError> {
     let rate = TickRate::measure();
     let Bench { eal, seeds, router } = Bench::new(case, place, rate)?;
     let shared: Vec<Arc<WorkerShared>> = seeds.iter().map(|seed| Arc::clone(&seed.shared)).collect();
@@ -90,6 +99,11 @@ pub fn measure(case: &Case, place: &Place, duration: Duration) -> Result<Rates, 
         shared.iter().for_each(|shared| total.merge(&shared.counters.load()));
         total
     };
+    if by_stage {
+        // Longer than it takes.
+        let until = now() + rate.ticks(2 * (WARM_UP + duration));
+        shared.iter().for_each(|shared| shared.time_stages(until));
+    }
     thread::sleep(WARM_UP);
     let (before, started) = (counters(), Instant::now());
     thread::sleep(duration);
@@ -102,7 +116,8 @@ pub fn measure(case: &Case, place: &Place, duration: Duration) -> Result<Rates, 
     check(case, &totals)?;
     let per_second = |counter| (after.get(counter) - before.get(counter)) as f64 / seconds;
     let (packets_in, packets_out) = (per_second(Counter::In), per_second(Counter::Out));
-    Ok(Rates { packets_in, packets_out, hz: rate.hz() as f64 })
+    let rates = Rates { packets_in, packets_out, hz: rate.hz() as f64 };
+    Ok(Measured { rates, stages: by_stage.then(|| Stages::between(&before, &after)) })
 }
 
 /// Runs so many iterations of all workers on one lcore and returns how many packets the case counts.
