@@ -3,7 +3,6 @@
 use std::fs;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
-use std::process::Command;
 use std::time::Duration;
 
 use carpool_dataplane::arch::TickRate;
@@ -264,7 +263,7 @@ impl Campaign {
         const PROGRAM: &str = "carpool";
         let failed = |problem: String| BenchError::Run { program: PROGRAM, problem };
         let own = std::env::current_exe().map_err(|error| failed(error.to_string()))?;
-        let mut command = Command::new(own);
+        let mut command = child::command(own);
         command.arg("measure").args(self.arguments(case, cores, input));
         command.args(["--seconds", &self.duration.as_secs_f64().to_string()]);
         if self.memory.hugepages() {

@@ -1,6 +1,8 @@
 //! Programs that run beside the benchmark: started, waited for, and ended where they hang.
 
+use std::ffi::OsStr;
 use std::io;
+use std::path::Path;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -10,8 +12,33 @@ use crate::error::BenchError;
 /// How long a program may take to end once it has all its input.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// What makes a command one that ends with who started it (util-linux, which every Debian has).
+const BOUND: &str = "setpriv";
+const BOUND_ARGUMENTS: [&str; 3] = ["--pdeathsig", "KILL", "--"];
+
+/// A program that is killed when the thread that starts it ends, in whatever way: a router or a generator that spins is not to
+/// have a CPU for nobody.
+pub fn command(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(BOUND);
+    command.args(BOUND_ARGUMENTS).arg(program);
+    command
+}
+
+/// Whether there is the program of a command: the one that it is bound by would not know its package.
+fn exists(command: &Command) -> bool {
+    if command.get_program() != BOUND {
+        return true;
+    }
+    let Some(program) = command.get_args().nth(BOUND_ARGUMENTS.len()).map(Path::new) else { return true };
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|directory| directory.join(program).is_file())
+}
+
 /// Starts a program of a Debian package.
 pub fn spawn(command: &mut Command, program: &'static str, package: &'static str) -> Result<Child, BenchError> {
+    if !exists(command) {
+        return Err(BenchError::Missing { program, package });
+    }
     command.spawn().map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => BenchError::Missing { program, package },
         _ => BenchError::Run { program, problem: error.to_string() },
@@ -56,5 +83,36 @@ pub fn wait(mut child: Child, program: &'static str) -> Result<ExitStatus, Bench
             return Err(failed(format!("it did not end within {} s", PATIENCE.as_secs())));
         }
         thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{BufRead, BufReader};
+    use std::os::unix::process::ExitStatusExt;
+
+    #[test]
+    fn a_program_ends_with_who_started_it() {
+        let start = || {
+            let mut command = command("sh");
+            command.args(["-c", "echo ready; exec sleep 600"]).stdout(Stdio::piped());
+            let mut child = spawn(&mut command, "sh", "dash").expect("it can be started");
+            let mut line = String::new();
+            BufReader::new(child.stdout.take().expect("a pipe")).read_line(&mut line).expect("it speaks");
+            assert_eq!(line, "ready\n");
+            child
+        };
+        // To the kernel, who starts a process is a thread.
+        let mut child = thread::spawn(start).join().expect("no panic");
+        assert_eq!(child.wait().expect("it is ours").signal(), Some(9), "it was killed");
+    }
+
+    #[test]
+    fn a_program_that_is_missing_is_named_with_its_package() {
+        for missing in ["carpool-no-such-program", "/nowhere/carpool-no-such-program"] {
+            let error = output(&mut command(missing), "no-such-program", "its-package").expect_err("it is missing");
+            assert!(error.to_string().contains("install Debian's package its-package"), "{error}");
+        }
     }
 }

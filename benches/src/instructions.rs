@@ -4,7 +4,6 @@
 //! of the packets leaves out what it takes to start and stop.
 
 use std::path::Path;
-use std::process::Command;
 
 use crate::case::{Case, Work};
 use crate::child;
@@ -32,7 +31,7 @@ fn run(case: &Case, arguments: &[String], directory: &Path, iterations: u64) -> 
     let failed = |problem: String| BenchError::Run { program: PROGRAM, problem };
     let own = std::env::current_exe().map_err(|error| failed(error.to_string()))?;
     let profile = directory.join(format!("{}-{iterations}.callgrind", case.name));
-    let mut command = Command::new(PROGRAM);
+    let mut command = child::command(PROGRAM);
     command.args(["--tool=callgrind", "--quiet", "--collect-atstart=no", "--toggle-collect=*lcore*run*"]);
     command.arg(format!("--callgrind-out-file={}", profile.display())).arg(own);
     command.arg("step").args(arguments).args(["--iterations", &iterations.to_string()]);

@@ -92,7 +92,7 @@ pub fn measure(case: &Case, lookup: Lookup, program: &Path, place: &Place<'_>) -
     let path = place.directory.join("l3fwd.log");
     let log = File::create(&path).map_err(|error| failed(error.to_string()))?;
     let errors = log.try_clone().map_err(|error| failed(error.to_string()))?;
-    let mut command = Command::new(program);
+    let mut command = child::command(program);
     // rte_fib looks up sixteen at a time where it may: DPDK uses no vectors of 512 bits unless it is told to.
     command.args(eal_arguments(place, MEMORY_MB)).arg("--force-max-simd-bitwidth=512");
     command.args(["--", "-p", "3", lookup.argument()]);

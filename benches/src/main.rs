@@ -12,7 +12,6 @@ mod cache;
 mod campaign;
 mod carriage;
 mod case;
-mod child;
 mod contender;
 mod dpdk_source;
 mod fib;
@@ -39,7 +38,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use carpool_benches::{cpu, error, interrupt};
+use carpool_benches::{child, cpu, error, interrupt};
 use carpool_dataplane::dpdk::Memory;
 use clap::{Args, Parser, Subcommand};
 

@@ -7,7 +7,7 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -76,7 +76,7 @@ pub fn measure(case: &Case, mode: Mode, place: &Place<'_>) -> Result<Rates, Benc
     let failed = |problem: String| BenchError::Run { program: PROGRAM, problem };
     let log = File::create(&path).map_err(|error| failed(error.to_string()))?;
     let errors = log.try_clone().map_err(|error| failed(error.to_string()))?;
-    let mut command = Command::new(PROGRAM);
+    let mut command = child::command(PROGRAM);
     command.args(eal_arguments(place, MEMORY_MB));
     command.args(["--", "-i", mode.argument(), "--nb-cores=1", "--burst=32", "--mbcache=512"]);
     command.arg(format!("--total-num-mbufs={MBUFS}"));

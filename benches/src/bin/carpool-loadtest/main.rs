@@ -24,9 +24,10 @@ mod workplace;
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::Duration;
 
+use carpool_benches::child;
 use carpool_benches::interrupt::Interrupt;
 use carpool_tests::control::{self, Control};
 use clap::Parser;
@@ -179,7 +180,7 @@ impl Run<'_> {
             return Ok(None);
         }
         let seconds = if self.options.quick { "1" } else { "5" };
-        let mut command = Command::new(control::program("carpool-gen")?);
+        let mut command = child::command(control::program("carpool-gen")?);
         command.args(["jitter", "--json", "--core", &self.cores.1.to_string(), "--seconds", seconds]);
         let output = command.output().map_err(|error| LoadError::System(format!("carpool-gen jitter: {error}")))?;
         self.interrupt.check()?;

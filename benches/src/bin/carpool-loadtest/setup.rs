@@ -9,9 +9,9 @@ use std::fmt;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
+use carpool_benches::child;
 use carpool_benches::interrupt::Interrupt;
 use carpool_tests::control::{self, Control};
 use carpool_tests::lab::{Kind as Node, Lab};
@@ -104,11 +104,11 @@ impl Setup {
         };
         let mut command = match namespace("router")? {
             Some(namespace) => {
-                let mut command = Command::new("ip");
+                let mut command = child::command("ip");
                 command.args(["netns", "exec", &namespace]).arg(&program);
                 command
             }
-            None => Command::new(&program),
+            None => child::command(&program),
         };
         command.arg("--config").arg(&configuration).arg("--socket").arg(&control.socket);
         command.env("RUNTIME_DIRECTORY", workplace.path());

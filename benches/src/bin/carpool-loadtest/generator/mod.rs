@@ -8,6 +8,7 @@ mod testpmd;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use carpool_benches::child;
 use carpool_benches::interrupt::Interrupt;
 use clap::ValueEnum;
 
@@ -141,7 +142,7 @@ impl Site {
         // Threads that DPDK does not place run where the program was started: beside the lcore, not on the router's.
         words.extend(["taskset".into(), "--cpu-list".into(), self.core.to_string().into(), program.into()]);
         let mut words = words.into_iter();
-        let mut command = std::process::Command::new(words.next().unwrap_or_default());
+        let mut command = child::command(words.next().unwrap_or_default());
         command.args(words).env("RUNTIME_DIRECTORY", &self.directory).env("XDG_RUNTIME_DIR", &self.directory);
         command
     }
