@@ -6,3 +6,4 @@ pub mod cpu;
 pub mod error;
 pub mod interrupt;
 pub mod plot;
+pub mod turn;

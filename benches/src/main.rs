@@ -32,13 +32,12 @@ mod saving;
 mod target;
 mod testpmd;
 mod traffic;
-mod turn;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use carpool_benches::{child, cpu, error, interrupt};
+use carpool_benches::{child, cpu, error, interrupt, turn};
 use carpool_dataplane::dpdk::Memory;
 use clap::{Args, Parser, Subcommand};
 

@@ -1,4 +1,5 @@
-//! One benchmark at a time: two at once would measure each other, and their routers have one name with DPDK.
+//! One measurement at a time: two at once would measure each other, and the benchmark's routers have one name with DPDK.
+//! `scripts/bench`, `scripts/loadtest` and `carpool-gen` take turns.
 
 use std::io::{ErrorKind, Read};
 use std::os::linux::net::SocketAddrExt;
@@ -36,7 +37,7 @@ impl Turn {
                 Err(error) => return Err(failed(error)),
             }
             if !said {
-                say("another benchmark runs here: this one begins when that has ended");
+                say("another measurement runs here: this one begins when that has ended");
                 said = true;
             }
             interrupt.check()?;

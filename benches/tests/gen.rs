@@ -3,6 +3,8 @@
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Output, Stdio};
 
+use carpool_benches::interrupt::Interrupt;
+use carpool_benches::turn::Turn;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -13,7 +15,13 @@ const LOOP: [&str; 8] =
 
 fn carpool_gen(action: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_carpool-gen"));
-    command.arg(action).args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    // These send to themselves: they are in nobody's way.
+    command
+        .args([action, "--no-turn"])
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     command
 }
 
@@ -39,6 +47,21 @@ fn served(commands: &[&str], arguments: &[&str]) -> Vec<Value> {
 #[track_caller]
 fn count(answer: &Value, name: &str) -> u64 {
     answer[name].as_u64().unwrap_or_else(|| panic!("no {name} in {answer}"))
+}
+
+#[test]
+fn it_waits_for_another_measurement_to_end_and_says_so() {
+    let turn = Turn::take(&Interrupt::default(), |_| ()).expect("it is free some time");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_carpool-gen"));
+    command.args(["jitter", "--json", "--core", "0", "--seconds", "0.1"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it can be run");
+    let mut line = String::new();
+    BufReader::new(child.stderr.take().expect("a pipe")).read_line(&mut line).expect("it speaks");
+    assert!(line.starts_with("another measurement runs here"), "{line}");
+    assert_eq!(child.try_wait().expect("it is ours"), None, "it waits");
+    drop(turn);
+    let output = child.wait_with_output().expect("it ends");
+    assert!(output.status.success() && !output.stdout.is_empty(), "it has measured then");
 }
 
 #[test]

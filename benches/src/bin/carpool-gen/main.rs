@@ -28,6 +28,7 @@ use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
 use carpool_benches::interrupt::Interrupt;
+use carpool_benches::turn::Turn;
 use clap::Parser;
 
 use crate::options::{Action, Options};
@@ -78,13 +79,22 @@ fn print(text: &str) -> Result<(), GenError> {
     }
 }
 
-fn main() -> ExitCode {
-    let options = Options::parse();
-    let done = Interrupt::new().map_err(GenError::from).and_then(|interrupt| match &options.action {
+fn run(options: &Options) -> Result<(), GenError> {
+    let interrupt = Interrupt::new()?;
+    let say = |line: &str| {
+        // Nobody has to look.
+        let _ = writeln!(std::io::stderr(), "{line}");
+    };
+    let _turn = if options.no_turn { None } else { Some(Turn::take(&interrupt, say)?) };
+    match &options.action {
         Action::Run(args) => run::run(args, interrupt.flag()),
         Action::Serve(args) => serve::serve(args, interrupt.flag()),
         Action::Jitter(args) => jitter::jitter(args, interrupt.flag()),
-    });
+    }
+}
+
+fn main() -> ExitCode {
+    let done = run(&Options::parse());
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

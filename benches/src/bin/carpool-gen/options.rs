@@ -20,6 +20,9 @@ use crate::frames::Size;
 pub struct Options {
     #[command(subcommand)]
     pub action: Action,
+    /// Do not wait for another measurement on this machine to end: this is part of it, or neither is in the other's way
+    #[arg(long, global = true)]
+    pub no_turn: bool,
 }
 
 #[derive(Subcommand)]

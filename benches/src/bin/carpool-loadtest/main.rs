@@ -29,6 +29,7 @@ use std::time::Duration;
 
 use carpool_benches::child;
 use carpool_benches::interrupt::Interrupt;
+use carpool_benches::turn::Turn;
 use carpool_tests::control::{self, Control};
 use clap::Parser;
 use serde_json::Value;
@@ -63,8 +64,11 @@ fn main() -> ExitCode {
 fn run(options: &Options) -> Result<()> {
     let interrupt = Interrupt::new()?;
     let method = options.method()?;
+    let cores = Machine::look()?.cores(options.router_core, options.core)?;
+    // Also where the table goes to nobody: whoever waits is to know for what.
+    let say = |line: &str| eprintln!("scripts/loadtest: {line}");
+    let _turn = if options.estimate { None } else { Some(Turn::take(&interrupt, say)?) };
     let machine = Machine::look()?;
-    let cores = machine.cores(options.router_core, options.core)?;
     let progress = Progress::new(options.json.as_deref() == Some(Path::new("-")));
     let workplace = Workplace::new()?;
     let run = Run { options, interrupt, method, cores, progress, workplace };
@@ -181,7 +185,7 @@ impl Run<'_> {
         }
         let seconds = if self.options.quick { "1" } else { "5" };
         let mut command = child::command(control::program("carpool-gen")?);
-        command.args(["jitter", "--json", "--core", &self.cores.1.to_string(), "--seconds", seconds]);
+        command.args(["jitter", "--no-turn", "--json", "--core", &self.cores.1.to_string(), "--seconds", seconds]);
         let output = command.output().map_err(|error| LoadError::System(format!("carpool-gen jitter: {error}")))?;
         self.interrupt.check()?;
         if !output.status.success() {

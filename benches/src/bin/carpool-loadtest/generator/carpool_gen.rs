@@ -41,7 +41,7 @@ impl CarpoolGen {
         };
         let [send, receive] = &site.devices;
         let mut command = site.command(&program);
-        command.args(["serve", "--send", send, "--receive", receive, "--gateway", &site.router_mac]);
+        command.args(["serve", "--no-turn", "--send", send, "--receive", receive, "--gateway", &site.router_mac]);
         command.args(["--send-address", GENERATOR_WEST, "--receive-address", GENERATOR_EAST]);
         command.args(["--lcores", &site.core.to_string(), "--drain", &DRAIN.as_secs_f64().to_string()]);
         command.args(["--memory", if site.hugepages { "auto" } else { "no-huge" }]);
