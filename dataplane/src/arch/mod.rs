@@ -7,6 +7,7 @@ mod rate_limit;
 mod simd;
 mod sleep;
 mod spsc;
+mod starts;
 mod sum;
 mod sync;
 mod time;
@@ -17,6 +18,7 @@ pub use rate_limit::RateLimit;
 pub use simd::Simd;
 pub use sleep::Sleeper;
 pub use spsc::{Consumer, Producer, spsc};
+pub use starts::Starts;
 pub use sum::sum_words;
 pub use time::{Tick, TickRate, TickSpan, now};
 

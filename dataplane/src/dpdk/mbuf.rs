@@ -130,6 +130,12 @@ impl Mbuf {
         unsafe { std::slice::from_raw_parts_mut(data, length) }
     }
 
+    /// The first bytes of the packet, to be changed in place; None where it has fewer, or is chained.
+    #[inline(always)]
+    pub fn start_mut<const LEN: usize>(&mut self) -> Option<&mut [u8; LEN]> {
+        if self.is_contiguous() { self.bytes_mut().first_chunk_mut() } else { None }
+    }
+
     /// Bytes in the first segment.
     #[inline(always)]
     pub fn len(&self) -> usize {

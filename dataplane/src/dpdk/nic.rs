@@ -21,3 +21,19 @@ pub trait Nic {
     /// Hands packets to the interface from the front of `packets` in order, removes those it took, returns how many.
     fn tx_burst(&mut self, packets: &mut ArrayVec<Mbuf, TX_BUFFER>) -> usize;
 }
+
+/// Moves received packets behind those that wait to be transmitted, in order: all of them, or none where they have no room.
+#[inline(always)]
+pub fn move_all(from: &mut ArrayVec<Mbuf, BURST>, to: &mut ArrayVec<Mbuf, TX_BUFFER>) {
+    let (count, start) = (from.len(), to.len());
+    if count > to.remaining_capacity() {
+        return;
+    }
+    let end = to.as_mut_ptr().wrapping_add(start);
+    // SAFETY: `count` packets are read, and there is room for as many behind the `start` that are there; the regions are two.
+    unsafe { std::ptr::copy_nonoverlapping(from.as_ptr(), end, count) };
+    // SAFETY: none is here any more: each packet has one owner.
+    unsafe { from.set_len(0) };
+    // SAFETY: so many are initialised.
+    unsafe { to.set_len(start + count) };
+}

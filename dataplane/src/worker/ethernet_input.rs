@@ -2,7 +2,7 @@
 
 use arrayvec::ArrayVec;
 
-use crate::arch::prefetch_read;
+use crate::arch::{Starts, prefetch_read};
 use crate::dpdk::{BURST, Mbuf, Nic};
 use crate::fib::PortIndex;
 use crate::packet::ethernet::{EtherType, EthernetHeader, HEADER_LEN, MacAddr};
@@ -12,13 +12,15 @@ use super::drop::Drop;
 use super::ip_input::SoundBurst;
 use super::moment::Moment;
 use super::origin::{Family, Origin};
+use super::short_way::{FrameStarts, cut};
 use super::stages::Stages;
 
 /// IP packets with their origin, on the way to validation.
 pub(super) type IpBurst = ArrayVec<(Mbuf, Origin), BURST>;
 
 impl<N: Nic> Stages<N> {
-    /// Sorts a received burst: sound IP packets go to `ip`; ARP is handled; the rest is dropped.
+    /// Sorts a received burst: sound IP packets go to `ip`; ARP is handled; the rest is dropped. True where all of it has gone on
+    /// already.
     #[inline]
     pub(super) fn ethernet_input(
         &mut self,
@@ -26,12 +28,44 @@ impl<N: Nic> Stages<N> {
         port: PortIndex,
         ip: &mut SoundBurst,
         moment: &Moment<'_>,
-    ) {
-        for frame in frames.iter() {
-            prefetch_read(frame.bytes().as_ptr());
-        }
+    ) -> bool {
         let own = moment.state.port(port).map_or(MacAddr::ZERO, |port| MacAddr(port.mac));
+        let count = frames.len();
+        let mut seen = Starts::default();
+        let (is_seen, leave) = {
+            let (mut starts, mut lengths) = (FrameStarts::default(), [0; BURST]);
+            for (frame, length) in frames.iter_mut().zip(&mut lengths) {
+                *length = frame.len() as u16;
+                if let Some(start) = frame.start_mut() {
+                    prefetch_read(start.as_ptr());
+                    starts.push(start);
+                }
+            }
+            let is_seen = starts.len() == count && seen.look(&starts, &lengths, own.0, self.hops.pool_port());
+            let all_plain = is_seen && seen.plain.count_ones() as usize == count;
+            let leave = if all_plain && self.is_only_forwarding() {
+                self.write_short(&mut starts, &lengths, &seen, moment)
+            } else {
+                None
+            };
+            (is_seen, leave)
+        };
+        if let Some(leave) = leave {
+            self.send_short(frames, seen.padded, &leave);
+            return true;
+        }
         let origin = Origin::received(port, false, Family::V4);
+        if is_seen {
+            cut(frames, seen.padded);
+            for (position, (frame, dst)) in frames.drain(..).zip(seen.destinations).enumerate() {
+                if seen.plain >> position & 1 == 1 {
+                    ip.push_plain(frame, origin, dst);
+                } else {
+                    self.sort_frame(frame, port, own, ip, moment);
+                }
+            }
+            return false;
+        }
         let [o0, o1, o2, o3, o4, o5] = own.0;
         let (own_number, pool_port) = (u64::from_be_bytes([0, 0, o0, o1, o2, o3, o4, o5]), self.hops.pool_port());
         for mut frame in frames.drain(..) {
@@ -43,6 +77,7 @@ impl<N: Nic> Stages<N> {
                 None => self.sort_frame(frame, port, own, ip, moment),
             }
         }
+        false
     }
 
     /// Sorts a frame that is not known to hold a plain packet for us.

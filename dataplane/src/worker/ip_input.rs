@@ -209,7 +209,7 @@ impl<N: Nic> Stages<N> {
 
     /// Whether no packet waits in a pool, and none that takes a way which is remembered can be to.
     #[inline(always)]
-    fn is_only_forwarding(&self) -> bool {
+    pub(super) fn is_only_forwarding(&self) -> bool {
         self.pooler.is_empty() && !self.hops.has_paths()
     }
 

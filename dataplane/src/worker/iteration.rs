@@ -142,11 +142,13 @@ impl<N: Nic> Worker<N> {
             if received > 0 {
                 packets += received;
                 stages.out.counters.add(Counter::In, received as u64);
-                // 3. Ethernet: IP goes on, ARP is handled.
+                // 3. Ethernet: IP goes on, ARP is handled. Plain packets may all take the short way from here.
                 stages.out.stopwatch.enter(Stage::Input);
-                stages.ethernet_input(&mut frames, port, &mut ip, moment);
+                let all_gone = stages.ethernet_input(&mut frames, port, &mut ip, moment);
                 // 4. and 5. IP: validated, looked up, then dropped, answered, taken apart, forwarded or staged.
-                stages.send_all(&mut ip, 0, moment);
+                if !all_gone {
+                    stages.send_all(&mut ip, 0, moment);
+                }
                 stages.out.stopwatch.enter(Stage::Rx);
             }
         }

@@ -47,6 +47,7 @@ mod reporting;
 mod router_state;
 mod run;
 mod shared;
+mod short_way;
 mod simplemux_input;
 mod stages;
 mod stopwatch;

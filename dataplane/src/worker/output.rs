@@ -10,7 +10,7 @@ use std::time::Duration;
 use arrayvec::ArrayVec;
 
 use crate::arch::{Tick, TickRate, TickSpan};
-use crate::dpdk::{Mbuf, MempoolCache, Nic, TX_BUFFER};
+use crate::dpdk::{BURST, Mbuf, MempoolCache, Nic, TX_BUFFER, move_all};
 use crate::fib::{Adjacency, PortIndex};
 use crate::packet::ethernet::{EthernetHeader, HEADER_LEN, MacAddr};
 use crate::packet::ipv4;
@@ -313,6 +313,20 @@ impl<N: Nic> Output<N> {
         }
         if let Err(full) = output.buffer.try_push(frame) {
             self.drop(full.element(), Drop::TxFull);
+        }
+    }
+
+    /// Queues whole frames, all of `frames`, for the port at this position.
+    #[inline(always)]
+    pub fn queue_burst(&mut self, frames: &mut ArrayVec<Mbuf, BURST>, at: usize) {
+        if self.ports.get(at).is_some_and(|output| output.buffer.remaining_capacity() < frames.len()) {
+            self.send_queued(at);
+        }
+        if let Some(output) = self.ports.get_mut(at) {
+            move_all(frames, &mut output.buffer);
+        }
+        for frame in frames.drain(..) {
+            self.queue_at(frame, at);
         }
     }
 

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::lab::*;
 use super::nodes::to_peer;
 use crate::dpdk::BURST;
-use crate::fib::NeighbourTable;
+use crate::fib::{Adjacency, Entry, EntryId, NeighbourIndex, NeighbourTable};
 use crate::packet::ipv4::Ipv4Header;
 use crate::packet::ipv4::tests::seal;
 use crate::packet::mutation::mutated;
@@ -19,18 +19,47 @@ use crate::worker::{Counter, Drop, LegRoute, LegTable};
 /// Destinations that are routed to the gateway, have no path, and lie in one route.
 const UNPOOLED: Ipv4Addr = Ipv4Addr::new(203, 0, 114, 7);
 const UNPOOLED_TOO: Ipv4Addr = Ipv4Addr::new(203, 0, 114, 8);
+/// The entry of what goes to the host in the west.
+const VIA_WEST: EntryId = EntryId(10);
+
+/// One that is routed back to where packets come from.
+const BACK: Ipv4Addr = Ipv4Addr::new(203, 0, 116, 7);
 
 /// A router that remembers the way to [`UNPOOLED`].
 fn warm() -> Bench {
     let mut bench = Bench::with_mbufs(1023);
+    let via_west = Adjacency::Via { port: WEST, gateway: NeighbourIndex(1) };
+    bench.change(|state| {
+        let back = Entry { adjacency: via_west, path: None };
+        state.entries = state.entries.iter().copied().chain([back]).collect();
+    });
+    bench.routes.insert("203.0.116.0/24".parse().expect("prefix"), VIA_WEST).expect("room");
     bench.west_sends(&udp(WEST_HOST, UNPOOLED, (1, 2), 60, 0));
     bench.run();
     assert_eq!(bench.east_gets().len(), 1);
     bench
 }
 
-/// Packets that are forwarded, or nearly.
+/// Packets that are forwarded, or nearly; or that are, all of them.
 fn packets() -> impl Strategy<Value = Vec<Vec<u8>>> {
+    prop_oneof![packets_of_all_kinds(), plain_packets()]
+}
+
+fn plain_packets() -> impl Strategy<Value = Vec<Vec<u8>>> {
+    // All to one, to one gateway, or to several.
+    let to = prop::sample::select(vec![vec![UNPOOLED], vec![UNPOOLED, UNPOOLED_TOO], vec![UNPOOLED, BACK]]);
+    let length = prop_oneof![20 => 28..200usize, 1 => 1390..1420usize];
+    let parts = (any::<prop::sample::Index>(), 2..=255u8, length, any::<u8>());
+    (to, prop::collection::vec(parts, 1..2 * BURST)).prop_map(|(to, packets)| {
+        let made = packets.into_iter().map(|(at, ttl, length, tag)| {
+            let data = udp(WEST_HOST, *at.get(&to), (9, 5004), length, tag);
+            packet(Ipv4Header { ttl, ..Ipv4Header::parse(&data).expect("sound") }, &data[20..])
+        });
+        made.collect()
+    })
+}
+
+fn packets_of_all_kinds() -> impl Strategy<Value = Vec<Vec<u8>>> {
     let ttl = prop_oneof![4 => Just(64), 1 => 0..4u8];
     let to = prop_oneof![
         8 => Just(UNPOOLED),
