@@ -15,7 +15,6 @@ use dpdk_sys::{rte_mbuf, rte_mempool};
 
 use crate::arch::prefetch_read;
 use crate::packet::Buffer;
-use crate::packet::copy::copy;
 
 /// Flags of an mbuf whose data is not in its own memory.
 const NOT_DIRECT: u64 = dpdk_sys::RTE_MBUF_F_INDIRECT | dpdk_sys::RTE_MBUF_F_EXTERNAL;
@@ -82,13 +81,13 @@ impl Mbuf {
         mbuf.vlan_tci_outer = 0;
     }
 
-    /// As [`Mbuf::reset`], with a copy of `bytes` in it behind `front` bytes of which nothing is said. The tags of VLANs are not
-    /// read without a flag that says so.
+    /// As [`Mbuf::reset`], with `length` bytes behind `front` others, all of them whatever they are; returns the former. The
+    /// tags of VLANs are not read without a flag that says so.
     ///
     /// # Safety
     /// The buffer must have room for all of it.
     #[inline(always)]
-    pub(super) unsafe fn reset_to(&mut self, headroom: u16, front: u16, bytes: &[u8]) {
+    pub(super) unsafe fn reset_to(&mut self, headroom: u16, front: u16, length: u16) -> &mut [u8] {
         let mbuf = self.raw_mut();
         mbuf.data_off = headroom;
         mbuf.refcnt = 1;
@@ -96,11 +95,11 @@ impl Mbuf {
         mbuf.port = dpdk_sys::RTE_MBUF_PORT_INVALID as u16;
         mbuf.ol_flags = 0;
         mbuf.__bindgen_anon_1.packet_type = 0;
-        mbuf.data_len = front + bytes.len() as u16;
+        mbuf.data_len = front + length;
         mbuf.pkt_len = u32::from(mbuf.data_len);
-        if let Some(room) = self.bytes_mut().get_mut(usize::from(front)..) {
-            copy(bytes, room);
-        }
+        let data = mbuf.buf_addr.cast::<u8>().wrapping_add(usize::from(headroom) + usize::from(front));
+        // SAFETY: the caller says that the buffer reaches to the end of these bytes; they are borrowed exclusively with `self`.
+        unsafe { std::slice::from_raw_parts_mut(data, usize::from(length)) }
     }
 
     /// Whether it can go back to `pool` as it is: no one else refers to it, it is one segment, its data is its own.

@@ -16,6 +16,7 @@ use super::eal::{Eal, Running};
 use super::mbuf::Mbuf;
 use super::{error_text, last_error};
 use crate::packet::BufferSource;
+use crate::packet::copy::copy;
 
 /// Bytes a fresh or received packet can grow in front.
 pub const HEADROOM: usize = dpdk_sys::RTE_PKTMBUF_HEADROOM as usize;
@@ -212,24 +213,39 @@ impl MempoolCache {
     /// None where the cache is empty: no call is in it.
     #[inline(always)]
     pub fn alloc_copy_cached(&mut self, bytes: &[u8], front: u16) -> Option<Mbuf> {
-        self.alloc_copy_from(bytes, HEADROOM, front, MempoolCache::take_cached)
+        self.alloc_filled_cached(bytes.len(), front, |room| copy(bytes, room).then_some(()))
+    }
+
+    /// The same with `length` bytes that `fill` writes; also None, and nothing is held, where that does not.
+    #[inline(always)]
+    pub fn alloc_filled_cached(
+        &mut self,
+        length: usize,
+        front: u16,
+        fill: impl FnOnce(&mut [u8]) -> Option<()>,
+    ) -> Option<Mbuf> {
+        self.alloc_filled_from(length, (HEADROOM, front), fill, MempoolCache::take_cached)
     }
 
     #[inline(always)]
-    fn alloc_copy_from(
+    fn alloc_filled_from(
         &mut self,
-        bytes: &[u8],
-        headroom: usize,
-        front: u16,
+        length: usize,
+        (headroom, front): (usize, u16),
+        fill: impl FnOnce(&mut [u8]) -> Option<()>,
         take: impl FnOnce(&mut MempoolCache) -> Option<Mbuf>,
     ) -> Option<Mbuf> {
         let spare = usize::from(self.pool.0.data_room).checked_sub(headroom)?;
-        let headroom = u16::try_from(headroom).ok().filter(|_| bytes.len() <= spare)?;
+        let headroom = u16::try_from(headroom).ok().filter(|_| length <= spare)?;
         let headroom = headroom.checked_sub(front)?;
         let mut mbuf = take(self)?;
         // SAFETY: every mbuf of the pool has as many bytes as its data room, and headroom, front and packet are no more.
-        unsafe { mbuf.reset_to(headroom, front, bytes) };
-        Some(mbuf)
+        let room = unsafe { mbuf.reset_to(headroom, front, length as u16) };
+        if fill(room).is_some() {
+            return Some(mbuf);
+        }
+        self.free(mbuf);
+        None
     }
 
     /// Gives a packet back, to whatever pool it is from.
@@ -421,7 +437,7 @@ impl BufferSource for MempoolCache {
 
     #[inline(always)]
     fn alloc_copy(&mut self, bytes: &[u8], headroom: usize) -> Option<Mbuf> {
-        self.alloc_copy_from(bytes, headroom, 0, MempoolCache::take)
+        self.alloc_filled_from(bytes.len(), (headroom, 0), |room| copy(bytes, room).then_some(()), MempoolCache::take)
     }
 
     #[inline(always)]
@@ -540,6 +556,11 @@ mod tests {
         cache.free(with_front);
         assert!(cache.alloc_copy(&bytes, HEADROOM).is_none(), "one byte more than there is room for");
         assert!(cache.alloc_copy_cached(&bytes, 0).is_none());
+        let filled =
+            cache.alloc_filled_cached(3, 14, |room| copy(b"abc", room).then_some(())).expect("one is in the cache");
+        assert_eq!((filled.len(), &filled.bytes()[14..]), (17, &b"abc"[..]));
+        cache.free(filled);
+        assert!(cache.alloc_filled_cached(3, 14, |_| None).is_none(), "it was not filled");
         cache.flush();
         assert!(cache.alloc_copy_cached(&bytes[..20], 0).is_none(), "the cache is empty");
         assert_eq!(pool.in_use(), 0, "nothing is held where there is no copy");

@@ -105,6 +105,12 @@ impl Sum {
         self.0 == 0xffff
     }
 
+    /// The same as a little-endian word, as [`Total::add`] takes it.
+    #[inline]
+    pub const fn little_endian(self) -> u16 {
+        self.0.swap_bytes()
+    }
+
     #[inline]
     const fn from_little_endian(sum: u64) -> Sum {
         let (sum, carry) = (sum as u32).overflowing_add((sum >> 32) as u32);
@@ -129,16 +135,43 @@ pub struct Total {
 }
 
 impl Total {
+    /// What a little-endian word comes to.
+    #[inline(always)]
+    pub const fn of(word: u64) -> Total {
+        Total { sum: word, carries: 0 }
+    }
+
     /// Adds bytes, with a zero behind an odd last one: what comes behind them begins another word.
     #[inline(always)]
     pub fn add_bytes(&mut self, bytes: &[u8]) {
-        let (words, rest) = bytes.as_chunks::<8>();
-        for word in words {
-            self.add(u64::from_le_bytes(*word));
+        let Some(last) = bytes.last_chunk::<16>() else { return self.add_few(bytes) };
+        let mut rest = bytes;
+        while rest.len() > 32
+            && let Some((words, behind)) = rest.split_first_chunk::<32>()
+        {
+            words.as_chunks::<8>().0.iter().for_each(|word| self.add(u64::from_le_bytes(*word)));
+            rest = behind;
         }
+        if rest.len() > 16
+            && let Some((words, behind)) = rest.split_first_chunk::<16>()
+        {
+            words.as_chunks::<8>().0.iter().for_each(|word| self.add(u64::from_le_bytes(*word)));
+            rest = behind;
+        }
+        // The last sixteen bytes less those that are in a word already: one to sixteen are left.
+        let last = u128::from_le_bytes(*last).wrapping_shr(128 - 8 * rest.len() as u32);
+        self.add(last as u64);
+        self.add((last >> 64) as u64);
+    }
+
+    /// The same for less than sixteen.
+    #[inline(always)]
+    fn add_few(&mut self, bytes: &[u8]) {
+        let (words, rest) = bytes.as_chunks::<8>();
+        words.iter().for_each(|word| self.add(u64::from_le_bytes(*word)));
         if !rest.is_empty() {
             self.add(match bytes.last_chunk() {
-                // The last eight bytes less those that are in a word already.
+                // Likewise, of the last eight.
                 Some(last) => u64::from_le_bytes(*last) >> (64 - 8 * rest.len()),
                 None => word_of(rest),
             });

@@ -17,7 +17,7 @@ use crate::packet::ipv4::{PROTOCOL_UDP, decrement_ttl_in};
 use crate::packet::{Sum, Total};
 
 /// IPv4 without options, and UDP.
-const IPV4_UDP: usize = 28;
+pub(super) const IPV4_UDP: usize = 28;
 /// IPv6 without extension headers, and UDP.
 const IPV6_UDP: usize = 48;
 /// RTP without contributing sources and extension (RFC 3550 section 5.1).
@@ -99,15 +99,15 @@ pub(super) struct Open {
 /// The sums over a template that checksums begin with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TemplateSums {
-    /// The IPv4 header but for length and id.
-    ip: Sum,
-    /// Pseudo header and UDP header but for the lengths.
-    udp: Sum,
+    /// The IPv4 header but for length and id; a little-endian word.
+    ip: u16,
+    /// Pseudo header and UDP header but for the lengths; likewise.
+    udp: u16,
 }
 
 impl TemplateSums {
     /// Of no template.
-    pub(super) const NONE: TemplateSums = TemplateSums { ip: Sum::ZERO, udp: Sum::ZERO };
+    pub(super) const NONE: TemplateSums = TemplateSums { ip: 0, udp: 0 };
 
     /// Those of the template with what a provisioned stream leaves open: flow labels are in no checksum.
     #[inline]
@@ -115,10 +115,9 @@ impl TemplateSums {
         if !is_ipv4 {
             return self;
         }
-        let mut ip = Total::default();
-        ip.add_sum(self.ip);
+        let mut ip = Total::of(self.ip.into());
         ip.add(in_ipv4(open));
-        TemplateSums { ip: ip.sum(), ..self }
+        TemplateSums { ip: ip.sum().little_endian(), ..self }
     }
 }
 
@@ -167,6 +166,23 @@ impl Template {
     #[inline]
     pub(super) fn len(&self) -> usize {
         if self.is_ipv4() { IPV4_UDP } else { IPV6_UDP }
+    }
+
+    /// Whom its packets are for, as [`Plain`] says it, where they are IPv4.
+    ///
+    /// [`Plain`]: crate::packet::ipv4::Plain
+    #[inline(always)]
+    pub(super) fn destination(&self) -> u32 {
+        let [_, _, third, ..] = self.words;
+        (third as u32).swap_bytes()
+    }
+
+    /// Whether its packets are to this UDP port, where they are IPv4. `port` is in network byte order, or above 65,535 where
+    /// there is no such port.
+    #[inline(always)]
+    pub(super) fn is_to(&self, port: u32) -> bool {
+        let [_, _, third, ..] = self.words;
+        (third >> 48) as u32 == port
     }
 
     /// The header that the packets of a provisioned stream have: no ECN, may be fragmented, a UDP checksum, no flow
@@ -258,7 +274,7 @@ impl Template {
         } else {
             [b, c, d, e, f].into_iter().for_each(|word| udp.add(word));
         }
-        TemplateSums { ip: ip.sum(), udp: udp.sum() }
+        TemplateSums { ip: ip.sum().little_endian(), udp: udp.sum().little_endian() }
     }
 
     /// Writes the header of a packet with this IP id and payload to the start of `out`. None where there is no room
@@ -272,33 +288,50 @@ impl Template {
         payload: Total,
         out: &mut [u8],
     ) -> Option<()> {
-        let payload_len = u16::try_from(payload_len).ok().filter(|length| *length <= u16::MAX - IPV6_UDP as u16)?;
-        let udp_len = be(UDP_LEN + payload_len);
-        let [a, b, c, d, e, f] = self.words;
         if self.is_ipv4() {
-            let (length, ip_id) = (be(IPV4_UDP as u16 + payload_len), be(ip_id));
-            let mut ip = Total::default();
-            ip.add_sum(sums.ip);
-            ip.add(length + ip_id);
-            let ip = be(ip.sum().checksum());
-            let udp = udp_checksum(b & ipv4::HAS_CHECKSUM != 0, sums.udp, udp_len, payload);
-            let out = out.first_chunk_mut::<IPV4_UDP>()?;
-            let (words, behind) = out.as_chunks_mut::<8>();
-            let [first, second, third] = words else { return None };
-            *first = (a | length << 16 | ip_id << 32).to_le_bytes();
-            *second = (b & ipv4::SECOND | ip << 16).to_le_bytes();
-            *third = c.to_le_bytes();
-            *behind.first_chunk_mut()? = ((udp_len | udp << 16) as u32).to_le_bytes();
-        } else {
-            let udp = udp_checksum(a & ipv6::HAS_CHECKSUM != 0, sums.udp, udp_len, payload);
-            let words = [a & ipv6::FIRST | udp_len << 32, b, c, d, e, f | udp_len << 32 | udp << 48];
-            let out = out.first_chunk_mut::<IPV6_UDP>()?;
-            for (out, word) in out.as_chunks_mut::<8>().0.iter_mut().zip(words) {
-                *out = word.to_le_bytes();
-            }
+            return self.write_ipv4(sums, ip_id, payload_len, payload, out.first_chunk_mut()?);
+        }
+        let udp_len = be(UDP_LEN + carried(payload_len)?);
+        let [a, b, c, d, e, f] = self.words;
+        let udp = udp_checksum(a & ipv6::HAS_CHECKSUM != 0, sums.udp, udp_len, payload);
+        let words = [a & ipv6::FIRST | udp_len << 32, b, c, d, e, f | udp_len << 32 | udp << 48];
+        let out = out.first_chunk_mut::<IPV6_UDP>()?;
+        for (out, word) in out.as_chunks_mut::<8>().0.iter_mut().zip(words) {
+            *out = word.to_le_bytes();
         }
         Some(())
     }
+
+    /// The same where it is IPv4.
+    #[inline(always)]
+    pub(super) fn write_ipv4(
+        &self,
+        sums: &TemplateSums,
+        ip_id: u16,
+        payload_len: usize,
+        payload: Total,
+        out: &mut [u8; IPV4_UDP],
+    ) -> Option<()> {
+        let payload_len = carried(payload_len)?;
+        let [a, b, c, ..] = self.words;
+        let (length, udp_len, ip_id) = (be(IPV4_UDP as u16 + payload_len), be(UDP_LEN + payload_len), be(ip_id));
+        let ip = Total::of(u64::from(sums.ip) + length + ip_id);
+        let ip = be(ip.sum().checksum());
+        let udp = udp_checksum(b & ipv4::HAS_CHECKSUM != 0, sums.udp, udp_len, payload);
+        let (words, behind) = out.as_chunks_mut::<8>();
+        let [first, second, third] = words else { return None };
+        *first = (a | length << 16 | ip_id << 32).to_le_bytes();
+        *second = (b & ipv4::SECOND | ip << 16).to_le_bytes();
+        *third = c.to_le_bytes();
+        *behind.first_chunk_mut()? = ((udp_len | udp << 16) as u32).to_le_bytes();
+        Some(())
+    }
+}
+
+/// The length of what UDP carries, unless it is too long for any packet.
+#[inline(always)]
+fn carried(payload_len: usize) -> Option<u16> {
+    u16::try_from(payload_len).ok().filter(|length| *length <= u16::MAX - IPV6_UDP as u16)
 }
 
 impl From<[u64; 3]> for Template {
@@ -336,12 +369,11 @@ fn be(value: u16) -> u64 {
 
 /// RFC 768: a computed 0 is sent as 0xffff. The length counts in the pseudo header and in the header.
 #[inline(always)]
-fn udp_checksum(is_computed: bool, sum: Sum, length: u64, mut payload: Total) -> u64 {
+fn udp_checksum(is_computed: bool, sum: u16, length: u64, mut payload: Total) -> u64 {
     if !is_computed {
         return 0;
     }
-    payload.add_sum(sum);
-    payload.add(length + length);
+    payload.add(u64::from(sum) + length + length);
     match payload.sum().checksum() {
         0 => 0xffff,
         checksum => be(checksum),

@@ -7,13 +7,9 @@
     deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable)
 )]
 
-use std::net::IpAddr;
-
-use super::learned::{self, Decompressor, Origin};
+use super::learned::{self, OriginContexts};
 use super::provisioned::{self, StreamSet};
-use super::wire::short_rows::ShortPacket;
 use super::wire::{Row, RowType};
-use crate::arch::Tick;
 use crate::fib::PeerIndex;
 use crate::packet::{Buffer, BufferSource};
 
@@ -114,27 +110,26 @@ pub fn depool_rows<'a, S: BufferSource>(
     depooled
 }
 
-/// The same for a pooled packet with short rows, which came from the UDP port `source_port` of this address.
+/// The same for entries of pooled packets with short rows, all of the one whose contexts these are.
 #[inline]
-pub fn depool_short<S: BufferSource>(
-    packet: &ShortPacket<'_>,
-    (peer, source_port): (IpAddr, u16),
-    (decompressor, now): (&mut Decompressor, Tick),
+pub fn depool_entries<'a, S: BufferSource>(
+    entries: impl Iterator<Item = &'a [u8]>,
+    contexts: &mut OriginContexts<'_>,
     source: &mut S,
     headroom: usize,
     exit: &mut impl Exit<S::Buffer>,
 ) -> Depooled {
     let mut depooled = Depooled::default();
-    let origin = Origin { peer, instance: packet.instance(), source_port };
-    let mut contexts = decompressor.of(origin, now);
-    packet.entries().for_each(|entry| match contexts.open(entry) {
-        Ok(opened) => {
-            let taken = write_out(opened.len(), |room| opened.write(room), source, headroom);
-            depooled.take(taken, |packet| exit.take_rebuilt(packet));
+    for entry in entries {
+        match contexts.open(entry) {
+            Ok(opened) => {
+                let taken = write_out(opened.len(), |room| opened.write(room), source, headroom);
+                depooled.take(taken, |packet| exit.take_rebuilt(packet));
+            }
+            Err(learned::Refused::UnknownContext) => depooled.unknown_context += 1,
+            Err(learned::Refused::Malformed) => depooled.malformed += 1,
         }
-        Err(learned::Refused::UnknownContext) => depooled.unknown_context += 1,
-        Err(learned::Refused::Malformed) => depooled.malformed += 1,
-    });
+    }
     depooled
 }
 

@@ -8,8 +8,10 @@ use crate::packet::ecn;
 use crate::packet::ethernet::HEADER_LEN;
 use crate::packet::ipv4::Plain;
 use crate::packet::udp;
-use crate::pool::packet_depooler::{Depooled, Exit, depool_each, depool_rows, depool_short};
+use crate::pool::learned::{self, OriginContexts};
+use crate::pool::packet_depooler::{Depooled, Exit, depool_each, depool_entries, depool_rows};
 use crate::pool::pooled_packet_detector::{Datagram, PooledDrop, Special};
+use crate::pool::wire::short_rows::{Entries, ShortPacket};
 use crate::pool::wire::{PoolHeader, PooledPacket, Row, RowType, Rows, WireError};
 
 use super::counters::Counter;
@@ -111,14 +113,9 @@ impl<N: Nic> Stages<N> {
                 self.finish(mbuf, begun);
             }
             Ok(Special::Short(pooled)) => {
-                let (from, now) = ((header.src().into(), src_port), moment.now);
                 let begun = self.begin(pooled.header(), outer, moment);
                 if begun.is_ok() {
-                    let (known, mempool) = (&mut self.decompressor, &mut self.mempool);
-                    let (pool_port, ecn) = (self.hops.pool_port(), header.ecn());
-                    let mut exit = ReentryExit::new(outer.inside(), ecn, pool_port, &mut self.reentry, &mut self.out);
-                    let depooled = depool_short(&pooled, from, (known, now), mempool, HEADROOM, &mut exit);
-                    account(&depooled, &mut self.out);
+                    self.rebuild_entries(&pooled, outer, moment);
                     self.note_number(header, origin, src_port, pooled.header().sequence, moment);
                 }
                 self.finish(mbuf, begun);
@@ -174,12 +171,9 @@ impl<N: Nic> Stages<N> {
     /// always to the last: [`Stages::take_out_rows`] is for the others.
     #[inline(always)]
     fn cut_rows<H: Header>(&mut self, rows: &mut Rows<'_>, outer: &Outer<'_, H>) -> Depooled {
+        let pool_port = self.hops.pool_port();
         let mut depooled = Depooled::default();
-        let (inside, pool_port) = (outer.inside().read_as(Family::V4), self.hops.pool_port());
-        if outer.header.ecn() & ecn::ECT_1 != 0 || inside.link_broadcast() {
-            return depooled;
-        }
-        let Some(queue) = self.reentry.queue(outer.origin.depth()) else { return depooled };
+        let Some((queue, inside)) = queue_of_plain(&mut self.reentry, outer) else { return depooled };
         while !rows.is_empty()
             && let Some(burst) = queue.with_room()
         {
@@ -189,6 +183,38 @@ impl<N: Nic> Stages<N> {
             }
         }
         depooled
+    }
+
+    /// Takes out the entries of a pooled packet with short rows: those that are plain packets, and for which there is memory in
+    /// the cache, in a loop of their own.
+    #[inline(always)]
+    fn rebuild_entries<H: Header>(&mut self, pooled: &ShortPacket<'_>, outer: &Outer<'_, H>, moment: &Moment<'_>) {
+        let (peer, instance) = (outer.header.src().into(), pooled.instance());
+        let origin = learned::Origin { peer, instance, source_port: outer.src_port };
+        let mut contexts = self.decompressor.of(origin, moment.now);
+        let (pool_port, mempool) = (self.hops.pool_port(), &mut self.mempool);
+        let (mut entries, mut depooled) = (pooled.entries(), Depooled::default());
+        loop {
+            if let Some((queue, inside)) = queue_of_plain(&mut self.reentry, outer) {
+                while !entries.is_empty()
+                    && let Some(burst) = queue.with_room()
+                {
+                    depooled.extracted += rebuild_plain(&mut entries, &contexts, burst, inside, pool_port, mempool);
+                    if burst.len() < BURST {
+                        break;
+                    }
+                }
+            }
+            let (inside, ecn) = (outer.inside(), outer.header.ecn());
+            let mut exit = ReentryExit::new(inside, ecn, pool_port, &mut self.reentry, &mut self.out);
+            let uneven = entries.by_ref().take(UNEVEN_ROWS);
+            let uneven = depool_entries(uneven, &mut contexts, mempool, HEADROOM, &mut exit);
+            depooled.add(uneven);
+            if uneven.rows() == 0 {
+                break;
+            }
+        }
+        account(&depooled, &mut self.out);
     }
 
     /// Ends a pooled packet that was taken apart or was not.
@@ -320,6 +346,44 @@ fn cut_plain(
         *rows = ahead.clone();
     }
     cut
+}
+
+/// Moves the packets that the next entries stand for to a burst, while they are plain, it has room and the cache has memory.
+/// Returns how many.
+///
+/// Their contexts know that they are plain, and nothing is called in this loop.
+#[inline(never)]
+fn rebuild_plain(
+    entries: &mut Entries<'_>,
+    contexts: &OriginContexts<'_>,
+    burst: &mut SoundBurst,
+    inside: Origin,
+    pool_port: u32,
+    mempool: &mut MempoolCache,
+) -> u32 {
+    let (mut ahead, mut rebuilt) = (entries.clone(), 0);
+    while burst.len() < BURST
+        && let Some(entry) = ahead.front()
+        && let Some((packet, dst)) = contexts.plain(entry, pool_port)
+        && let Some(frame) = mempool.alloc_filled_cached(packet.len(), HEADER_LEN as u16, |room| packet.write(room))
+    {
+        burst.push_plain(frame, inside, dst);
+        ahead.pass_front();
+        rebuilt += 1;
+    }
+    *entries = ahead;
+    rebuilt
+}
+
+/// Where plain packets that were in this one wait, and their origin. None where they need a closer look each: what a mark
+/// on the outside does to a packet, and what came in a broadcast frame; or where they are inside of too many.
+#[inline(always)]
+fn queue_of_plain<'a, H: Header>(reentry: &'a mut Reentry, outer: &Outer<'_, H>) -> Option<(&'a mut Queue, Origin)> {
+    let inside = outer.inside().read_as(Family::V4);
+    if outer.header.ecn() & ecn::ECT_1 != 0 || inside.link_broadcast() {
+        return None;
+    }
+    Some((reentry.queue(outer.origin.depth())?, inside))
 }
 
 /// Takes packets out of a pooled packet and sends them back to the input. Returns how many packets it held.

@@ -15,7 +15,8 @@ use super::unknown_contexts::{Origin, UnknownContexts};
 use crate::arch::{Tick, TickSpan};
 use crate::packet::Total;
 use crate::packet::copy::copy;
-use crate::pool::header_template::{RTP_LEN, Rtp, Template, TemplateSums, add_payload};
+use crate::packet::ipv4::Plain;
+use crate::pool::header_template::{IPV4_UDP, RTP_LEN, Rtp, Template, TemplateSums, add_payload};
 use crate::pool::wire::entry::{Announcement, CompressedEntry, Entry, Profile};
 
 /// Why an entry gives no packet.
@@ -45,6 +46,16 @@ pub struct Rebuilt<'a> {
     rtp: Option<Rtp>,
     /// What is behind the headers.
     payload: &'a [u8],
+}
+
+/// A packet to be rebuilt as nearly all are: of IPv4, with an RTP header as predicted.
+#[derive(Clone, Copy, Debug)]
+pub struct Plainly<'a> {
+    template: &'a Template,
+    sums: &'a TemplateSums,
+    ip_id: u16,
+    rtp: Rtp,
+    media: &'a [u8],
 }
 
 /// The contexts a worker knows.
@@ -89,6 +100,8 @@ struct Context {
     reference: Reference,
     /// Something else was announced under its id, which no sender does so soon: it stands for neither.
     is_disputed: bool,
+    /// Its packets are plain, unless they are to the pool port.
+    is_plain: bool,
 }
 
 const _: () = assert!(size_of::<Context>() == 128);
@@ -118,9 +131,7 @@ impl Opened<'_> {
     pub fn len(&self) -> usize {
         match self {
             Opened::Whole(packet) => packet.len(),
-            Opened::Rebuilt(Rebuilt { template, rtp, payload, .. }) => {
-                template.len() + if rtp.is_some() { RTP_LEN } else { 0 } + payload.len()
-            }
+            Opened::Rebuilt(rebuilt) => rebuilt.len(),
         }
     }
 
@@ -139,8 +150,16 @@ impl Opened<'_> {
 }
 
 impl Rebuilt<'_> {
+    /// The length of the packet in bytes.
     #[inline(always)]
-    fn write(&self, out: &mut [u8]) -> Option<()> {
+    #[allow(clippy::len_without_is_empty)] // No packet is empty.
+    pub fn len(&self) -> usize {
+        self.template.len() + if self.rtp.is_some() { RTP_LEN } else { 0 } + self.payload.len()
+    }
+
+    /// Writes the packet to `out`, which is exactly as long as it; None where it is not.
+    #[inline(always)]
+    pub fn write(&self, out: &mut [u8]) -> Option<()> {
         let (header, body) = out.split_at_mut_checked(self.template.len())?;
         let payload_len = body.len();
         let mut total = Total::default();
@@ -157,6 +176,29 @@ impl Rebuilt<'_> {
         }
         add_payload(&mut total, self.payload);
         self.template.write(self.sums, self.ip_id, payload_len, total, header)
+    }
+}
+
+impl Plainly<'_> {
+    /// The length of the packet in bytes.
+    #[inline(always)]
+    #[allow(clippy::len_without_is_empty)] // No packet is empty.
+    pub fn len(&self) -> usize {
+        IPV4_UDP + RTP_LEN + self.media.len()
+    }
+
+    /// Writes the packet to `out`, which is exactly as long as it; None where it is not.
+    #[inline(always)]
+    pub fn write(&self, out: &mut [u8]) -> Option<()> {
+        let (header, body) = out.split_first_chunk_mut::<IPV4_UDP>()?;
+        let (rtp, rest) = body.split_first_chunk_mut::<RTP_LEN>()?;
+        if !copy(self.media, rest) {
+            return None;
+        }
+        let mut total = Total::default();
+        self.rtp.write(&mut total, rtp);
+        add_payload(&mut total, self.media);
+        self.template.write_ipv4(self.sums, self.ip_id, RTP_LEN + self.media.len(), total, header)
     }
 }
 
@@ -220,6 +262,22 @@ impl OriginContexts<'_> {
             Some(entry) => self.rebuild(entry).map(Opened::Rebuilt),
             None => self.whole(entry).map(Opened::Whole),
         }
+    }
+
+    /// The packet that `entry` stands for, and whom it is for, where it is one as nearly all are: it changed as predicted, its
+    /// context is known, and it is [`Plain`], of which `but` is the port. None says nothing but that it needs
+    /// [`OriginContexts::open`].
+    #[inline(always)]
+    pub fn plain<'a>(&'a self, entry: &'a [u8], but: u32) -> Option<(Plainly<'a>, u32)> {
+        let entry = CompressedEntry::parse(entry)?;
+        let (difference, marker, payload) = entry.predicted()?;
+        let context = self.all.contexts.get(self.find(entry.context)?)?;
+        if !context.is_plain || self.now.since(context.at) >= self.all.forget || context.template.is_to(but) {
+            return None;
+        }
+        let (ip_id, rtp) = context.reference.predicted(difference, marker)?;
+        let Context { template, sums, .. } = context;
+        Some((Plainly { template, sums, ip_id, rtp, media: payload }, template.destination()))
     }
 
     /// The packet that an entry has whole.
@@ -287,7 +345,8 @@ impl OriginContexts<'_> {
         let reference = Reference { profile: announcement.profile, ip_id: varying.ip_id, rtp };
         let (id, now) = (announcement.context, self.now);
         let name = self.name.with_id(id);
-        let mut context = Context { name, at: now, template, sums: template.sums(), reference, is_disputed: false };
+        let (sums, is_plain) = (template.sums(), Plain::recognise(packet, u32::MAX).is_some());
+        let mut context = Context { name, at: now, template, sums, reference, is_disputed: false, is_plain };
         let same = self.find(id);
         if let Some(known) = same.and_then(|slot| self.all.contexts.get(slot))
             && now.since(known.at) < self.all.forget
@@ -295,7 +354,7 @@ impl OriginContexts<'_> {
             if known.template == template && known.reference == reference {
                 return Some(());
             }
-            context.is_disputed = true;
+            (context.is_disputed, context.is_plain) = (true, false);
             self.all.disputed += 1;
             self.all.unknown.note(self.origin, id, now);
         }
@@ -315,5 +374,6 @@ impl Context {
         sums: TemplateSums::NONE,
         reference: Reference { profile: Profile::Udp, ip_id: 0, rtp: Rtp::NONE },
         is_disputed: false,
+        is_plain: false,
     };
 }

@@ -15,7 +15,7 @@ mod tags;
 mod unknown_contexts;
 
 pub use compressor::{Compressor, CompressorCounters, CompressorLimits, Encoded, Place, Undo};
-pub use decompressor::{Decompressor, Opened, Refused};
+pub use decompressor::{Decompressor, Opened, OriginContexts, Refused};
 pub use unknown_contexts::{Origin, UnknownContexts, instance_towards};
 
 use std::net::IpAddr;

@@ -78,18 +78,66 @@ impl<'a> ShortPacket<'a> {
 
     /// The entries in order: each is at least one byte long and has a form that exists.
     #[inline]
-    pub fn entries(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
-        let (mut runs, mut missing, mut rest) = (self.runs, self.header.count, self.data);
-        let lengths = std::iter::from_fn(move || {
-            let (length, times) = if missing > 0 { runs.next().ok()? } else { return None };
-            missing = missing.checked_sub(times)?;
-            Some(std::iter::repeat_n(usize::from(length), usize::from(times)))
-        });
-        lengths.flatten().map_while(move |length| {
-            let (entry, behind) = rest.split_at_checked(length)?;
-            rest = behind;
-            Some(entry)
-        })
+    pub fn entries(&self) -> Entries<'a> {
+        Entries { runs: self.runs, missing: self.header.count, again: 0, rest: self.data }
+    }
+}
+
+/// The entries of a pooled packet that have not been looked at.
+#[derive(Clone, Debug)]
+pub struct Entries<'a> {
+    runs: Runs<'a>,
+    /// How many there are behind those of the length that was read last.
+    missing: u8,
+    /// How many there are of that length.
+    again: u8,
+    /// They and what is behind them.
+    rest: &'a [u8],
+}
+
+impl<'a> Entries<'a> {
+    /// The next one, which stays the next one; None where all have been looked at.
+    #[inline(always)]
+    pub fn front(&mut self) -> Option<&'a [u8]> {
+        if self.again == 0 {
+            self.next_run()?;
+        }
+        self.rest.get(..usize::from(self.runs.length))
+    }
+
+    /// Goes on behind the one that [`Entries::front`] gave.
+    #[inline(always)]
+    pub fn pass_front(&mut self) {
+        self.again = self.again.saturating_sub(1);
+        self.rest = self.rest.get(usize::from(self.runs.length)..).unwrap_or_default();
+    }
+
+    /// Whether all have been looked at.
+    #[inline(always)]
+    pub fn is_empty(&self) -> bool {
+        self.again == 0 && self.missing == 0
+    }
+
+    #[inline(always)]
+    fn next_run(&mut self) -> Option<()> {
+        if self.missing == 0 {
+            return None;
+        }
+        let (_, times) = self.runs.next().ok()?;
+        self.missing = self.missing.checked_sub(times)?;
+        self.again = times;
+        Some(())
+    }
+}
+
+impl<'a> Iterator for Entries<'a> {
+    type Item = &'a [u8];
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let entry = self.front()?;
+        self.pass_front();
+        Some(entry)
     }
 }
 

@@ -376,3 +376,27 @@ fn entries_that_say_what_cannot_be_are_refused() {
     assert!(opened(&mut decompressor, 1, &[0x80, 0, 1], Tick(0)).is_ok(), "an empty datagram");
     assert_eq!(opened(&mut decompressor, 1, &[0x20, 0, 1], Tick(0)), Err(Refused::Malformed));
 }
+
+#[test]
+fn a_predicted_packet_of_a_plain_stream_takes_the_short_way_out_and_no_other_does() {
+    let takes_it = |packets: &[Vec<u8>]| {
+        let (mut compressor, mut decompressor) = (compressor(64), decompressor(64));
+        let mut ways = Vec::new();
+        for (number, packet) in (0..).zip(packets) {
+            let now = Tick(20 * MS * number);
+            let entry = entry(&mut compressor, packet, now);
+            let mut contexts = decompressor.of(origin(1), now);
+            ways.push(opened_plainly(&contexts, &entry, u32::MAX).is_some());
+            assert!(contexts.open(&entry).is_ok());
+        }
+        ways
+    };
+    let of = |header| (0..4).map(|number| voice(header, number)).collect::<Vec<_>>();
+    assert_eq!(takes_it(&of(Header::USUAL)), [false, false, true, true], "watched, announced, predicted");
+    assert_eq!(takes_it(&of(Header { has_checksum: false, ..Header::USUAL }))[2..], [true, true]);
+    assert_eq!(takes_it(&of(Header { ttl: 2, ..Header::USUAL }))[2..], [true, true]);
+    assert_eq!(takes_it(&of(Header { ttl: 1, ..Header::USUAL }))[2..], [false, false], "it goes no further");
+    assert_eq!(takes_it(&of(Header::IPV6))[2..], [false, false]);
+    let surprising = |number| Header::USUAL.packet(500, &voice(Header::USUAL, number)[28..]);
+    assert_eq!(takes_it(&[of(Header::USUAL), vec![surprising(7)]].concat())[4..], [false], "another IP id");
+}

@@ -11,6 +11,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use super::test_packets::{Header, rtp};
 use super::*;
 use crate::arch::Tick;
+use crate::packet::ipv4::Plain;
 use crate::pool::FlowSeed;
 use crate::pool::wire::MAX_ROWS;
 use crate::pool::wire::short_rows::{SHORT_HEADER_LEN, ShortPacket, ShortRows, write_short_header};
@@ -52,13 +53,30 @@ fn entry(compressor: &mut Compressor, packet: &[u8], now: Tick) -> Vec<u8> {
     entry
 }
 
-/// What comes of an entry.
+/// What comes of an entry. What comes of it in the way of plain ones, if anything, is the same.
 fn opened(decompressor: &mut Decompressor, instance: u32, entry: &[u8], now: Tick) -> Result<Vec<u8>, Refused> {
     let mut contexts = decompressor.of(origin(instance), now);
-    let opened = contexts.open(entry)?;
+    let plain = opened_plainly(&contexts, entry, u32::MAX);
+    let opened =
+        contexts.open(entry).inspect_err(|refused| assert_eq!(plain, None, "refused otherwise: {refused:?}"))?;
     let mut packet = vec![0xee; opened.len()];
     opened.write(&mut packet).expect("room for it");
+    if let Some((plain, to)) = plain {
+        assert_eq!(plain, packet);
+        let recognised = Plain::recognise(&packet, u32::MAX).expect("it was said to be plain");
+        assert_eq!((to, packet.len()), (recognised.dst, recognised.total_len.into()));
+        let port = u32::from(u16::from_ne_bytes([packet[22], packet[23]]));
+        assert_eq!(opened_plainly(&contexts, entry, port), None, "to the port that is to be left alone");
+    }
     Ok(packet)
+}
+
+/// What comes of an entry that is plain, and whom it is for.
+fn opened_plainly(contexts: &OriginContexts<'_>, entry: &[u8], but: u32) -> Option<(Vec<u8>, u32)> {
+    let (plain, to) = contexts.plain(entry, but)?;
+    let mut packet = vec![0xee; plain.len()];
+    plain.write(&mut packet).expect("room for it");
+    Some((packet, to))
 }
 
 /// A UDP payload of kind 5 with these entries.
