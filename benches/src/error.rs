@@ -24,8 +24,28 @@ pub enum BenchError {
     Router(String),
     #[error("CPU {core} is not one this process may run on")]
     Core { core: usize },
+    /// It was measured, and is not as it was to be.
+    #[error("{0}")]
+    Missed(String),
+    /// What was asked for cannot be measured at all.
+    #[error("{0}")]
+    Usage(String),
     #[error("interrupted")]
     Interrupted,
     #[error("{0}")]
     System(String),
+}
+
+impl BenchError {
+    /// The exit code of `scripts/bench`.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            BenchError::Missed(_) => 1,
+            // As of arguments that are not understood.
+            BenchError::Usage(_) | BenchError::Core { .. } => 2,
+            // As the shell reports a death by SIGINT.
+            BenchError::Interrupted => 130,
+            _ => 3,
+        }
+    }
 }

@@ -173,13 +173,10 @@ impl PlaceArgs {
 
     fn place(&self, memory: Memory) -> Result<router::Place, BenchError> {
         let devices = self.devices.clone().try_into();
-        let devices = devices.map_err(|_| BenchError::System("expected two devices".into()))?;
+        let devices = devices.map_err(|_| BenchError::Usage("expected two devices".into()))?;
         Ok(router::Place { cores: self.cores.clone(), memory, devices, driver: self.driver.clone() })
     }
 }
-
-/// As the shell reports a death by SIGINT.
-const INTERRUPTED: u8 = 130;
 
 fn main() -> ExitCode {
     let options = Options::parse();
@@ -198,7 +195,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("scripts/bench: {error}");
-            if matches!(error, BenchError::Interrupted) { ExitCode::from(INTERRUPTED) } else { ExitCode::FAILURE }
+            ExitCode::from(error.exit_code())
         }
     }
 }
@@ -219,7 +216,7 @@ const NEEDS_LEAN: &str = "net_pcap cannot give frames random destinations: it ne
 
 /// A case cannot be measured as it was asked for.
 fn refuse(case: &Case, problem: &str) -> Result<(), BenchError> {
-    Err(BenchError::System(format!("{}: {problem}", case.name)))
+    Err(BenchError::Usage(format!("{}: {problem}", case.name)))
 }
 
 /// Measures the cases asked for and prints the figures as they come.
@@ -268,7 +265,7 @@ fn instructions(options: &Options, campaign: &Campaign, cases: &[Case]) -> Resul
             return Ok(());
         }
         if !options.cases.is_empty() {
-            return Err(BenchError::System(format!("--record needs all cases, without --case: {why}")));
+            return Err(BenchError::Usage(format!("--record needs all cases, without --case: {why}")));
         }
     }
     let mut chosen = cases.to_vec();
@@ -277,7 +274,7 @@ fn instructions(options: &Options, campaign: &Campaign, cases: &[Case]) -> Resul
     } else if let (true, Some(recorded)) = (options.check, &recorded)
         && let Some(case) = chosen.iter().find(|case| !recorded.has(case))
     {
-        return Err(BenchError::System(format!("{}: nothing is recorded to check it against", case.name)));
+        return Err(BenchError::Usage(format!("{}: nothing is recorded to check it against", case.name)));
     }
     let count = |case: &Case| Ok((*case, campaign.instructions(case)?));
     let counted = chosen.iter().map(count).collect::<Result<Vec<_>, BenchError>>()?;
@@ -293,7 +290,7 @@ fn instructions(options: &Options, campaign: &Campaign, cases: &[Case]) -> Resul
             Verdict::More(sentence) => more.push(sentence),
         }
     }
-    if more.is_empty() { Ok(()) } else { Err(BenchError::System(more.join("; "))) }
+    if more.is_empty() { Ok(()) } else { Err(BenchError::Missed(more.join("; "))) }
 }
 
 /// Measures what there are targets for, and prints what became of them.
@@ -358,7 +355,7 @@ fn growth(options: &GrowthOptions) -> Result<(), BenchError> {
     }
     let campaign = Campaign::new(&options.run, false)?;
     if !campaign.is_lean() {
-        return Err(BenchError::System("net_pcap cannot give frames other destinations: it needs --ports lean".into()));
+        return Err(BenchError::Usage("net_pcap cannot give frames other destinations: it needs --ports lean".into()));
     }
     if !options.run.json {
         println!("{}", growth::heading());

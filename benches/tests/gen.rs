@@ -145,7 +145,13 @@ fn an_interrupted_run_says_what_there_was_until_then() {
 fn what_cannot_be_done_is_said_in_a_sentence_and_by_the_exit_code() {
     let refused = [
         (&["--send", "net_nonsense0", "--gateway", "02:00:00:00:00:01", "--memory", "no-huge"][..], 1, "net_nonsense0"),
-        (&["--send", "net_ring0", "--gateway", "192.0.2.1", "--memory", "no-huge"], 1, "--send-address"),
+        (&["--send", "net_ring0", "--gateway", "192.0.2.1", "--memory", "no-huge"], 2, "--send-address"),
+        (&[&LOOP[..], &["--lcores", "100000"]].concat(), 2, "core 100000"),
+        (
+            &[&LOOP[..], &["--size", "64", "--destinations", "5", "--destination-prefix", "198.18.0.0/31"]].concat(),
+            2,
+            "2 addresses",
+        ),
         (&["--send", "net_ring0", "--gateway", "here"], 2, "Ethernet address"),
         (&["--gateway", "192.0.2.1"], 2, "--send"),
     ];
@@ -178,5 +184,5 @@ fn gaps_are_counted_on_a_cpu_that_there_is() {
         assert!(counts.is_sorted_by(|shorter, longer| shorter >= longer), "longer gaps are not rarer: {counts:?}");
         assert!(findings["share"].as_f64().is_some_and(|share| (0.0..=1.0).contains(&share)));
     }
-    assert!(!output(&mut carpool_gen("jitter", &["--core", "100000"])).status.success());
+    assert_eq!(output(&mut carpool_gen("jitter", &["--core", "100000"])).status.code(), Some(2));
 }

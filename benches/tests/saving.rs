@@ -53,7 +53,8 @@ fn what_it_cannot_do_it_says_in_a_sentence() {
     ] {
         let output = bench(&arguments);
         let message = String::from_utf8_lossy(&output.stderr);
-        assert!(!output.status.success() && message.contains(expected), "{arguments:?}: {message}");
+        assert!(message.contains(expected), "{arguments:?}: {message}");
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {message}");
         assert!(output.stdout.is_empty());
     }
 }

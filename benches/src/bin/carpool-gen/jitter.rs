@@ -37,7 +37,7 @@ struct Findings {
 
 /// Looks at a CPU and prints what it saw.
 pub fn jitter(args: &JitterArgs, interrupted: &Arc<AtomicBool>) -> Result<(), GenError> {
-    cpu::pin(args.core).map_err(|error| GenError::new(error.to_string()))?;
+    cpu::pin(args.core)?;
     let findings = look(args, interrupted)?;
     if args.json {
         return print(&serde_json::to_string(&findings).map_err(|error| GenError::new(error.to_string()))?);

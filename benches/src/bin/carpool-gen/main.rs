@@ -27,46 +27,72 @@ mod trial;
 use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
+use carpool_benches::error::BenchError;
 use carpool_benches::interrupt::Interrupt;
 use carpool_benches::turn::Turn;
+use carpool_dataplane::dpdk::EalError;
 use clap::Parser;
 
 use crate::options::{Action, Options};
 
 /// Why there are no findings: one sentence for who asked.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct GenError(String);
+pub enum GenError {
+    /// What was asked for cannot be: wrong usage.
+    #[error("{0}")]
+    Usage(String),
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// The exit code of wrong usage, as of arguments that are not understood.
+const USAGE: u8 = 2;
 
 impl GenError {
     fn new(problem: impl Into<String>) -> GenError {
-        GenError(problem.into())
+        GenError::Failed(problem.into())
+    }
+
+    fn usage(problem: impl Into<String>) -> GenError {
+        GenError::Usage(problem.into())
     }
 
     /// An lcore has ended that never should.
     fn gone() -> GenError {
-        GenError("an lcore stopped working".into())
+        GenError::new("an lcore stopped working")
     }
 }
 
 macro_rules! errors {
-    ($($error:ty),*) => {
+    ($make:path: $($error:ty),*) => {
         $(impl From<$error> for GenError {
             fn from(error: $error) -> GenError {
-                GenError(error.to_string())
+                $make(error.to_string())
             }
         })*
     };
 }
 
-errors!(
-    carpool_dataplane::dpdk::EalError,
-    carpool_dataplane::dpdk::MempoolError,
-    carpool_dataplane::dpdk::PortError,
-    carpool_benches::error::BenchError,
-    flows::FlowsError,
-    frames::FramesError
-);
+errors!(GenError::Failed: carpool_dataplane::dpdk::MempoolError, carpool_dataplane::dpdk::PortError);
+errors!(GenError::Usage: flows::FlowsError, frames::FramesError);
+
+impl From<EalError> for GenError {
+    fn from(error: EalError) -> GenError {
+        match error {
+            EalError::CoreNotAllowed { .. } | EalError::DuplicateCore { .. } => GenError::usage(error.to_string()),
+            _ => GenError::new(error.to_string()),
+        }
+    }
+}
+
+impl From<BenchError> for GenError {
+    fn from(error: BenchError) -> GenError {
+        match error {
+            BenchError::Core { .. } => GenError::usage(error.to_string()),
+            _ => GenError::new(error.to_string()),
+        }
+    }
+}
 
 /// Prints findings. Who has seen enough of them may close the pipe.
 fn print(text: &str) -> Result<(), GenError> {
@@ -99,7 +125,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("carpool-gen: {error}");
-            ExitCode::FAILURE
+            if matches!(error, GenError::Usage(_)) { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
         }
     }
 }

@@ -81,7 +81,7 @@ impl Rig {
         let lcores = match args.lcores.as_slice() {
             [] => vec![*allowed.last().ok_or_else(|| GenError::new("this process may use no CPU"))?],
             [_] | [_, _] => args.lcores.clone(),
-            more => return Err(GenError::new(format!("--lcores names {} CPUs: expected one or two", more.len()))),
+            more => return Err(GenError::usage(format!("--lcores names {} CPUs: expected one or two", more.len()))),
         };
         let devices: Vec<&str> = std::iter::once(args.send.as_str()).chain(args.receive.as_deref()).collect();
         let megabytes = args.mbufs as usize * MBUF_BYTES / (1 << 20) + BASE_MB;
@@ -162,7 +162,7 @@ impl Rig {
             Gateway::Address(address) => address,
         };
         if !args.send_address.iter().any(|own| own.is_ipv4() == address.is_ipv4()) && address.is_ipv4() {
-            return Err(GenError::new(format!(
+            return Err(GenError::usage(format!(
                 "the gateway {address} cannot be asked for: give the sending port an address (--send-address)"
             )));
         }

@@ -131,7 +131,7 @@ impl<'a> Trials<'a> {
         let of_family = |address: &&std::net::IpAddr| address.is_ipv4() == matches!(prefix, IpNet::V4(_));
         let source = self.args.source.or_else(|| self.args.send_address.iter().find(of_family).copied());
         let source = source.ok_or_else(|| {
-            GenError::new(format!(
+            GenError::usage(format!(
                 "packets to {prefix} have no source: give --source, or an address of that family to the sending port \
                  (--send-address)"
             ))
@@ -189,16 +189,16 @@ impl Trial {
             None => None,
             Some(pps) if (1.0..=MAX_PPS as f64).contains(&pps) => Some(pps.round() as u64),
             Some(pps) => {
-                return Err(GenError::new(format!(
+                return Err(GenError::usage(format!(
                     "pps {pps}: expected 1 to {MAX_PPS}, or null for as many as possible"
                 )));
             }
         };
         let duration = time("seconds", self.seconds)?;
         match (self.burst, pps) {
-            (Some(0), _) => Err(GenError::new("burst 0: expected at least 1 packet, or null")),
+            (Some(0), _) => Err(GenError::usage("burst 0: expected at least 1 packet, or null")),
             (Some(packets), pps) => Ok(Load::Burst { pps, packets }),
-            (None, _) if duration.is_zero() => Err(GenError::new("seconds 0: expected more")),
+            (None, _) if duration.is_zero() => Err(GenError::usage("seconds 0: expected more")),
             (None, Some(pps)) => Ok(Load::Rate { pps, duration }),
             (None, None) => Ok(Load::Flood { duration }),
         }
@@ -206,7 +206,7 @@ impl Trial {
 }
 
 fn time(what: &str, seconds: f64) -> Result<Duration, GenError> {
-    duration(seconds).ok_or_else(|| GenError::new(format!("{what} {seconds}: expected seconds from 0 to 86400")))
+    duration(seconds).ok_or_else(|| GenError::usage(format!("{what} {seconds}: expected seconds from 0 to 86400")))
 }
 
 fn findings(load: Load, took: Duration, outcome: &Outcome, depool: bool) -> Result<Findings, GenError> {

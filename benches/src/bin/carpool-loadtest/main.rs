@@ -47,6 +47,8 @@ use crate::workplace::Workplace;
 
 /// As the shell reports a death by SIGINT.
 const INTERRUPTED: u8 = 130;
+/// As of arguments that are not understood.
+const USAGE: u8 = 2;
 /// The window that the router of the bench set-up begins with where pools are measured.
 const FIRST_WINDOW_US: u64 = 1000;
 
@@ -56,7 +58,11 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("scripts/loadtest: {error}");
-            if matches!(error, LoadError::Interrupted) { ExitCode::from(INTERRUPTED) } else { ExitCode::FAILURE }
+            match error {
+                LoadError::Interrupted => ExitCode::from(INTERRUPTED),
+                LoadError::Option { .. } => ExitCode::from(USAGE),
+                _ => ExitCode::FAILURE,
+            }
         }
     }
 }

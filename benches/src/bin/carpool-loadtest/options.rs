@@ -123,6 +123,10 @@ impl Options {
             let problem = "pools are measured with carpool-gen, in a router of our own (without --attach)".into();
             return Err(LoadError::Option { option: "--pools-only", problem });
         }
+        if self.attach.is_some() {
+            self.devices()?;
+            self.router_ports()?;
+        }
         Ok(Method {
             seconds: self.seconds.unwrap_or(seconds),
             warm_up: self.warm_up.unwrap_or(0.2),
