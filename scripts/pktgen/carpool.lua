@@ -2,7 +2,7 @@
 -- counters of both ports are read. For Pktgen 23.03; docs/loadtest.md says how to get it.
 --
 -- Parameters come from the environment:
---   CARPOOL_ROUTER_MAC   Ethernet address of the router's port that packets go in by (needed)
+--   CARPOOL_ROUTER_MAC   Ethernet address of the router's port that packets go in by (needed, but by pooled.lua)
 --   CARPOOL_SEND_PORT    Pktgen's port there (0)
 --   CARPOOL_RECEIVE_PORT Pktgen's port where they come out (1)
 --   CARPOOL_FIRST        the first destination (198.18.0.0, of the networks of RFC 2544; 10.0.0.0 where they are too small)
@@ -19,24 +19,94 @@ local RFC_2544 = 131072
 -- Pktgen counts into the numbers that scripts see once a second, and what is on the way takes a moment.
 carpool.SETTLE_MS = 1200
 
-local function number(name, default)
+-- Ends Pktgen with a sentence and an exit code: 1 for what failed, 2 for wrong usage. By itself it would go on drawing its
+-- screen when a script has failed.
+local function give_up(code, sentence)
+    -- The terminal is Pktgen's until it ends in its own way.
+    os.execute("test ! -t 0 || stty sane")
+    io.stderr:write("\n", sentence, "\n")
+    os.exit(code)
+end
+
+local function refuse(name, text, expected)
+    give_up(2, name .. '="' .. text .. '": expected ' .. expected)
+end
+
+-- A parameter that is a number within bounds.
+function carpool.number(name, default, least, most)
     local text = os.getenv(name)
     if text == nil or text == "" then
         return default
     end
-    return assert(tonumber(text), name .. '="' .. text .. '": a number was expected')
+    local value = tonumber(text)
+    -- What is no number (nan) is not within any bounds.
+    if not value or not (value >= least and value <= most) then
+        refuse(name, text, string.format("a number from %s to %s", least, most))
+    end
+    return value
 end
 
-carpool.send = tostring(math.floor(number("CARPOOL_SEND_PORT", 0)))
-carpool.receive = tostring(math.floor(number("CARPOOL_RECEIVE_PORT", 1)))
-carpool.destinations = math.floor(number("CARPOOL_DESTINATIONS", 256))
-carpool.flows = math.floor(number("CARPOOL_FLOWS", 64))
-carpool.seconds = number("CARPOOL_SECONDS", 2)
+-- A parameter that is a whole number within bounds.
+function carpool.whole(name, default, least, most)
+    local value = carpool.number(name, default, least, most)
+    return math.tointeger(value) or refuse(name, os.getenv(name), "a whole number")
+end
+
+-- A parameter that is a list of whole numbers within bounds, with spaces between.
+function carpool.list(name, default, least, most)
+    local text = os.getenv(name)
+    if text == nil or text == "" then
+        text = default
+    end
+    local list = {}
+    for word in text:gmatch("%S+") do
+        local value = math.tointeger(tonumber(word))
+        if not value or value < least or value > most then
+            refuse(name, text, string.format("whole numbers from %d to %d, with spaces between", least, most))
+        end
+        list[#list + 1] = value
+    end
+    return list
+end
+
+-- Runs a script, and ends Pktgen behind it.
+function carpool.run(script)
+    pktgen.screen("off")
+    local done, problem = pcall(script)
+    if not done then
+        give_up(1, tostring(problem))
+    end
+    pktgen.quit()
+end
+
+carpool.send = tostring(carpool.whole("CARPOOL_SEND_PORT", 0, 0, 63))
+carpool.receive = tostring(carpool.whole("CARPOOL_RECEIVE_PORT", 1, 0, 63))
+carpool.destinations = carpool.whole("CARPOOL_DESTINATIONS", 256, 1, 16777216)
+carpool.flows = carpool.whole("CARPOOL_FLOWS", 64, 1, 32768)
+carpool.seconds = carpool.number("CARPOOL_SECONDS", 2, 0.1, 3600)
+
+local function parts(address)
+    local found = { address:match("^(%d+)%.(%d+)%.(%d+)%.(%d+)$") }
+    for index = 1, 4 do
+        found[index] = math.tointeger(tonumber(found[index]))
+        if not found[index] or found[index] > 255 then
+            return nil
+        end
+    end
+    return found
+end
 
 local function to_number(address)
-    local a, b, c, d = address:match("^(%d+)%.(%d+)%.(%d+)%.(%d+)$")
-    assert(a, '"' .. address .. '" is no IPv4 address')
-    return ((a * 256 + b) * 256 + c) * 256 + d
+    local value = 0
+    for _, part in ipairs(parts(address)) do
+        value = value * 256 + part
+    end
+    return value
+end
+
+local FIRST = os.getenv("CARPOOL_FIRST")
+if FIRST and not parts(FIRST) then
+    refuse("CARPOOL_FIRST", FIRST, "an IPv4 address")
 end
 
 local function to_address(value)
@@ -44,17 +114,18 @@ local function to_address(value)
     return string.format("%d.%d.%d.%d", value >> 24 & 255, value >> 16 & 255, value >> 8 & 255, value & 255)
 end
 
-function carpool.router_mac()
-    local mac = os.getenv("CARPOOL_ROUTER_MAC")
-    assert(mac and mac:match("^%x%x:%x%x:%x%x:%x%x:%x%x:%x%x$"),
-        'CARPOOL_ROUTER_MAC: the Ethernet address of the router\'s port was expected, such as "02:00:00:00:00:01"')
+local function router_mac()
+    local mac = os.getenv("CARPOOL_ROUTER_MAC") or ""
+    if not mac:match("^%x%x:%x%x:%x%x:%x%x:%x%x:%x%x$") then
+        refuse("CARPOOL_ROUTER_MAC", mac, 'the Ethernet address of the router\'s port, such as "02:00:00:00:00:01"')
+    end
     return mac
 end
 
 -- UDP of this frame length (FCS included) to so many destinations from so many source ports.
 function carpool.traffic(size, destinations, flows)
     local send = carpool.send
-    local first = to_number(os.getenv("CARPOOL_FIRST") or (destinations > RFC_2544 and "10.0.0.0" or "198.18.0.0"))
+    local first = to_number(FIRST or (destinations > RFC_2544 and "10.0.0.0" or "198.18.0.0"))
     local range = pktgen.range
     local function steps(set, start, inc, min, max)
         set(send, "start", start)
@@ -65,7 +136,7 @@ function carpool.traffic(size, destinations, flows)
     pktgen.set_type(send, "ipv4")
     -- Range mode sends TCP unless it is told otherwise.
     range.ip_proto(send, "udp")
-    range.dst_mac(send, "start", carpool.router_mac())
+    range.dst_mac(send, "start", router_mac())
     steps(range.src_ip, "192.0.2.2", "0.0.0.0", "192.0.2.2", "192.0.2.2")
     steps(range.dst_ip, to_address(first), destinations > 1 and "0.0.0.1" or "0.0.0.0", to_address(first),
         to_address(first + destinations - 1))

@@ -4,10 +4,10 @@ local carpool = require "carpool"
 
 local SIZE = 64
 
-pktgen.screen("off")
-carpool.print("%6s %14s %14s %14s %10s", "flows", "sent/s", "arrived/s", "lost", "lost %")
-for _, flows in ipairs { 1, 8, 64, 1024, 32768 } do
-    carpool.traffic(SIZE, carpool.destinations, flows)
-    carpool.row(tostring(flows), carpool.trial(SIZE, carpool.full(SIZE), carpool.seconds))
-end
-pktgen.quit()
+carpool.run(function()
+    carpool.print("%6s %14s %14s %14s %10s", "flows", "sent/s", "arrived/s", "lost", "lost %")
+    for _, flows in ipairs { 1, 8, 64, 1024, 32768 } do
+        carpool.traffic(SIZE, carpool.destinations, flows)
+        carpool.row(tostring(flows), carpool.trial(SIZE, carpool.full(SIZE), carpool.seconds))
+    end
+end)

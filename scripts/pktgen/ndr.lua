@@ -5,8 +5,9 @@
 package.path = debug.getinfo(1, "S").source:match("^@?(.-)[^/]*$") .. "?.lua;" .. package.path
 local carpool = require "carpool"
 
-local loss = tonumber(os.getenv("CARPOOL_LOSS") or 0) / 100
-local resolution = tonumber(os.getenv("CARPOOL_RESOLUTION") or 1) / 100
+local loss = carpool.number("CARPOOL_LOSS", 0, 0, 100) / 100
+local resolution = carpool.number("CARPOOL_RESOLUTION", 1, 0.01, 50) / 100
+local sizes = carpool.list("CARPOOL_SIZES", "64 128 256 512 1024 1280 1518", 64, 1518)
 -- A load that the port did not take in time was not offered.
 local OFFERED = 0.95
 
@@ -36,10 +37,9 @@ local function search(size)
     return low
 end
 
-pktgen.screen("off")
-for size in (os.getenv("CARPOOL_SIZES") or "64 128 256 512 1024 1280 1518"):gmatch("%d+") do
-    size = math.floor(tonumber(size))
-    carpool.traffic(size, carpool.destinations, carpool.flows)
-    carpool.print("%d B: %.0f packets/s with at most %g%% lost", size, search(size), loss * 100)
-end
-pktgen.quit()
+carpool.run(function()
+    for _, size in ipairs(sizes) do
+        carpool.traffic(size, carpool.destinations, carpool.flows)
+        carpool.print("%d B: %.0f packets/s with at most %g%% lost", size, search(size), loss * 100)
+    end
+end)

@@ -5,17 +5,17 @@
 package.path = debug.getinfo(1, "S").source:match("^@?(.-)[^/]*$") .. "?.lua;" .. package.path
 local carpool = require "carpool"
 
-local percent = os.getenv("CARPOOL_PERCENT") or "100"
+local percent = string.format("%.6f", carpool.number("CARPOOL_PERCENT", 100, 0.0001, 100))
 
-pktgen.screen("off")
-pktgen.set(carpool.send, "rate", percent)
-local before = carpool.counters()
-pktgen.set(carpool.send, "count", 0)
-pktgen.start(carpool.send)
-pktgen.delay(math.floor(carpool.seconds * 1000))
-pktgen.stop(carpool.send)
-pktgen.delay(carpool.SETTLE_MS)
-local after = carpool.counters()
-local sent, received = after.sent - before.sent, after.received - before.received
-carpool.print("%d pooled packets sent, %d packets came out: %.2f each", sent, received, received / math.max(1, sent))
-pktgen.quit()
+carpool.run(function()
+    pktgen.set(carpool.send, "rate", percent)
+    local before = carpool.counters()
+    pktgen.set(carpool.send, "count", 0)
+    pktgen.start(carpool.send)
+    pktgen.delay(math.floor(carpool.seconds * 1000))
+    pktgen.stop(carpool.send)
+    pktgen.delay(carpool.SETTLE_MS)
+    local after = carpool.counters()
+    local sent, received = after.sent - before.sent, after.received - before.received
+    carpool.print("%d pooled packets sent, %d packets came out: %.2f each", sent, received, received / math.max(1, sent))
+end)

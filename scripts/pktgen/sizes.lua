@@ -2,10 +2,10 @@
 package.path = debug.getinfo(1, "S").source:match("^@?(.-)[^/]*$") .. "?.lua;" .. package.path
 local carpool = require "carpool"
 
-pktgen.screen("off")
-carpool.print("%6s %14s %14s %14s %10s", "size", "sent/s", "arrived/s", "lost", "lost %")
-for _, size in ipairs { 64, 128, 256, 512, 1024, 1280, 1518 } do
-    carpool.traffic(size, carpool.destinations, carpool.flows)
-    carpool.row(tostring(size), carpool.trial(size, carpool.full(size), carpool.seconds))
-end
-pktgen.quit()
+carpool.run(function()
+    carpool.print("%6s %14s %14s %14s %10s", "size", "sent/s", "arrived/s", "lost", "lost %")
+    for _, size in ipairs { 64, 128, 256, 512, 1024, 1280, 1518 } do
+        carpool.traffic(size, carpool.destinations, carpool.flows)
+        carpool.row(tostring(size), carpool.trial(size, carpool.full(size), carpool.seconds))
+    end
+end)
