@@ -2,6 +2,7 @@
 //! at once, and which vector instructions there are; and what threads pass to each other, the order of memory in mind.
 
 mod compare;
+pub mod lanes;
 mod prefetch;
 mod rate_limit;
 mod simd;
