@@ -4,7 +4,9 @@ use std::ops::RangeInclusive;
 
 use ipnet::IpNet;
 
+use super::plain_burst::{Asked, verdict};
 use super::rule::{Dscp, Match};
+use crate::arch::lanes::{Form, Lanes};
 
 /// Protocol, class and "has ports" in one word, so that one masked comparison decides about all three: the protocol in
 /// bits 0 to 7, the DSCP in 8 to 13, whether there are ports in 14.
@@ -142,5 +144,54 @@ impl<A: Bits> CompiledMatch<A> {
     fn fits_ports(&self, source: u16, destination: u16) -> bool {
         source.wrapping_sub(self.first_source_port) <= self.source_ports_span
             && destination.wrapping_sub(self.first_destination_port) <= self.destination_ports_span
+    }
+}
+
+/// The match of a rule for IPv4 packets as eight are compared with it at once, and what the rule says of those that fit.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LaneMatch {
+    /// Of source and destination, in network byte order.
+    masks: [u32; 2],
+    addresses: [u32; 2],
+    class_mask: u32,
+    class: u32,
+    /// Source in the upper half, destination in the lower.
+    first_ports: u32,
+    ports_span: u32,
+    /// Bytes of the longest packet that it admits.
+    most: u32,
+    /// Of those that it admits.
+    verdict: u32,
+}
+
+impl LaneMatch {
+    /// `verdict`: what the rule says of packets of up to `most` bytes; longer ones are too large.
+    pub(super) fn new(compiled: &CompiledMatch<u64>, most: u16, verdict: u32) -> LaneMatch {
+        let wire = |pair: u64| [(pair >> 32) as u32, pair as u32].map(u32::to_be);
+        let both = |source: u16, destination: u16| u32::from(source) << 16 | u32::from(destination);
+        LaneMatch {
+            masks: wire(compiled.mask),
+            addresses: wire(compiled.addresses),
+            class_mask: compiled.class_mask,
+            class: compiled.class,
+            first_ports: both(compiled.first_source_port, compiled.first_destination_port),
+            ports_span: both(compiled.source_ports_span, compiled.destination_ports_span),
+            most: most.into(),
+            verdict,
+        }
+    }
+
+    /// What the rule says of those that fit, and of the others what was said `before`.
+    #[inline(always)]
+    pub(super) fn verdicts<F: Form>(&self, form: F, asked: &Asked<F::Lanes>, before: F::Lanes) -> F::Lanes {
+        let differs = |lanes: F::Lanes, value, mask| (lanes ^ form.splat(value)) & form.splat(mask);
+        let ([source_mask, destination_mask], [source, destination]) = (self.masks, self.addresses);
+        let differs = differs(asked.source, source, source_mask)
+            | differs(asked.destination, destination, destination_mask)
+            | differs(asked.class, self.class, self.class_mask);
+        let fits = differs.is(form.splat(0))
+            & asked.ports.halves_within(form.splat(self.first_ports), form.splat(self.ports_span));
+        let admits = asked.length.at_most(form.splat(self.most));
+        fits.choose(admits.choose(form.splat(self.verdict), form.splat(verdict::TOO_LARGE)), before)
     }
 }

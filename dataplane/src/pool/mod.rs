@@ -2,6 +2,7 @@
 
 mod company;
 mod compiled_match;
+mod flow_hash;
 mod flow_order;
 mod header_template;
 pub mod hello;
@@ -14,6 +15,7 @@ pub mod packet_depooler;
 mod packet_pooler;
 mod pair_order;
 pub mod path;
+mod plain_burst;
 mod pool_buffer;
 pub mod pooled_packet_detector;
 mod pooler_counters;
@@ -34,15 +36,17 @@ mod window;
 pub mod wire;
 
 pub use compiled_match::class_word;
+pub use flow_hash::FlowSeed;
 pub use open_pools::PoolKey;
 pub use packet_pooler::Queue;
 pub use packet_pooler::{MAX_BUCKETS, OpenPool, PacketPooler, PoolSink, PoolerLimits, Staged};
+pub use plain_burst::{BURST, Look, PlainBurst, PlainLooks, START};
 pub use pooler_counters::{DELAY_HISTOGRAM, FlushCounter, FlushReason, PoolerCounters, ROWS_HISTOGRAM, Unstaged};
 pub use representation::{Format, Index, Lone, PoolLayout, Representation};
 pub use ride::{LoneRide, PeerPath, Ride};
 pub use rule::{Dscp, Match, Rule, RuleIndex, RuleSet, RuleSetError};
-pub use shortcut::Question;
-pub use stream_detector::{Addresses, Detected, FlowSeed, Ordinary, PlainFields, StreamFields, detect};
+pub use shortcut::{Question, Way};
+pub use stream_detector::{Addresses, Detected, Ordinary, StreamFields, detect};
 pub use window::MAX_WINDOWS;
 
 #[cfg(test)]

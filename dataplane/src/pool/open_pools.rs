@@ -7,11 +7,15 @@
 use super::packet_pooler::MAX_BUCKETS;
 use super::rule::{Dscp, RuleIndex};
 use super::stream_detector::StreamFields;
+use crate::arch::lanes::{Form, Lanes};
 use crate::packet::ecn;
 
 /// What packets must have in common to share a ride.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct PoolKey(u64);
+
+/// Odd, and its bits without a pattern: 2^32 by the golden ratio.
+const BUCKET_FACTOR: u32 = 0x9e37_79b1;
 
 /// A key has seven bits for the bucket: 48 in all, as the table of open pools needs it.
 const _: () = assert!(MAX_BUCKETS <= 1 << 7);
@@ -35,8 +39,18 @@ impl PoolKey {
     #[inline(always)]
     pub fn bucket_of(flow: u32, buckets: u8) -> u8 {
         // Mixed once more: the upper bits of a flow's hash hardly differ between flows of neighbouring ports.
-        let spread = (flow ^ flow >> 15).wrapping_mul(0x9e37_79b1);
-        ((u64::from(spread) * u64::from(buckets)) >> 32) as u8
+        let spread = (flow ^ flow >> 15).wrapping_mul(BUCKET_FACTOR);
+        (((spread >> 8) * u32::from(buckets)) >> 24) as u8
+    }
+
+    /// The same of eight.
+    #[inline(always)]
+    pub(super) fn bucket_of_lanes<F: Form>(form: F, flow: F::Lanes, buckets: u8) -> F::Lanes {
+        if buckets == 1 {
+            return form.splat(0);
+        }
+        let spread = (flow ^ flow.shr::<15>()) * form.splat(BUCKET_FACTOR);
+        (spread.shr::<8>() * form.splat(buckets.into())).shr::<24>()
     }
 
     /// The key for a stream packet; its flow chooses one of `buckets` (at least 1).

@@ -13,6 +13,7 @@ pub use boarding::Queue;
 use std::sync::Arc;
 
 use super::company::Company;
+use super::flow_hash::FlowSeed;
 use super::flow_order::FlowOrder;
 use super::index_writer::{Departed, IndexWriter};
 use super::layout::{Encoders, Layout, Room};
@@ -25,7 +26,6 @@ use super::provisioned::StreamSet;
 use super::representation::PoolLayout;
 use super::ride::{LoneRide, Ride};
 use super::shortcut::{Opening, Shortcuts};
-use super::stream_detector::FlowSeed;
 use super::window::WindowQueues;
 use crate::arch::{Tick, TickRate, TickSpan};
 use crate::fib::PeerIndex;

@@ -6,6 +6,7 @@
 
 use super::open_pools::Slot;
 use super::rule::RuleIndex;
+use crate::arch::lanes::{Form, Lanes};
 use crate::fib::PathIndex;
 
 /// Sets of answers; a power of two. There are more places than pools are open in a busy router.
@@ -34,6 +35,24 @@ impl Question {
         Question(word)
     }
 
+    /// The lower and the upper words of what IPv4 packets ask that leave by ways with these words; else as [`Question::new`].
+    #[inline(always)]
+    pub(super) fn of_lanes<F: Form>(
+        form: F,
+        [lower, upper]: [F::Lanes; 2],
+        rule: F::Lanes,
+        tos: F::Lanes,
+        bucket: F::Lanes,
+    ) -> [F::Lanes; 2] {
+        [lower & form.splat(0xffff_0000) | tos.shl::<8>() | bucket, upper | rule]
+    }
+
+    /// Of its word.
+    #[inline(always)]
+    pub(super) fn of_word(word: u64) -> Question {
+        Question(word)
+    }
+
     /// DSCP and ECN of who asks.
     #[inline(always)]
     pub(super) fn tos(self) -> u8 {
@@ -45,6 +64,42 @@ impl Question {
         // The upper half is folded in first: of a product the upper bits are good, and those depend on what is below them.
         let folded = self.0 ^ self.0 >> 32;
         (folded.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - SETS.trailing_zeros())) as usize % SETS
+    }
+}
+
+/// What packets ask in common that leave by the same way, in one word: where it is in a [`Question`], and below it two flags.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Way(u64);
+
+impl Way {
+    /// That of a packet of which nothing is known.
+    pub const UNKNOWN: Way = Way(0);
+    const KNOWN: u64 = 1;
+    const POOLS: u64 = 2;
+
+    /// By a link that takes packets of `mtu` bytes, on a path that they can be pooled on if there is one.
+    #[inline(always)]
+    pub fn new(path: Option<PathIndex>, mtu: u16) -> Way {
+        let path = path.map_or(0, |path| u64::from(path.0) << 48 | Way::POOLS);
+        Way(path | u64::from(mtu) << 16 | Way::KNOWN)
+    }
+
+    /// Its word.
+    #[inline(always)]
+    pub const fn word(self) -> u64 {
+        self.0
+    }
+
+    /// The upper bit of each: whether the way with this lower word is known.
+    #[inline(always)]
+    pub(super) fn known<L: Lanes>(lower: L) -> L {
+        lower.shl::<31>()
+    }
+
+    /// The upper bit of each: whether packets that take it can be pooled.
+    #[inline(always)]
+    pub(super) fn pools<L: Lanes>(lower: L) -> L {
+        lower.shl::<30>()
     }
 }
 

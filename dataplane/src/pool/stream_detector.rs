@@ -3,16 +3,10 @@
 //! Called once per forwarded packet where rules exist. Packets are read with bounds checked, so a packet that was
 //! never validated is merely no stream packet.
 
-use super::compiled_match::class_word;
+use super::flow_hash::{FlowSeed, hashes_ipv4};
 use super::rule::{Dscp, RuleIndex, RuleSet};
-use crate::packet::ipv4::PROTOCOL_UDP;
 use crate::packet::ipv6::Ipv6Header;
 use crate::packet::ipv6_extension::UpperLayer;
-
-/// A random number, the same for the life of a worker, that makes flow hashes unpredictable to senders: otherwise
-/// one could choose flows that crowd each other out of the order table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FlowSeed(pub u64);
 
 /// Where a packet comes from and goes to, in host byte order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,7 +99,7 @@ impl StreamFields {
         let &[_, tos, l0, l1, _, _, f0, f1, _, protocol, _, _, ref addresses @ ..] = header;
         let length = u16::from_be_bytes([l0, l1]);
         let is_fragment = u16::from_be_bytes([f0, f1]) & (MORE_FRAGMENTS | FRAGMENT_OFFSET) != 0;
-        // Read as one word, as they are compared and hashed.
+        // Read as one word, as they are compared.
         let addresses = u64::from_be_bytes(*addresses);
         let (source, destination) = ((addresses >> 32) as u32, addresses as u32);
         let ports = match payload.first_chunk::<4>() {
@@ -114,7 +108,8 @@ impl StreamFields {
         };
         let has_ports = ports.is_some();
         let ports = u32::from_be_bytes(ports.unwrap_or_default());
-        let pair = pair_hash(seed, source, destination, protocol);
+        let words = [source, destination, ports].map(u32::swap_bytes);
+        let (flow, pair) = hashes_ipv4(seed, words, protocol);
         StreamFields {
             addresses: Addresses::V4 { source, destination },
             protocol,
@@ -125,8 +120,8 @@ impl StreamFields {
             ecn: tos & 3,
             length,
             is_fragment,
-            flow: flow_hash(pair, ports),
-            pair: (pair >> 32) as u32,
+            flow,
+            pair,
         }
     }
 
@@ -173,52 +168,6 @@ impl StreamFields {
     }
 }
 
-/// The same of an IPv4 packet without options, in words as they are compared: for those that are known to be
-/// [plain](crate::packet::ipv4::Plain).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PlainFields {
-    /// As in [`StreamFields`].
-    pub flow: u32,
-    /// As in [`StreamFields`].
-    pub pair: u32,
-    /// DSCP and ECN as they stand in the IP header.
-    pub tos: u8,
-    /// Source above destination.
-    addresses: u64,
-    /// Source above destination; zero where there are none.
-    ports: u32,
-    /// Its [`class_word`].
-    class: u32,
-    length: u16,
-}
-
-impl PlainFields {
-    /// Reads a packet that ends with its last byte. None where it is shorter than a header and ports, or a fragment.
-    #[inline(always)]
-    pub fn read(packet: &[u8], seed: FlowSeed) -> Option<PlainFields> {
-        let &[_, tos, _, _, _, _, f0, f1, _, protocol, _, _, ref rest @ ..] = packet.first_chunk::<24>()?;
-        let (addresses, ports) = rest.split_first_chunk::<8>()?;
-        let (addresses, ports) = (u64::from_be_bytes(*addresses), u32::from_be_bytes(*ports.first_chunk()?));
-        if u16::from_be_bytes([f0, f1]) & (MORE_FRAGMENTS | FRAGMENT_OFFSET) != 0 {
-            return None;
-        }
-        let has_ports = HAS_PORTS[usize::from(protocol)];
-        let ports = if has_ports { ports } else { 0 };
-        let pair = pair_hash(seed, (addresses >> 32) as u32, addresses as u32, protocol);
-        let class = class_word(protocol, Dscp::of_tos(tos), has_ports);
-        let (flow, length) = (flow_hash(pair, ports), packet.len() as u16);
-        Some(PlainFields { flow, pair: (pair >> 32) as u32, tos, addresses, ports, class, length })
-    }
-
-    /// What it is to the packet pooler, as [`detect`] says.
-    #[inline(always)]
-    pub fn detect(&self, rules: &RuleSet) -> Detected {
-        rules
-            .first_match4(self.addresses, self.ports, self.class)
-            .map_or(Detected::Ordinary(Ordinary::NoRule), |index| admit(rules, index, self.length))
-    }
-}
-
 /// Decides what a packet is to the packet pooler: the first rule that matches, and whether it admits the packet's size.
 #[inline(always)]
 pub fn detect(rules: &RuleSet, fields: &StreamFields) -> Detected {
@@ -242,20 +191,12 @@ fn admit(rules: &RuleSet, index: RuleIndex, length: u16) -> Detected {
     }
 }
 
-/// [`has_ports`] of every protocol.
-const HAS_PORTS: [bool; 256] = {
-    let (mut table, mut protocol) = ([false; 256], 0);
-    while protocol < 256 {
-        table[protocol] = has_ports(protocol as u8);
-        protocol += 1;
-    }
-    table
-};
-
 /// TCP, UDP, DCCP, SCTP and UDP-Lite start with source and destination port.
+pub(super) const PROTOCOLS_WITH_PORTS: [u8; 5] = [6, 17, 33, 132, 136];
+
 #[inline(always)]
-const fn has_ports(protocol: u8) -> bool {
-    matches!(protocol, 6 | 17 | 33 | 132 | 136)
+fn has_ports(protocol: u8) -> bool {
+    PROTOCOLS_WITH_PORTS.contains(&protocol)
 }
 
 /// Multiplies to 128 bits and folds: every bit of the product's halves depends on many of either factor's.
@@ -263,20 +204,6 @@ const fn has_ports(protocol: u8) -> bool {
 fn mix(a: u64, b: u64) -> u64 {
     let product = u128::from(a) * u128::from(b);
     (product as u64) ^ (product >> 64) as u64
-}
-
-#[inline(always)]
-fn pair_hash(seed: FlowSeed, source: u32, destination: u32, protocol: u8) -> u64 {
-    let addresses = u64::from(source) << 32 | u64::from(destination);
-    mix(addresses ^ seed.0, 0x9e37_79b9_7f4a_7c15 ^ u64::from(protocol) << 32)
-}
-
-/// The hash by flow of an IPv4 packet of UDP, from both addresses and both ports as they are on the wire, in little-endian
-/// words.
-#[inline(always)]
-pub(super) fn udp_flow(seed: FlowSeed, addresses: u64, ports: u32) -> u32 {
-    let addresses = addresses.swap_bytes();
-    flow_hash(pair_hash(seed, (addresses >> 32) as u32, addresses as u32, PROTOCOL_UDP), ports.swap_bytes())
 }
 
 #[inline(always)]
@@ -322,32 +249,6 @@ mod tests {
         assert_eq!(fields.addresses, Addresses::V4 { source: 0x0a00_0001, destination: 0x0a00_0002 });
         assert_eq!((fields.source_port, fields.destination_port, fields.has_ports), (5000, 16384, true));
         assert_eq!((fields.dscp.value(), fields.ecn, fields.length, fields.is_fragment), (46, 1, 60, false));
-    }
-
-    proptest! {
-        #[test]
-        fn a_plain_packet_is_read_as_any_other(
-            bytes in prop::collection::vec(any::<u8>(), 20..80), protocol in prop_oneof![Just(17u8), any::<u8>()],
-            fragment in prop_oneof![4 => Just(0u16), 1 => any::<u16>()], max_size in 20u16..80, pool: bool,
-        ) {
-            let mut packet = bytes;
-            let length = packet.len() as u16;
-            packet[0] = 0x45;
-            packet[2..4].copy_from_slice(&length.to_be_bytes());
-            packet[6..8].copy_from_slice(&fragment.to_be_bytes());
-            packet[9] = protocol;
-            let fields = StreamFields::read(&packet, SEED).expect("a whole packet");
-            let plain = PlainFields::read(&packet, SEED);
-            prop_assert_eq!(plain.is_some(), length >= 24 && !fields.is_fragment);
-            let Some(plain) = plain else { return Ok(()) };
-            prop_assert_eq!((plain.flow, plain.pair, plain.tos), (fields.flow, fields.pair, fields.tos()));
-            let ports = Match { destination_ports: Some(0..=32767), ..Match::default() };
-            let class = Match { dscp: Some(fields.dscp), protocol: Some(17), ..Match::default() };
-            let rules = [("ports", ports), ("class", class)];
-            let rule = |(name, matcher)| Rule { max_size, pool, ..Rule::new(name, matcher) };
-            let rules = RuleSet::new(rules.map(rule).into()).expect("sound rules");
-            prop_assert_eq!(plain.detect(&rules), detect(&rules, &fields));
-        }
     }
 
     #[test]

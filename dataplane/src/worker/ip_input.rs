@@ -16,7 +16,7 @@ use super::ip6_input::Ipv6Burst;
 use super::moment::Moment;
 use super::origin::{Family, Origin, Packet};
 use super::output::drop_reason;
-use super::pooling::Look;
+use super::pooling::{Look, Looks};
 use super::stages::Stages;
 use super::stopwatch::Stage;
 
@@ -217,7 +217,8 @@ impl<N: Nic> Stages<N> {
     #[inline(never)]
     fn pool_or_send_each(&mut self, burst: &mut SoundBurst, leaves: &[EntryId; BURST], depth: u8, moment: &Moment<'_>) {
         self.out.stopwatch.enter(Stage::Pool);
-        let looks = self.look_at(&burst.packets, leaves, burst.special, moment);
+        let mut looks = Looks::none();
+        self.look_at(&burst.packets, leaves, burst.special, moment, &mut looks);
         self.out.stopwatch.enter(Stage::Forward);
         let (mut packets, packets6) = (burst.packets.drain(..), &mut burst.packets6);
         let (mut forwarded, mut position) = (0, 0);

@@ -10,8 +10,8 @@ use crate::packet::ipv4::{self, PROTOCOL_UDP};
 use crate::pool::hello::Capabilities;
 use crate::pool::path::SharedHops;
 use crate::pool::{
-    Detected, FlushReason, Format, Ordinary, PlainFields, PoolKey, PoolSink, Question, Queue, Ride, RuleIndex,
-    StreamFields, Unstaged, detect,
+    self, Detected, FlushReason, Format, Ordinary, PlainBurst, PlainLooks, PoolKey, PoolSink, Question, Queue, Ride,
+    RuleIndex, StreamFields, Unstaged, Way, detect,
 };
 
 use super::counters::Counter;
@@ -93,36 +93,32 @@ pub(super) enum Look<'a> {
 }
 
 /// What was seen of the packets of a burst.
-pub(super) struct Looks {
-    /// A bit for each that may board a pool.
-    boards: u32,
-    /// A bit for each of these that asks what the one before it asks.
-    alike: u32,
-    /// A bit for each that is to be forwarded as it is.
-    free: u32,
-    /// A bit for each of these that is too large for its rule.
-    too_large: u32,
-    /// What those that may board ask.
-    questions: [Question; BURST],
-    /// The hashes of all of them, by flow and by pair.
-    hashes: [(u32, u32); BURST],
-}
+pub(super) struct Looks(PlainLooks);
+
+const _: () = assert!(BURST == pool::BURST);
 
 impl Looks {
+    /// Nothing was seen.
+    #[inline(always)]
+    pub fn none() -> Looks {
+        Looks(PlainLooks::none())
+    }
+
     /// What was seen of the packet at this position.
     #[inline(always)]
     pub fn at(&self, position: usize) -> Look<'_> {
         let has = |bits: u32| position < BURST && bits >> position & 1 == 1;
-        let (Some(&(flow, _)), Some(&question)) = (self.hashes.get(position), self.questions.get(position)) else {
+        let looks = &self.0;
+        let (Some(&(flow, _)), Some(question)) = (looks.hashes.get(position), looks.question(position)) else {
             return Look::Undecided;
         };
-        if has(self.boards) {
+        if has(looks.boards) {
             // Behind it; at the end a zero was shifted in.
-            let more = (self.alike >> position >> 1).trailing_ones() as usize;
-            let hashes = self.hashes.get(position..=position + more).unwrap_or_default();
+            let more = (looks.alike >> position >> 1).trailing_ones() as usize;
+            let hashes = looks.hashes.get(position..=position + more).unwrap_or_default();
             Look::Boards(Queue { question, hashes })
-        } else if has(self.free) {
-            Look::Free { flow, too_large: has(self.too_large) }
+        } else if has(looks.free) {
+            Look::Free { flow, too_large: has(looks.too_large) }
         } else {
             Look::Undecided
         }
@@ -130,7 +126,8 @@ impl Looks {
 }
 
 impl<N: Nic> Stages<N> {
-    /// Looks at the packets of a burst that are to be forwarded: a bit in `special` says that one is not plain.
+    /// Looks at the packets of a burst that are to be forwarded: a bit in `special` says that one is not plain. What is seen goes to
+    /// `looks`.
     #[inline(never)]
     pub(super) fn look_at(
         &self,
@@ -138,47 +135,32 @@ impl<N: Nic> Stages<N> {
         leaves: &[EntryId; BURST],
         special: u32,
         moment: &Moment<'_>,
-    ) -> Looks {
-        let (mut questions, mut hashes) = ([Question::NONE; BURST], [(0, 0); BURST]);
-        let (mut boards, mut alike, mut free, mut too_large) = (0u32, 0u32, 0u32, 0u32);
-        let (rules, buckets, mut last) = (&*moment.state.rules, self.pooler.limits().buckets, Question::NONE);
-        let places = questions.iter_mut().zip(&mut hashes);
-        let mut bit = 1u32;
-        for (((mbuf, _), &leaf), (question, hashes)) in packets.iter().zip(leaves).zip(places) {
-            let this = bit;
-            bit = bit.wrapping_shl(1);
-            let hop = self.hops.at(leaf);
-            let longest = usize::from(hop.mtu) + HEADER_LEN;
-            if special & this != 0 || !self.hops.is_of(hop, leaf) || mbuf.len() > longest {
-                continue;
+        looks: &mut Looks,
+    ) {
+        let mut burst = PlainBurst::empty();
+        let (mut last, mut way) = (EntryId::NO_ROUTE, Way::UNKNOWN);
+        burst.count = packets.len();
+        let places = burst.starts.iter_mut().zip(&mut burst.ways);
+        for (((mbuf, _), &leaf), (start, known)) in packets.iter().zip(leaves).zip(places) {
+            if leaf != last {
+                let hop = self.hops.at(leaf);
+                way = if self.hops.is_of(hop, leaf) { Way::new(hop.path, hop.mtu) } else { Way::UNKNOWN };
+                last = leaf;
             }
-            let Some((_, packet)) = mbuf.bytes().split_first_chunk::<HEADER_LEN>() else { continue };
-            // A fragment can overtake more than its flow.
-            let Some(fields) = PlainFields::read(packet, self.seed) else { continue };
-            *hashes = (fields.flow, fields.pair);
-            if let Some(path) = hop.path {
-                match fields.detect(rules) {
-                    Detected::Stream(rule) => {
-                        let bucket = PoolKey::bucket_of(fields.flow, buckets);
-                        let asked = Question::new(path, rule, fields.tos, (bucket, false), hop.mtu);
-                        *question = asked;
-                        boards |= this;
-                        alike |= if asked == last { this } else { 0 };
-                        last = asked;
-                        continue;
-                    }
-                    Detected::Ordinary(Ordinary::TooLarge(_)) => too_large |= this,
-                    Detected::Ordinary(Ordinary::NoRule | Ordinary::NeverPooled(_) | Ordinary::Fragment) => {}
-                }
+            if let Some((_, packet)) = mbuf.bytes().split_first_chunk::<HEADER_LEN>()
+                && let Some(bytes) = packet.first_chunk()
+            {
+                (*start, *known) = (bytes, way.word());
             }
-            free |= this;
         }
+        let (rules, buckets) = (&moment.state.rules, self.pooler.limits().buckets);
+        let looks = &mut looks.0;
+        self.vectors.run(pool::Look { burst: &burst, special, rules, seed: self.seed, buckets, looks });
         if self.pooler.has_many_open() {
-            let first = |position: &usize| (boards & !alike) >> position & 1 == 1;
-            let asked = questions.iter().zip(&hashes).enumerate().filter(|(position, _)| first(position));
-            self.pooler.bring_closer(asked.map(|(_, (question, hashes))| (*question, *hashes)));
+            let first = |position: &usize| (looks.boards & !looks.alike) >> position & 1 == 1;
+            let asked = (0..BURST).filter(first).filter_map(|at| Some((looks.question(at)?, *looks.hashes.get(at)?)));
+            self.pooler.bring_closer(asked);
         }
-        Looks { boards, alike, free, too_large, questions, hashes }
     }
 
     /// Has plain packets, which are frames, board the pool of those that asked the same. Returns how many are aboard, and the

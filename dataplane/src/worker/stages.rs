@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use crate::arch::lanes::Vectors;
 use crate::arch::{RateLimit, Tick, TickRate};
 use crate::dpdk::{Mbuf, MempoolCache, Nic};
 use crate::fib::PortIndex;
@@ -61,6 +62,8 @@ pub(super) struct Stages<N> {
     pub news_limits: NewsLimits,
     /// What flow hashes are made with.
     pub seed: FlowSeed,
+    /// How eight packets at a time are looked at that may be pooled.
+    pub vectors: Vectors,
     /// Ticks a second.
     pub rate: TickRate,
     /// [`super::RouterState::pools`] that the open pools belong to.
@@ -105,6 +108,7 @@ impl<N: Nic> Stages<N> {
             too_big_limit: icmp_limit(options.rate),
             news_limits: NewsLimits::new(options.rate),
             seed: FlowSeed(options.seed),
+            vectors: Vectors::best(),
             rate: options.rate,
             pools_generation: u64::MAX,
             sampled: 0,

@@ -16,9 +16,10 @@ use super::stream::{Announced, Next, Stream};
 use super::tags::{Tag, Tags, WAYS};
 use super::{ContextTimes, IdSpace, MULTIPLIERS, mix};
 use crate::arch::{RateLimit, Tick, TickRate, TickSpan, prefetch_read};
+use crate::packet::ipv4::PROTOCOL_UDP;
 use crate::pool::FlowSeed;
+use crate::pool::flow_hash::hashes_ipv4;
 use crate::pool::header_template::{Apart, RTP_LEN, Template, Varying};
-use crate::pool::stream_detector::udp_flow;
 use crate::pool::wire::entry::{Announcement, Prefix};
 
 /// A stream gives way to a new one after it was silent for so long.
@@ -223,7 +224,8 @@ impl Compressor {
             &[0x45, tos, ..] => {
                 let Some(apart) = Apart::of_ipv4::<false>(packet) else { return Encoded::WHOLE };
                 let [_, second, third] = apart.words;
-                let flow = udp_flow(self.seed, second >> 32 | third << 32, (third >> 32) as u32);
+                let addresses_and_ports = [(second >> 32) as u32, third as u32, (third >> 32) as u32];
+                let (flow, _) = hashes_ipv4(self.seed, addresses_and_ports, PROTOCOL_UDP);
                 self.encode_apart(&apart, self.place_of(flow, tos), space, now)
             }
             [0x60..0x70, ..] => {

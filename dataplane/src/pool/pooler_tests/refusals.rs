@@ -300,9 +300,10 @@ fn gateway(buckets: u8) -> (u64, f64) {
 }
 
 /// More buckets than a pair of addresses has places: none leaves for the order of another, and only as many share as are in a bucket.
+/// Where 256 calls are spread evenly over 8, each fills a packet and begins another: 16 in for one out.
 #[test]
 fn a_gateways_calls_fill_pools_in_many_buckets() {
-    for (buckets, least) in [(1u8, 17.0), (8, 17.0), (16, 14.0), (64, 3.5)] {
+    for (buckets, least) in [(1u8, 17.0), (8, 15.0), (16, 14.0), (64, 3.5)] {
         let (order, fill) = gateway(buckets);
         assert_eq!(order, 0, "{buckets} buckets: flushed for order");
         assert!(fill > least, "{buckets} buckets: {fill:.2} packets in for one out");

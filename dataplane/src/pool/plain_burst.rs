@@ -1,0 +1,288 @@
+//! What pooling asks of [plain](crate::packet::ipv4::Plain) packets, of eight at a time and without a branch for any of them.
+//!
+//! It says of each packet what [`StreamFields`](super::StreamFields) and [`detect`](super::detect) say.
+
+use super::flow_hash::{FlowKeys, FlowSeed, hashes_of_lanes};
+use super::open_pools::PoolKey;
+use super::rule::RuleSet;
+use super::shortcut::{Question, Way};
+use super::stream_detector::PROTOCOLS_WITH_PORTS;
+use crate::arch::lanes::{Form, LANES, Lanes, Work};
+
+/// The most packets of a burst: one for each bit of a word.
+pub const BURST: usize = u32::BITS as usize;
+
+/// The bytes of a packet that are looked at: a header without options, and ports.
+pub const START: usize = 24;
+
+/// More fragments and fragment offset, in the little-endian word they are in.
+const FRAGMENT: u32 = 0xff3f << 16;
+
+/// The packets of a burst.
+pub struct PlainBurst<'a> {
+    /// How each begins.
+    pub starts: [&'a [u8; START]; BURST],
+    /// By which way each leaves: its [word](Way::word).
+    pub ways: [u64; BURST],
+    /// How many there are.
+    pub count: usize,
+}
+
+/// What was seen of the packets of a burst: a bit for each packet, the first one's the lowest, or a word for each.
+pub struct PlainLooks {
+    /// That may board a pool.
+    pub boards: u32,
+    /// Of these, that ask what the one right before them asks, which boards as well.
+    pub alike: u32,
+    /// That are to be forwarded as they are.
+    pub free: u32,
+    /// Of these, that are too large for their rule.
+    pub too_large: u32,
+    /// What those that may board ask.
+    questions: [u64; BURST],
+    /// The hashes of those that may board or are free, by flow and by pair.
+    pub hashes: [(u32, u32); BURST],
+}
+
+/// What rules ask about, and how long a packet is.
+#[derive(Default)]
+pub(super) struct Asked<L> {
+    /// As a little-endian word of what is on the wire.
+    pub source: L,
+    /// Likewise.
+    pub destination: L,
+    /// Source in the upper half, destination in the lower; zero where there are none.
+    pub ports: L,
+    /// Its [class word](super::class_word).
+    pub class: L,
+    /// In bytes.
+    pub length: L,
+}
+
+/// What rules say of a packet: the number of the one that it may board by, or one of these.
+pub(super) mod verdict {
+    /// It is no stream packet.
+    pub const ORDINARY: u32 = 1 << 16;
+    /// It is too large for its rule.
+    pub const TOO_LARGE: u32 = 1 << 17;
+}
+
+impl<'a> PlainBurst<'a> {
+    /// With no packet.
+    pub fn empty() -> PlainBurst<'a> {
+        PlainBurst { starts: [&[0; START]; BURST], ways: [Way::UNKNOWN.word(); BURST], count: 0 }
+    }
+}
+
+impl PlainLooks {
+    /// Nothing was seen.
+    pub fn none() -> PlainLooks {
+        PlainLooks { boards: 0, alike: 0, free: 0, too_large: 0, questions: [0; BURST], hashes: [(0, 0); BURST] }
+    }
+
+    /// What the packet at this position asks, if it may board.
+    #[inline(always)]
+    pub fn question(&self, position: usize) -> Option<Question> {
+        self.questions.get(position).map(|word| Question::of_word(*word))
+    }
+}
+
+/// A look at all packets of a burst.
+pub struct Look<'a> {
+    /// These.
+    pub burst: &'a PlainBurst<'a>,
+    /// A bit for each that is not plain: nothing is said of it.
+    pub special: u32,
+    /// By these rules.
+    pub rules: &'a RuleSet,
+    /// What hashes are made with.
+    pub seed: FlowSeed,
+    /// How many flow buckets there are.
+    pub buckets: u8,
+    /// What is seen goes here; nothing was seen before.
+    pub looks: &'a mut PlainLooks,
+}
+
+impl Work for Look<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<F: Form>(self, form: F) {
+        let Look { burst, special, rules, seed, buckets, looks } = self;
+        let keys = seed.keys();
+        let groups = burst.starts.as_chunks().0.iter().zip(burst.ways.as_chunks().0);
+        let places = looks.questions.as_chunks_mut().0.iter_mut().zip(looks.hashes.as_chunks_mut().0);
+        let (mut last, mut shift, mut same) = ([form.splat(0); 2], 0, 0);
+        for ((starts, ways), (questions, hashes)) in groups.zip(places).take(burst.count.div_ceil(LANES)) {
+            let [way, path] = form.load_halves(ways);
+            let fields = Fields::read(form, starts, keys);
+            fields.flow.store_pairs(fields.pair, hashes);
+            let verdict = rules.verdicts(form, &fields.asked);
+            // Of masks that are not stored, the upper bit counts.
+            let fits = fields.asked.length.at_most(way.shr::<16>());
+            let free = fits & fields.fragment.is(form.splat(0)) & Way::known(way);
+            let pools = free & Way::pools(way);
+            let boards = pools & verdict.at_most(form.splat(verdict::ORDINARY - 1));
+            let too_large = pools & verdict.is(form.splat(verdict::TOO_LARGE));
+            let bucket = PoolKey::bucket_of_lanes(form, fields.flow, buckets);
+            let question = Question::of_lanes(form, [way, path], verdict, fields.tos, bucket);
+            let [lower, upper] = question;
+            lower.store_under(upper, questions);
+            let [last_lower, last_upper] = last;
+            same |= (lower.is(lower.after(last_lower)) & upper.is(upper.after(last_upper))).bits() << shift;
+            looks.boards |= boards.bits() << shift;
+            looks.free |= free.bits() << shift;
+            looks.too_large |= too_large.bits() << shift;
+            last = question;
+            shift += LANES as u32;
+        }
+        looks.boards &= !special;
+        looks.alike = looks.boards & looks.boards << 1 & same;
+        looks.free &= !(special | looks.boards);
+        looks.too_large &= !special;
+    }
+}
+
+/// What is read of eight packets.
+struct Fields<L> {
+    asked: Asked<L>,
+    /// Zero where it is no fragment.
+    fragment: L,
+    /// DSCP and ECN.
+    tos: L,
+    flow: L,
+    pair: L,
+}
+
+impl<L: Lanes> Fields<L> {
+    #[inline(always)]
+    fn read(form: impl Form<Lanes = L>, starts: &[&[u8; START]; LANES], keys: FlowKeys) -> Fields<L> {
+        let [first, second, third, source, destination, ports] = form.load_columns(starts);
+        let byte = form.splat(0xff);
+        let (tos, protocol) = (first.shr::<8>() & byte, third.shr::<8>() & byte);
+        let mut has_ports = form.splat(0);
+        for with in PROTOCOLS_WITH_PORTS {
+            has_ports = has_ports | protocol.is(form.splat(with.into()));
+        }
+        let ports = ports & has_ports;
+        let (flow, pair) = hashes_of_lanes(form, keys, [source, destination, ports], protocol);
+        let class = protocol | (tos & form.splat(0xfc)).shl::<6>() | has_ports & form.splat(1 << 14);
+        let length = first.swap_bytes() & form.splat(0xffff);
+        Fields {
+            asked: Asked { source, destination, ports: ports.swap_bytes(), class, length },
+            fragment: second & form.splat(FRAGMENT),
+            tos,
+            flow,
+            pair,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::rule::{Dscp, Match, Rule, RuleIndex};
+    use super::super::stream_detector::{Detected, Ordinary, StreamFields, detect};
+    use super::*;
+    use crate::arch::lanes::Vectors;
+    use crate::fib::PathIndex;
+
+    const SEED: FlowSeed = FlowSeed(0x0123_4567_89ab_cdef);
+
+    fn rules(count: usize, max_size: u16, pool: bool) -> RuleSet {
+        let nets = |source: &str, destination: &str| Match {
+            source: Some(source.parse().expect("a prefix")),
+            destination: Some(destination.parse().expect("a prefix")),
+            ..Match::default()
+        };
+        let matches = [
+            Match { destination_ports: Some(7..=9), protocol: Some(17), ..Match::default() },
+            Match { source_ports: Some(0..=2), dscp: Dscp::new(46), ..Match::default() },
+            nets("10.0.0.0/31", "0.0.0.0/0"),
+            nets("0.0.0.0/0", "10.0.0.2/32"),
+            Match { protocol: Some(6), ..Match::default() },
+            Match { dscp: Dscp::new(0), ..Match::default() },
+        ];
+        let rule = |(number, matcher): (usize, Match)| Rule {
+            max_size: if number % 2 == 0 { max_size } else { 60 },
+            pool: pool || number % 3 != 0,
+            ..Rule::new(number.to_string(), matcher)
+        };
+        RuleSet::new(matches.into_iter().enumerate().map(rule).take(count).collect()).expect("sound rules")
+    }
+
+    /// A packet with few values of everything, and its way.
+    fn packet() -> impl Strategy<Value = (Vec<u8>, Option<(Option<u16>, u16)>)> {
+        let fields = (
+            prop_oneof![8 => Just(17u8), 1 => any::<u8>(), 1 => Just(6u8)],
+            prop_oneof![8 => Just(0u16), 2 => Just(0x4000u16), 1 => any::<u16>()],
+            prop_oneof![Just(46u8 << 2), Just(0), any::<u8>()],
+            (0u8..3, 0u8..3, 0u8..3, 6u8..11),
+            24u16..90,
+        );
+        let way = prop::option::weighted(0.9, (prop::option::weighted(0.8, 0u16..2), 60u16..90));
+        (fields, way).prop_map(|((protocol, fragment, tos, (source, destination, from, to), length), way)| {
+            let mut packet = vec![0; usize::from(length)];
+            (packet[0], packet[1], packet[8], packet[9]) = (0x45, tos, 64, protocol);
+            packet[2..4].copy_from_slice(&length.to_be_bytes());
+            packet[6..8].copy_from_slice(&fragment.to_be_bytes());
+            packet[12..16].copy_from_slice(&[10, 0, 0, source]);
+            packet[16..20].copy_from_slice(&[10, 0, 0, destination]);
+            packet[20..24].copy_from_slice(&[0, from, 0, to]);
+            (packet, way)
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn of_each_packet_it_says_what_is_said_of_it_alone(
+            packets in prop::collection::vec(packet(), 0..=BURST), special: u32, count in 0usize..=6, max_size in 20u16..90,
+            pool: bool, buckets in prop_oneof![Just(1u8), 2u8..=64],
+        ) {
+            let rules = rules(count, max_size, pool);
+            let mut burst = PlainBurst::empty();
+            burst.count = packets.len();
+            for (at, (packet, way)) in packets.iter().enumerate() {
+                burst.starts[at] = packet.first_chunk().expect("long enough");
+                let way = way.map_or(Way::UNKNOWN, |(path, mtu)| Way::new(path.map(PathIndex), mtu));
+                burst.ways[at] = way.word();
+            }
+            for form in Vectors::available() {
+                let mut looks = PlainLooks::none();
+                form.run(Look { burst: &burst, special, rules: &rules, seed: SEED, buckets, looks: &mut looks });
+                let mut last = None;
+                for at in 0..BURST {
+                    let has = |bits: u32| bits >> at & 1 == 1;
+                    let said = (has(looks.boards), has(looks.free), has(looks.too_large), has(looks.alike));
+                    let known = packets.get(at).filter(|_| !has(special)).and_then(|(packet, way)| Some((packet, (*way)?)));
+                    let fields = known.map(|(packet, _)| StreamFields::read(packet, SEED).expect("a whole packet"));
+                    let (Some((packet, (path, mtu))), Some(fields)) = (known, fields) else {
+                        prop_assert_eq!(said, (false, false, false, false), "{}", at);
+                        last = None;
+                        continue;
+                    };
+                    let closer = fields.is_fragment || packet.len() > usize::from(mtu);
+                    let detected = path.filter(|_| !closer).map(|path| (path, detect(&rules, &fields)));
+                    let asked = match detected {
+                        Some((path, Detected::Stream(RuleIndex(rule)))) => {
+                            let bucket = PoolKey::bucket_of(fields.flow, buckets);
+                            Some(Question::new(PathIndex(path), RuleIndex(rule), fields.tos(), (bucket, false), mtu))
+                        }
+                        _ => None,
+                    };
+                    let too_large = matches!(detected, Some((_, Detected::Ordinary(Ordinary::TooLarge(_)))));
+                    let alike = asked.is_some() && asked == last;
+                    prop_assert_eq!(said, (asked.is_some(), !closer && asked.is_none(), too_large, alike), "{} {:?}", at, form);
+                    if asked.is_some() {
+                        prop_assert_eq!(looks.question(at), asked, "{} {:?}", at, form);
+                    }
+                    if !closer {
+                        prop_assert_eq!(looks.hashes[at], (fields.flow, fields.pair), "{} {:?}", at, form);
+                    }
+                    last = asked;
+                }
+            }
+        }
+    }
+}
