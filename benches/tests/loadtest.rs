@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use carpool_tests::lab::Alone;
@@ -122,6 +122,7 @@ fn a_short_run_has_every_part_of_a_report() {
         assert!((1.0..=22.0).contains(&number(point, "/ratio")), "{point}");
         assert!(number(point, "/saved") < 0.5, "{point}");
     }
+    assert_eq!(report["complete"], true, "{report}");
     for (path, what) in
         [("/machine/cpu", "the processor"), ("/bench/ports", "the ports"), ("/bench/router/dpdk", "DPDK's version")]
     {
@@ -178,6 +179,70 @@ fn an_interrupted_run_leaves_nothing_behind() {
     }
     let left: Vec<_> = fs::read_dir(&directory.0).expect("it is there").flatten().collect();
     assert!(left.is_empty(), "files are left: {left:?}");
+}
+
+/// The report that a run keeps in a file, once it has something in it.
+fn kept(path: &Path) -> Option<Value> {
+    let text = fs::read_to_string(path).ok()?;
+    // It may be written this moment.
+    serde_json::from_str(&text).ok()
+}
+
+/// A run with as many parts as there are sizes, each of them short, that keeps its report in a file.
+fn in_parts(file: &Path, temporary: &Path) -> Child {
+    let mut run = command(&SHORT, temporary);
+    run.arg(file).args(["--throughput-only", "--sizes", "128,256,512,1024,1280,1518,imix"]);
+    run.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it can be started")
+}
+
+#[test]
+fn what_was_found_is_kept_when_a_run_is_interrupted() {
+    let _alone = Alone::wait().expect("nobody else measures");
+    let directory = Directory::new("kept");
+    let file = directory.0.join("report.json");
+    let mut run = in_parts(&file, &directory.0);
+    while kept(&file).is_none() {
+        assert_eq!(run.try_wait().expect("it is ours"), None, "it ended by itself");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    kill(Pid::from_raw(run.id().cast_signed()), Signal::SIGINT).expect("it is ours");
+    let output = run.wait_with_output().expect("it ends");
+    assert_eq!(output.status.code(), Some(130), "{}", String::from_utf8_lossy(&output.stderr));
+    let report = kept(&file).expect("it is there still");
+    assert_eq!(report["complete"], false, "{report}");
+    assert!(!list(&report, "/throughput").is_empty() && !list(&report, "/trials").is_empty(), "{report}");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains("incomplete") && text.contains("Throughput"), "{text}");
+}
+
+#[test]
+fn a_part_that_fails_does_not_take_the_others_with_it() {
+    let _alone = Alone::wait().expect("nobody else measures");
+    let directory = Directory::new("part");
+    let file = directory.0.join("report.json");
+    let mut run = in_parts(&file, &directory.0);
+    let generator = loop {
+        let is_generator = |child: &u32| {
+            let name = fs::read_to_string(format!("/proc/{child}/comm")).unwrap_or_default();
+            let words = fs::read_to_string(format!("/proc/{child}/cmdline")).unwrap_or_default();
+            name.trim() == "carpool-gen" && words.contains("serve")
+        };
+        if let Some(child) = children(run.id()).into_iter().find(is_generator) {
+            break child;
+        }
+        assert_eq!(run.try_wait().expect("it is ours"), None, "it ended by itself");
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    kill(Pid::from_raw(generator.cast_signed()), Signal::SIGKILL).expect("it is a child of ours");
+    let output = run.wait_with_output().expect("it ends");
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{message}");
+    assert!(message.contains("the report is not complete: frames of"), "{message}");
+    let report = kept(&file).expect("there is a report");
+    assert_eq!((&report["complete"], list(&report, "/problems").len()), (&Value::Bool(false), 1), "{report}");
+    let last = list(&report, "/throughput").last().expect("others were measured");
+    assert_eq!(last["size"], "imix", "{last}");
+    assert!(last["ndr"].is_object(), "{last}");
 }
 
 fn children(pid: u32) -> Vec<u32> {

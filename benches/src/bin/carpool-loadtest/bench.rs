@@ -7,10 +7,11 @@ use std::time::Duration;
 use carpool_benches::interrupt::Interrupt;
 use serde::Serialize;
 
-use crate::error::Result;
+use crate::error::{LoadError, Result};
 use crate::generator::Generator;
 use crate::patience::wait;
 use crate::progress::Progress;
+use crate::report::lost;
 use crate::router::{Counted, Lost, Router};
 use crate::search::{Bounds, Found, Search, Seen};
 use crate::trial::{FrameSize, Outcome, Trial};
@@ -166,6 +167,10 @@ impl Bench {
         let line = size.line_rate(self.method.line_gbps);
         let trial = self.plain(size, line);
         let record = self.trial("most that can be offered", trial, unpooled)?;
+        if record.outcome.received == 0 {
+            let (sent, way) = (record.outcome.sent, lost(&record.lost_where));
+            return Err(LoadError::System(format!("nothing arrived of {sent} packets of {size} B; lost: {way}")));
+        }
         Ok(if record.offered { line } else { record.outcome.achieved_pps.min(line) })
     }
 

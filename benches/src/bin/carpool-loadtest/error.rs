@@ -24,6 +24,8 @@ pub enum LoadError {
     Plot(String),
     #[error("{0}")]
     System(String),
+    #[error("the report is not complete: {0}")]
+    Parts(String),
     #[error("interrupted")]
     Interrupted,
 }

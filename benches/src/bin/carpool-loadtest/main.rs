@@ -39,6 +39,7 @@ use crate::error::{LoadError, Result};
 use crate::generator::{Kind, Site};
 use crate::machine::Machine;
 use crate::options::{Options, window};
+use crate::pools::Load;
 use crate::progress::Progress;
 use crate::report::{Report, Setting};
 use crate::router::Router;
@@ -88,21 +89,25 @@ fn run(options: &Options) -> Result<()> {
         throughput: vec![],
         pools: vec![],
         jitter: None,
+        complete: false,
+        problems: vec![],
         trials: vec![],
     };
     if !run.estimate()? {
         return Ok(());
     }
     prepare(options)?;
-    report.jitter = run.jitter()?;
-    if !options.pools_only {
-        run.throughput(&mut report)?;
-    }
-    if options.pools().is_some() {
-        run.pools(&mut report)?;
-    }
+    let done = run.measure(&mut report);
     run.progress.clear();
-    publish(options, &report)
+    // What was found is worth having also where not all was.
+    if done.is_ok() || !report.trials.is_empty() {
+        save(options, &report)?;
+        match options.json.as_deref() {
+            Some(path) if path == Path::new("-") => println!("{}", json(&report)?),
+            _ => print!("{}", report.text()),
+        }
+    }
+    done
 }
 
 /// Makes what the report is to be written to: whoever waits for it is not to lose it to a misspelt path.
@@ -117,20 +122,15 @@ fn prepare(options: &Options) -> Result<()> {
     options.report.as_deref().map_or(Ok(()), |directory| fs::create_dir_all(directory).map_err(failed(directory)))
 }
 
-/// Prints the report and writes it where it was asked for.
-fn publish(options: &Options, report: &Report) -> Result<()> {
-    let json = || serde_json::to_string(report).map_err(|error| LoadError::System(error.to_string()));
-    match options.json.as_deref() {
-        Some(path) if path == Path::new("-") => println!("{}", json()?),
-        Some(path) => {
-            print!("{}", report.text());
-            fs::write(path, json()? + "\n").map_err(|source| LoadError::File {
-                doing: "writing",
-                path: path.to_owned(),
-                source,
-            })?;
-        }
-        None => print!("{}", report.text()),
+fn json(report: &Report) -> Result<String> {
+    serde_json::to_string(report).map_err(|error| LoadError::System(error.to_string()))
+}
+
+/// Writes the report where it was asked for: after each part, so that a run that is killed leaves what it had.
+fn save(options: &Options, report: &Report) -> Result<()> {
+    if let Some(path) = options.json.as_deref().filter(|path| *path != Path::new("-")) {
+        let failed = |source| LoadError::File { doing: "writing", path: path.to_owned(), source };
+        fs::write(path, json(report)? + "\n").map_err(failed)?;
     }
     match &options.report {
         Some(directory) => pages::write(report, directory),
@@ -202,26 +202,74 @@ impl Run<'_> {
         answer.map(Some).map_err(|error| LoadError::System(format!("carpool-gen jitter: {error}")))
     }
 
-    fn throughput(&self, report: &mut Report) -> Result<()> {
-        let mut pair = self.start(None)?;
-        report.bench = pair.setting.clone();
-        for size in self.sizes() {
-            let found = throughput::measure(&mut pair.bench, size, self.options.parts())?;
-            report.throughput.push(found);
+    /// Measures all that was asked for. An error where it ends early, or where a part of it failed.
+    fn measure(&self, report: &mut Report) -> Result<()> {
+        report.jitter = self.jitter()?;
+        if !self.options.pools_only {
+            self.throughput(report)?;
         }
-        report.trials.append(&mut pair.bench.records);
-        pair.stop()
+        if let Some((windows, sizes, loads)) = self.options.pools() {
+            self.pools(report, &windows, &sizes, &loads)?;
+        }
+        report.complete = report.problems.is_empty();
+        if report.complete { Ok(()) } else { Err(LoadError::Parts(report.problems.join("; "))) }
     }
 
-    fn pools(&self, report: &mut Report) -> Result<()> {
-        let Some((windows, sizes, loads)) = self.options.pools() else { return Ok(()) };
-        let mut pair = self.start(Some(window(FIRST_WINDOW_US)))?;
-        report.bench = pair.setting.clone();
-        for ip_bytes in sizes {
-            report.pools.push(pools::measure(&mut pair.bench, ip_bytes, &windows, &loads)?);
+    fn throughput(&self, report: &mut Report) -> Result<()> {
+        let mut pair = None;
+        for size in self.sizes() {
+            self.part(report, &mut pair, None, &format!("frames of {size} B"), |bench, report| {
+                throughput::measure(bench, size, self.options.parts(), &mut report.throughput)
+            })?;
         }
-        report.trials.append(&mut pair.bench.records);
-        pair.stop()
+        stop(pair, report);
+        Ok(())
+    }
+
+    fn pools(&self, report: &mut Report, windows: &[u64], sizes: &[u16], loads: &[Load]) -> Result<()> {
+        let mut pair = None;
+        for &ip_bytes in sizes {
+            let first = Some(window(FIRST_WINDOW_US));
+            self.part(report, &mut pair, first, &format!("pools of {ip_bytes} B"), |bench, report| {
+                pools::measure(bench, ip_bytes, windows, loads, &mut report.pools)
+            })?;
+        }
+        stop(pair, report);
+        Ok(())
+    }
+
+    /// Measures a part, with a router and a generator that are up, or are started for it. What goes wrong is noted, and the next part has
+    /// others: nobody knows what has become of these. An error where nothing can be started, or somebody wants this to end.
+    fn part(
+        &self,
+        report: &mut Report,
+        pair: &mut Option<Pair>,
+        window: Option<Duration>,
+        what: &str,
+        measure: impl FnOnce(&mut Bench, &mut Report) -> Result<()>,
+    ) -> Result<()> {
+        let mut running = match pair.take() {
+            Some(running) => running,
+            None => self.start(window)?,
+        };
+        report.bench = running.setting.clone();
+        let done = measure(&mut running.bench, report);
+        report.trials.append(&mut running.bench.records);
+        match done {
+            Ok(()) => {
+                self.progress.line(&format!("{what}: done"));
+                *pair = Some(running);
+                save(self.options, report)
+            }
+            Err(LoadError::Interrupted) => Err(LoadError::Interrupted),
+            Err(error) => {
+                let problem = format!("{what}: {error}");
+                self.progress.line(&problem);
+                report.problems.push(problem);
+                stop(Some(running), report);
+                Ok(())
+            }
+        }
     }
 
     /// Starts a router, unless one runs already, and the generator.
@@ -278,10 +326,11 @@ impl Run<'_> {
     }
 }
 
-impl Pair {
-    /// The generator first, then the router.
-    fn stop(self) -> Result<()> {
-        drop(self.bench);
-        self.setup.map_or(Ok(()), Setup::stop)
+/// Ends the generator, then the router; where that does not end in order, the report says so.
+fn stop(pair: Option<Pair>, report: &mut Report) {
+    let Some(Pair { bench, setup, .. }) = pair else { return };
+    drop(bench);
+    if let Some(Err(error)) = setup.map(Setup::stop) {
+        report.problems.push(error.to_string());
     }
 }

@@ -77,8 +77,9 @@ pub fn expected(method: &Method, windows: usize, loads: usize) -> (u32, f64) {
     (trials, f64::from(trials) * (method.seconds + method.warm_up))
 }
 
-/// Measures a size. The router begins with a window of 1 ms, and its rule is replaced for each other one.
-pub fn measure(bench: &mut Bench, ip_bytes: u16, windows: &[u64], loads: &[Load]) -> Result<Pools> {
+/// Measures a size; what is found out is added to `all` as it comes. The router begins with a window of 1 ms, and its rule is replaced for
+/// each other one.
+pub fn measure(bench: &mut Bench, ip_bytes: u16, windows: &[u64], loads: &[Load], all: &mut Vec<Pools>) -> Result<()> {
     let size = FrameSize::Bytes(ip_bytes + ETHERNET);
     set_rule(bench, Some(1000))?;
     let top = bench.top(size, false)?;
@@ -92,13 +93,26 @@ pub fn measure(bench: &mut Bench, ip_bytes: u16, windows: &[u64], loads: &[Load]
         // What is more than it takes says nothing about waiting.
         .filter(|(_, pps)| pdr.pps.is_none_or(|most| *pps <= 0.9001 * most))
         .collect();
+    let mut found = Pools { ip_bytes, pdr, points: vec![] };
+    let done = measure_points(bench, size, windows, &rates, &mut found.points);
+    all.push(found);
+    done
+}
+
+/// A trial for each window and each load, beside those without the rule.
+fn measure_points(
+    bench: &mut Bench,
+    size: FrameSize,
+    windows: &[u64],
+    rates: &[(Option<u32>, f64)],
+    points: &mut Vec<Point>,
+) -> Result<()> {
     set_rule(bench, None)?;
     let mut unpooled = Vec::new();
-    for (_, pps) in &rates {
+    for (_, pps) in rates {
         let record = bench.trial("delay, unpooled", bench.plain(size, *pps), true)?;
         unpooled.push(record.outcome.latency_ns);
     }
-    let mut points = Vec::new();
     for &window_us in windows {
         set_rule(bench, Some(window_us))?;
         for ((pdr_percent, pps), plain) in rates.iter().zip(&unpooled) {
@@ -126,7 +140,7 @@ pub fn measure(bench: &mut Bench, ip_bytes: u16, windows: &[u64], loads: &[Load]
             });
         }
     }
-    Ok(Pools { ip_bytes, pdr, points })
+    Ok(())
 }
 
 /// Gives the router a rule with this window, or none.

@@ -1,6 +1,9 @@
-//! A bar while trials are made: on a terminal only.
+//! A bar while trials are made; lines now and then where there is no terminal.
 
+use std::cell::Cell;
 use std::io::IsTerminal;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -11,7 +14,13 @@ use crate::trial::Trial;
 pub struct Progress {
     bar: ProgressBar,
     quiet: bool,
+    begin: Instant,
+    /// When a line last stood for the bar.
+    said: Rc<Cell<Instant>>,
 }
+
+/// The time between such lines.
+const INTERVAL: Duration = Duration::from_secs(30);
 
 impl Progress {
     /// A bar that is full after about so many trials. `quiet`: neither bar nor lines.
@@ -25,7 +34,8 @@ impl Progress {
         if let Ok(style) = ProgressStyle::with_template("{bar:24} {pos}/{len} {elapsed} (about {eta} left) {msg}") {
             bar.set_style(style);
         }
-        Progress { bar, quiet }
+        let begin = Instant::now();
+        Progress { bar, quiet, begin, said: Rc::new(Cell::new(begin)) }
     }
 
     /// So many more trials are expected.
@@ -42,13 +52,18 @@ impl Progress {
         self.bar.set_message(format!("{purpose}, {} B, {load}", trial.size));
     }
 
-    /// A trial is done.
+    /// A trial is done. Where there is no terminal a line says so now and then.
     pub fn step(&self) {
         if Some(self.bar.position()) >= self.bar.length() {
             // Searches take as long as they take.
             self.bar.inc_length(1);
         }
         self.bar.inc(1);
+        if self.bar.is_hidden() && self.said.get().elapsed() > INTERVAL {
+            self.said.set(Instant::now());
+            let (done, all) = (self.bar.position(), self.bar.length().unwrap_or(0));
+            self.line(&format!("{done} of about {all} trials, {} s", self.begin.elapsed().as_secs()));
+        }
     }
 
     /// So many are not needed.

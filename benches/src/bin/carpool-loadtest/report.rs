@@ -26,6 +26,10 @@ pub struct Report {
     /// An empty loop on the generator's CPU, before the run: what the machine itself takes away.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jitter: Option<Value>,
+    /// Whether all that was asked for is in it.
+    pub complete: bool,
+    /// What went wrong with the parts that are missing.
+    pub problems: Vec<String>,
     /// Every trial that was made.
     pub trials: Vec<Record>,
 }
@@ -155,6 +159,10 @@ impl Report {
             format!("packets NOT accounted for behind {unbalanced} trials")
         };
         facts.push(("accounting", format!("{} trials; {account}", self.trials.len())));
+        if !self.complete {
+            facts.push(("incomplete", "not all that was asked for was measured".into()));
+        }
+        facts.extend(self.problems.iter().map(|problem| ("failed", problem.clone())));
         facts
     }
 

@@ -112,35 +112,44 @@ pub fn expected(method: &Method, can: Abilities, parts: Parts) -> (u32, f64) {
     (rates + bursts, f64::from(rates) * time + f64::from(bursts) * LONGEST_BURST_S / 3.0)
 }
 
-/// Measures a size.
-pub fn measure(bench: &mut Bench, size: FrameSize, parts: Parts) -> Result<Throughput> {
+/// Measures a size; what is found out is added to `all` as it comes.
+pub fn measure(bench: &mut Bench, size: FrameSize, parts: Parts, all: &mut Vec<Throughput>) -> Result<()> {
     let top = bench.top(size, true)?;
-    let received = bench.records.last().map_or(0.0, |record| record.outcome.received_pps);
+    let top_received_pps = bench.records.last().map_or(0.0, |record| record.outcome.received_pps);
     let mut found = Throughput {
         size,
         top_pps: top,
-        top_received_pps: received,
+        top_received_pps,
         ndr: None,
         pdr: None,
         loss: vec![],
         latency: vec![],
         back_to_back: None,
     };
+    let done = measure_below(bench, top, parts, &mut found);
+    all.push(found);
+    done
+}
+
+/// All that follows the highest load.
+fn measure_below(bench: &mut Bench, top: f64, parts: Parts, found: &mut Throughput) -> Result<()> {
+    let size = found.size;
     let can = bench.generator.can();
     if !can.rates {
         if let Some(record) = bench.records.last() {
             found.loss.push(loss_at(100, record));
         }
-        return Ok(found);
+        return Ok(());
     }
-    let pdr = bench.limit("partial drop rate", size, top, PDR_LOSS, true)?;
+    let pdr = found.pdr.insert(bench.limit("partial drop rate", size, top, PDR_LOSS, true)?);
     // What loses half a percent loses something.
     let mut ndr = bench.limit("no-drop rate", size, pdr.pps.unwrap_or(top / 1000.0), 0.0, true)?;
-    ndr.ends_like(&pdr);
+    ndr.ends_like(pdr);
+    let (pdr, ndr) = (pdr.pps, found.ndr.insert(ndr).pps);
     if parts.loss {
         found.loss = loss_against_load(bench, size, top)?;
     }
-    if let Some(pps) = pdr.pps.filter(|_| parts.latency && can.latency) {
+    if let Some(pps) = pdr.filter(|_| parts.latency && can.latency) {
         for percent in LATENCY_AT {
             let trial = bench.plain(size, pps * f64::from(percent) / 100.0);
             let record = bench.trial("latency", trial, true)?;
@@ -150,10 +159,9 @@ pub fn measure(bench: &mut Bench, size: FrameSize, parts: Parts) -> Result<Throu
         }
     }
     if parts.bursts > 0 {
-        found.back_to_back = Some(back_to_back(bench, size, top, ndr.pps, parts.bursts)?);
+        found.back_to_back = Some(back_to_back(bench, size, top, ndr, parts.bursts)?);
     }
-    (found.pdr, found.ndr) = (Some(pdr), Some(ndr));
-    Ok(found)
+    Ok(())
 }
 
 /// From the highest load down in steps of 10%, until two in a row lose nothing.
