@@ -1,5 +1,6 @@
 //! The measurements of a run: each case with its contenders in turn, each in a process of its own.
 
+use std::cell::RefCell;
 use std::fs;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
@@ -65,7 +66,12 @@ pub struct Campaign {
     progress: Progress,
     ports: Ports,
     hz: f64,
+    /// Why runs were refused to the end.
+    refused: RefCell<Vec<String>>,
 }
+
+/// How often a run is tried.
+const ATTEMPTS: u32 = 3;
 
 impl Campaign {
     /// Prepares to measure rates, or instructions.
@@ -107,6 +113,7 @@ impl Campaign {
             progress,
             ports,
             hz: TickRate::measure().hz() as f64,
+            refused: RefCell::default(),
         })
     }
 
@@ -133,18 +140,21 @@ impl Campaign {
             _ => None,
         };
         for run in 1..=self.runs {
+            let mut refused = Vec::new();
             for runs in &mut measured {
-                self.progress.step(case, run, self.runs);
-                let rates = match (runs.contender, &reference) {
+                let rates = self.tried(case, run, || match (runs.contender, &reference) {
                     (Contender::Reference, Some((reference, input))) => {
                         self.measure(reference, Contender::Carpool, input)
                     }
                     (contender, _) => self.measure(case, contender, &own),
-                };
-                self.progress.clear();
-                self.interrupt.check()?;
-                runs.rates.push(rates?);
+                })?;
+                match rates {
+                    Some(rates) => runs.rates.push(rates),
+                    None => refused.push(runs.contender),
+                }
             }
+            // A turn that one of them has not taken would be compared with others' next one.
+            measured.retain(|runs| !refused.contains(&runs.contender));
         }
         let figures = figure::of_case(case, self.ports.names(), &measured);
         self.print(&figures)?;
@@ -158,13 +168,12 @@ impl Campaign {
         let inputs = measured.iter().map(|(case, _)| self.input(case)).collect::<Result<Vec<_>, _>>()?;
         for run in 1..=self.runs {
             for ((case, rates), input) in measured.iter_mut().zip(&inputs) {
-                self.progress.step(case, run, self.runs);
-                let found = self.measure(case, Contender::Carpool, input);
-                self.progress.clear();
-                self.interrupt.check()?;
-                rates.push(found?);
+                if rates.len() + 1 == usize::from(run) {
+                    rates.extend(self.tried(case, run, || self.measure(case, Contender::Carpool, input))?);
+                }
             }
         }
+        measured.retain(|(_, rates)| rates.len() == usize::from(self.runs));
         let points = growth::points(&measured);
         if self.json {
             for point in &points {
@@ -181,19 +190,45 @@ impl Campaign {
         let input = self.input(case)?;
         let mut turns = Vec::new();
         for run in 1..=self.runs {
-            self.progress.step(case, run, self.runs);
             let cores = [self.cpus.core];
-            let found = self.carpool(case, &cores, &input, false).and_then(|unmeasured| {
-                self.interrupt.check()?;
-                Ok((unmeasured, self.carpool(case, &cores, &input, true)?))
-            });
-            self.progress.clear();
-            self.interrupt.check()?;
-            let (unmeasured, measured) = found?;
+            let of = |by_stage| self.tried(case, run, || self.carpool(case, &cores, &input, by_stage));
+            let (Some(unmeasured), Some(measured)) = (of(false)?, of(true)?) else { return Ok(Vec::new()) };
             let stages = measured.stages.ok_or_else(|| BenchError::System("no stages were measured".into()))?;
             turns.push(budget::Turn { unmeasured: unmeasured.rates, measured: measured.rates, stages });
         }
         Ok(turns)
+    }
+
+    /// What a run found; none where it was refused to the end. That ends the benchmark only when all else is measured. An error where
+    /// somebody wants this to end.
+    fn tried<T>(
+        &self,
+        case: &Case,
+        run: u16,
+        measure: impl Fn() -> Result<T, BenchError>,
+    ) -> Result<Option<T>, BenchError> {
+        let once = || {
+            self.progress.step(case, run, self.runs);
+            let found = measure();
+            self.progress.clear();
+            self.interrupt.check()?;
+            found
+        };
+        match persist(once, |problem| self.progress.say(problem)) {
+            Ok(found) => Ok(Some(found)),
+            Err(BenchError::Interrupted) => Err(BenchError::Interrupted),
+            Err(error) => {
+                self.progress.say(&error.to_string());
+                self.refused.borrow_mut().push(error.to_string());
+                Ok(None)
+            }
+        }
+    }
+
+    /// An error where runs were refused: what was printed has not all that was asked for.
+    pub fn finish(&self) -> Result<(), BenchError> {
+        let refused = self.refused.borrow();
+        if refused.is_empty() { Ok(()) } else { Err(BenchError::Refused(refused.join("; "))) }
     }
 
     /// Counts carpool's instructions per packet and prints them.
@@ -307,6 +342,17 @@ impl Campaign {
     }
 }
 
+/// Tries a run that is refused again, as the machine may have looked away.
+fn persist<T>(mut once: impl FnMut() -> Result<T, BenchError>, say: impl Fn(&str)) -> Result<T, BenchError> {
+    for _ in 1..ATTEMPTS {
+        match once() {
+            Err(error @ (BenchError::WrongWork { .. } | BenchError::Run { .. })) => say(&format!("{error}; once more")),
+            found => return found,
+        }
+    }
+    once()
+}
+
 /// The files of what comes in.
 struct Files {
     capture: PathBuf,
@@ -356,5 +402,37 @@ impl Progress {
         if self.terminal {
             eprint!("\r\x1b[K");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused() -> BenchError {
+        BenchError::WrongWork {
+            case: "pool_60",
+            contender: "carpool",
+            problem: "it dropped 1 packets (tx_full)".into(),
+        }
+    }
+
+    #[test]
+    fn a_run_that_is_refused_is_tried_again_but_not_for_ever() {
+        let tries = |good: u32, error: fn() -> BenchError| {
+            let mut made = 0;
+            let once = || {
+                made += 1;
+                if made == good { Ok(made) } else { Err(error()) }
+            };
+            let found = persist(once, |line| assert!(line.ends_with("; once more"), "{line}"));
+            (found.ok(), made)
+        };
+        assert_eq!(tries(1, refused), (Some(1), 1));
+        assert_eq!(tries(3, refused), (Some(3), 3));
+        assert_eq!(tries(4, refused), (None, 3));
+        // Nothing changes where a program is missing, or where somebody wants this to end.
+        assert_eq!(tries(2, || BenchError::Missing { program: "a", package: "b" }), (None, 1));
+        assert_eq!(tries(2, || BenchError::Interrupted), (None, 1));
     }
 }

@@ -24,6 +24,8 @@ pub enum BenchError {
     Router(String),
     #[error("CPU {core} is not one this process may run on")]
     Core { core: usize },
+    #[error("not all could be measured: {0}")]
+    Refused(String),
     /// It was measured, and is not as it was to be.
     #[error("{0}")]
     Missed(String),

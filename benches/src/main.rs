@@ -251,7 +251,7 @@ fn campaign(options: &Options) -> Result<(), BenchError> {
         }
         campaign.rates(case, &contenders)?;
     }
-    Ok(())
+    campaign.finish()
 }
 
 /// Counts instructions, and holds them against what was recorded or records them.
@@ -311,7 +311,11 @@ fn targets(options: &TargetOptions) -> Result<(), BenchError> {
     } else {
         print!("\n{}", target::table(&outcomes));
     }
-    if options.check { target::check(&outcomes) } else { Ok(()) }
+    // A target that was missed says more than one that could not be measured, which is why it was.
+    if options.check {
+        target::check(&outcomes)?;
+    }
+    campaign.finish()
 }
 
 /// Measures where the ticks of a packet go, in one case after the other.
@@ -330,7 +334,8 @@ fn budgets(options: &BudgetOptions) -> Result<(), BenchError> {
     }
     let mut figures = Vec::new();
     for case in &cases {
-        let found = budget::figures(case, &campaign.budget(case)?);
+        let turns = campaign.budget(case)?;
+        let found = if turns.is_empty() { vec![] } else { budget::figures(case, &turns) };
         if options.run.json {
             for figure in &found {
                 println!("{}", serde_json::to_string(figure).map_err(|error| BenchError::System(error.to_string()))?);
@@ -341,7 +346,7 @@ fn budgets(options: &BudgetOptions) -> Result<(), BenchError> {
     if !options.run.json {
         print!("{}", budget::table(&cases, &figures));
     }
-    Ok(())
+    campaign.finish()
 }
 
 /// Measures the rate as one thing after the other grows.
@@ -370,5 +375,5 @@ fn growth(options: &GrowthOptions) -> Result<(), BenchError> {
         let svg = growth::plot(&points).map_err(BenchError::System)?;
         written(path, std::fs::write(path, svg))?;
     }
-    Ok(())
+    campaign.finish()
 }
