@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::bench::{Bench, Limit, Method};
+use crate::bench::{Bench, Limit, Method, Record};
 use crate::error::Result;
 use crate::generator::Abilities;
 use crate::router::Lost;
@@ -36,6 +36,9 @@ pub struct Throughput {
     pub top_pps: f64,
     /// What arrived then.
     pub top_received_pps: f64,
+    /// The highest rate that was really sent in a trial of which nothing was lost, also where more had been asked for: what is
+    /// left of a limit where the generator is what ends it.
+    pub lossless_pps: f64,
     /// Nothing lost (RFC 2544, 26.1).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ndr: Option<Limit>,
@@ -114,12 +117,14 @@ pub fn expected(method: &Method, can: Abilities, parts: Parts) -> (u32, f64) {
 
 /// Measures a size; what is found out is added to `all` as it comes.
 pub fn measure(bench: &mut Bench, size: FrameSize, parts: Parts, all: &mut Vec<Throughput>) -> Result<()> {
+    let begin = bench.records.len();
     let top = bench.top(size, true)?;
     let top_received_pps = bench.records.last().map_or(0.0, |record| record.outcome.received_pps);
     let mut found = Throughput {
         size,
         top_pps: top,
         top_received_pps,
+        lossless_pps: 0.0,
         ndr: None,
         pdr: None,
         loss: vec![],
@@ -127,6 +132,7 @@ pub fn measure(bench: &mut Bench, size: FrameSize, parts: Parts, all: &mut Vec<T
         back_to_back: None,
     };
     let done = measure_below(bench, top, parts, &mut found);
+    found.lossless_pps = lossless(bench.records.get(begin..).unwrap_or_default());
     all.push(found);
     done
 }
@@ -164,6 +170,12 @@ fn measure_below(bench: &mut Bench, top: f64, parts: Parts, found: &mut Throughp
     Ok(())
 }
 
+/// The highest rate in trials of which nothing was lost. Bursts are too short to say a rate.
+fn lossless(records: &[Record]) -> f64 {
+    let without_loss = records.iter().filter(|record| record.loss == 0.0 && record.trial.burst.is_none());
+    without_loss.map(|record| record.outcome.achieved_pps).fold(0.0, f64::max)
+}
+
 /// From the highest load down in steps of 10%, until two in a row lose nothing.
 fn loss_against_load(bench: &mut Bench, size: FrameSize, top: f64) -> Result<Vec<LossAt>> {
     let mut found: Vec<LossAt> = Vec::new();
@@ -181,7 +193,7 @@ fn loss_against_load(bench: &mut Bench, size: FrameSize, top: f64) -> Result<Vec
     Ok(found)
 }
 
-fn loss_at(load_percent: u32, record: &crate::bench::Record) -> LossAt {
+fn loss_at(load_percent: u32, record: &Record) -> LossAt {
     LossAt {
         load_percent,
         offered_pps: record.trial.pps,
@@ -236,4 +248,44 @@ fn back_to_back(bench: &mut Bench, size: FrameSize, top: f64, ndr: Option<f64>, 
         pps: top,
         corrected_buffer_us: ndr.filter(|_| !nothing_lost).map(corrected),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trial::Outcome;
+
+    fn record(achieved_pps: f64, lost: u64, burst: Option<u64>) -> Record {
+        let (warm_up, flows, destinations, size) = (0.0, 1, 1, FrameSize::Bytes(64));
+        Record {
+            purpose: "a test",
+            trial: Trial { pps: 9e6, seconds: 1.0, warm_up, size, flows, destinations, burst },
+            outcome: Outcome {
+                sent: 1000,
+                received: 1000 - lost,
+                lost,
+                duplicated: 0,
+                reordered: 0,
+                corrupted: 0,
+                missed: 0,
+                skipped: 0,
+                offered_pps: 9e6,
+                achieved_pps,
+                received_pps: achieved_pps,
+                latency_ns: None,
+                pooled: None,
+            },
+            loss: lost as f64 / 1000.0,
+            offered: false,
+            lost_where: Lost::default(),
+            balanced: true,
+        }
+    }
+
+    #[test]
+    fn what_passed_without_loss_is_told_also_where_more_was_asked_for() {
+        let trials = [record(5e6, 0, None), record(7e6, 0, None), record(8e6, 1, None), record(9e6, 0, Some(32))];
+        assert_eq!(lossless(&trials), 7e6);
+        assert_eq!(lossless(&trials[2..]), 0.0);
+    }
 }
