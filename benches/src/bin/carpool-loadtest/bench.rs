@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use carpool_benches::interrupt::Interrupt;
 use serde::Serialize;
@@ -15,6 +15,7 @@ use crate::report::lost;
 use crate::router::{Counted, Lost, Router};
 use crate::search::{Bounds, Found, Search, Seen};
 use crate::trial::{FrameSize, Outcome, Trial};
+use crate::waiting::Waiting;
 
 /// A load counts as offered where the generator got rid of this part of it.
 const OFFERED: f64 = 0.98;
@@ -61,6 +62,8 @@ pub struct Record {
     pub lost_where: Lost,
     /// Whether the router accounted for every packet.
     pub balanced: bool,
+    /// For what part of the trial's time router and generator together had to wait for their CPUs, where the kernel knows.
+    pub held_up: Option<f64>,
 }
 
 /// How a limit was found.
@@ -107,6 +110,7 @@ pub enum LimitedBy {
 pub struct Bench {
     pub generator: Box<dyn Generator>,
     pub router: Router,
+    pub waiting: Waiting,
     pub method: Method,
     pub progress: Progress,
     pub interrupt: Interrupt,
@@ -141,7 +145,11 @@ impl Bench {
         self.interrupt.check()?;
         self.progress.say(purpose, &trial);
         let before = self.still()?;
+        let (begin, waited) = (Instant::now(), self.waiting.so_far());
         let outcome = self.generator.trial(&trial, &self.router)?;
+        let held_up = waited.zip(self.waiting.so_far()).and_then(|(before, after)| {
+            Some(after.since(before)?.as_secs_f64() / begin.elapsed().as_secs_f64().max(1e-3))
+        });
         let done = self.still()?.since(&before);
         // What a burst is compared with is its length: how fast it went is for who made it to say.
         let offered = match trial.burst {
@@ -155,6 +163,7 @@ impl Bench {
             offered,
             lost_where: done.lost(outcome.sent, outcome.received, unpooled),
             balanced: done.balanced,
+            held_up,
             outcome,
         };
         self.progress.step();

@@ -20,6 +20,7 @@ mod search;
 mod setup;
 mod throughput;
 mod trial;
+mod waiting;
 mod workplace;
 
 use std::fs;
@@ -44,6 +45,7 @@ use crate::progress::Progress;
 use crate::report::{Report, Setting};
 use crate::router::Router;
 use crate::setup::{Plan, Setup};
+use crate::waiting::Waiting;
 use crate::workplace::Workplace;
 
 /// As the shell reports a death by SIGINT.
@@ -304,12 +306,15 @@ impl Run<'_> {
         };
         let generator = options.generator.start(&site)?;
         let known = router.ports()?;
+        let status = router.status()?;
+        let router_pid = status.get("pid").and_then(Value::as_u64).and_then(|pid| u32::try_from(pid).ok());
+        let processes = router_pid.into_iter().chain([generator.pid()]).collect();
         let setting = Setting {
             generator: generator.name(),
             generator_core: self.cores.1,
             generator_devices: devices.into(),
             ports,
-            router: router.status()?,
+            router: status,
             router_ports: known.iter().map(|port| format!("{} {} ({})", port.name, port.device, port.driver)).collect(),
             router_log: setup.as_ref().map(Setup::said).unwrap_or_default(),
             own_router: setup.is_some(),
@@ -317,6 +322,7 @@ impl Run<'_> {
         let bench = Bench {
             generator,
             router,
+            waiting: Waiting::of(processes),
             method: self.method.clone(),
             progress: self.progress.clone(),
             interrupt: self.interrupt.clone(),

@@ -62,6 +62,8 @@ pub struct Point {
     /// The part of the bytes on the wire that is saved, preamble, FCS and gap included.
     pub saved: f64,
     pub latency_ns: Latency,
+    /// For what part of the time router and generator waited for their CPUs.
+    pub held_up: Option<f64>,
     /// The same load without the rule.
     pub unpooled_latency_ns: Latency,
     /// What pooling adds in the median and at the 99th percentile, as differences of percentiles.
@@ -133,6 +135,7 @@ fn measure_points(
                 pooled_part: part(pooled.rows as f64, record.outcome.received as f64).min(1.0),
                 saved: 1.0 - part(pooled.bytes_out as f64, pooled.bytes_in as f64),
                 latency_ns: latency,
+                held_up: record.held_up,
                 unpooled_latency_ns: plain,
                 added_p50_us: (latency.p50 - plain.p50) / 1e3,
                 added_p99_us: (latency.p99 - plain.p99) / 1e3,

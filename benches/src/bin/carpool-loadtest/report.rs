@@ -252,14 +252,14 @@ impl Report {
     }
 
     fn latency(&self) -> Table {
-        let head = ["size", "% of PDR", "packets/s", "min", "p50", "p90", "p99", "p99.9", "max", "loss %"];
+        let head = ["size", "% of PDR", "packets/s", "min", "p50", "p90", "p99", "p99.9", "max", "loss %", "held up %"];
         let mut table = Table::new("Latency, us (RFC 2544, 26.2)", &head);
         for found in &self.throughput {
-            for LatencyAt { pdr_percent, pps, loss, latency_ns } in &found.latency {
+            for LatencyAt { pdr_percent, pps, loss, held_up, latency_ns } in &found.latency {
                 let of = latency_ns;
                 let mut row = vec![found.size.to_string(), pdr_percent.to_string(), mpps(*pps)];
                 row.extend([of.min, of.p50, of.p90, of.p99, of.p999, of.max].map(microseconds));
-                row.push(percent(*loss));
+                row.extend([percent(*loss), held_up.map_or("-".into(), percent)]);
                 table.rows.push(row);
             }
         }
@@ -319,6 +319,7 @@ fn pools(pools: &Pools) -> Table {
         "max us",
         "added p50",
         "added p99",
+        "held up %",
         "p99 <= window + 100 us",
     ];
     let mut table = Table::new(title, &head);
@@ -335,6 +336,7 @@ fn pools(pools: &Pools) -> Table {
             microseconds(point.latency_ns.max),
             format!("{:.0}", point.added_p50_us),
             format!("{:.0}", point.added_p99_us),
+            point.held_up.map_or("-".into(), percent),
             if point.within_target { "yes" } else { "no" }.into(),
         ]);
     }

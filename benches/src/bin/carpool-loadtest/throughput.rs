@@ -74,6 +74,8 @@ pub struct LatencyAt {
     pub pdr_percent: u32,
     pub pps: f64,
     pub loss: f64,
+    /// For what part of the time router and generator waited for their CPUs.
+    pub held_up: Option<f64>,
     /// Nanoseconds.
     pub latency_ns: Latency,
 }
@@ -160,7 +162,8 @@ fn measure_below(bench: &mut Bench, top: f64, parts: Parts, found: &mut Throughp
             let trial = bench.plain(size, pps * f64::from(percent) / 100.0);
             let record = bench.trial("latency", trial, true)?;
             if let Some(latency_ns) = record.outcome.latency_ns {
-                found.latency.push(LatencyAt { pdr_percent: percent, pps: trial.pps, loss: record.loss, latency_ns });
+                let (pdr_percent, held_up) = (percent, record.held_up);
+                found.latency.push(LatencyAt { pdr_percent, pps: trial.pps, loss: record.loss, held_up, latency_ns });
             }
         }
     }
@@ -279,6 +282,7 @@ mod tests {
             offered: false,
             lost_where: Lost::default(),
             balanced: true,
+            held_up: None,
         }
     }
 

@@ -63,6 +63,10 @@ impl Generator for CarpoolGen {
         Kind::CarpoolGen.can(self.depool)
     }
 
+    fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
     fn trial(&mut self, trial: &Trial, _: &Router) -> Result<Outcome> {
         let command = json!({"trial": {
             "pps": trial.pps.round().max(1.0) as u64,

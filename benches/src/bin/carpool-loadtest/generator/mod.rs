@@ -70,6 +70,9 @@ pub trait Generator {
     /// What it can do.
     fn can(&self) -> Abilities;
 
+    /// Its process.
+    fn pid(&self) -> u32;
+
     /// Offers a load and says what became of it.
     fn trial(&mut self, trial: &Trial, router: &Router) -> Result<Outcome>;
 }

@@ -113,6 +113,10 @@ impl Generator for Pktgen {
         Kind::Pktgen.can(false)
     }
 
+    fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
     fn trial(&mut self, trial: &Trial, _: &Router) -> Result<Outcome> {
         let FrameSize::Bytes(size) = trial.size else {
             return Err(failed("it sends one frame length at a time"));

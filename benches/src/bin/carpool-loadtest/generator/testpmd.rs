@@ -21,7 +21,7 @@ const STRAGGLERS: Duration = Duration::from_millis(100);
 /// A running testpmd.
 pub struct Testpmd {
     talk: Talk,
-    _process: Process,
+    process: Process,
 }
 
 fn failed(problem: impl Into<String>) -> LoadError {
@@ -41,7 +41,7 @@ impl Testpmd {
         command.args(["--tx-udp=20000,30000".to_owned(), format!("--eth-peer=0,{}", site.router_mac)]);
         let log = site.directory.join("testpmd.log");
         let (process, to, from) = Process::start_talking(NAME, &mut command, &log)?;
-        let mut testpmd = Testpmd { talk: Talk::new(NAME, to, from, site.interrupt.clone()), _process: process };
+        let mut testpmd = Testpmd { talk: Talk::new(NAME, to, from, site.interrupt.clone()), process };
         testpmd.ask("show config fwd", "txonly", START_LIMIT)?;
         Ok(testpmd)
     }
@@ -65,6 +65,10 @@ impl Generator for Testpmd {
 
     fn can(&self) -> Abilities {
         Kind::Testpmd.can(false)
+    }
+
+    fn pid(&self) -> u32 {
+        self.process.pid()
     }
 
     fn trial(&mut self, trial: &Trial, router: &Router) -> Result<Outcome> {
