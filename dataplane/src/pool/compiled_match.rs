@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use ipnet::IpNet;
 
-use super::plain_burst::{Asked, verdict};
+use super::plain_burst::{Admits, Asked, verdict};
 use super::rule::{Dscp, Match};
 use crate::arch::lanes::{Form, Lanes};
 
@@ -158,15 +158,12 @@ pub(super) struct LaneMatch {
     /// Source in the upper half, destination in the lower.
     first_ports: u32,
     ports_span: u32,
-    /// Bytes of the longest packet that it admits.
-    most: u32,
-    /// Of those that it admits.
-    verdict: u32,
+    admits: Admits,
 }
 
 impl LaneMatch {
-    /// `verdict`: what the rule says of packets of up to `most` bytes; longer ones are too large.
-    pub(super) fn new(compiled: &CompiledMatch<u64>, most: u16, verdict: u32) -> LaneMatch {
+    /// Of a rule with this match that `admits` so much.
+    pub(super) fn new(compiled: &CompiledMatch<u64>, admits: Admits) -> LaneMatch {
         let wire = |pair: u64| [(pair >> 32) as u32, pair as u32].map(u32::to_be);
         let both = |source: u16, destination: u16| u32::from(source) << 16 | u32::from(destination);
         LaneMatch {
@@ -176,8 +173,7 @@ impl LaneMatch {
             class: compiled.class,
             first_ports: both(compiled.first_source_port, compiled.first_destination_port),
             ports_span: both(compiled.source_ports_span, compiled.destination_ports_span),
-            most: most.into(),
-            verdict,
+            admits,
         }
     }
 
@@ -191,7 +187,7 @@ impl LaneMatch {
             | differs(asked.class, self.class, self.class_mask);
         let fits = differs.is(form.splat(0))
             & asked.ports.halves_within(form.splat(self.first_ports), form.splat(self.ports_span));
-        let admits = asked.length.at_most(form.splat(self.most));
-        fits.choose(admits.choose(form.splat(self.verdict), form.splat(verdict::TOO_LARGE)), before)
+        let admits = asked.length.at_most(form.splat(self.admits.most));
+        fits.choose(admits.choose(form.splat(self.admits.says), form.splat(verdict::TOO_LARGE)), before)
     }
 }

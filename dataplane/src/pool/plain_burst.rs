@@ -5,6 +5,7 @@
 use super::flow_hash::{FlowKeys, FlowSeed, hashes_of_lanes};
 use super::open_pools::PoolKey;
 use super::rule::RuleSet;
+use super::rule_table::PARTS;
 use super::shortcut::{Question, Way};
 use super::stream_detector::PROTOCOLS_WITH_PORTS;
 use crate::arch::lanes::{Form, LANES, Lanes, Work};
@@ -67,6 +68,30 @@ pub(super) mod verdict {
     pub const TOO_LARGE: u32 = 1 << 17;
 }
 
+/// What a rule says of packets that fit it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Admits {
+    /// Bytes of the longest that it is for. Others are [too large](verdict::TOO_LARGE).
+    pub most: u32,
+    /// Of those.
+    pub says: u32,
+}
+
+impl Admits {
+    /// All are ordinary packets.
+    pub const ALL: Admits = Admits { most: u32::MAX, says: verdict::ORDINARY };
+}
+
+/// What [`RuleSet::verdicts`] keeps of the packets before those it is called for.
+pub(super) struct Before<L> {
+    /// The sets that they are in by each part.
+    pub parts: [L; PARTS],
+    /// All bits but the lowest where there were none.
+    pub is_known: u32,
+    /// What the rule of the last one of them says.
+    pub last: Admits,
+}
+
 impl<'a> PlainBurst<'a> {
     /// With no packet.
     pub fn empty() -> PlainBurst<'a> {
@@ -112,12 +137,13 @@ impl Work for Look<'_> {
         let keys = seed.keys();
         let groups = burst.starts.as_chunks().0.iter().zip(burst.ways.as_chunks().0);
         let places = looks.questions.as_chunks_mut().0.iter_mut().zip(looks.hashes.as_chunks_mut().0);
+        let mut before = Before { parts: [form.splat(0); PARTS], is_known: !1, last: Admits::ALL };
         let (mut last, mut shift, mut same) = ([form.splat(0); 2], 0, 0);
         for ((starts, ways), (questions, hashes)) in groups.zip(places).take(burst.count.div_ceil(LANES)) {
             let [way, path] = form.load_halves(ways);
             let fields = Fields::read(form, starts, keys);
             fields.flow.store_pairs(fields.pair, hashes);
-            let verdict = rules.verdicts(form, &fields.asked);
+            let verdict = rules.verdicts(form, &fields.asked, &mut before);
             // Of masks that are not stored, the upper bit counts.
             let fits = fields.asked.length.at_most(way.shr::<16>());
             let free = fits & fields.fragment.is(form.splat(0)) & Way::known(way);

@@ -11,7 +11,7 @@ use ipnet::IpNet;
 
 use super::compiled_match::{Bits, CompiledMatch, LaneMatch, class_word, first_fit, prefix4, prefix6};
 use super::path::{MAX_HOPS, SharedHops};
-use super::plain_burst::{Asked, verdict};
+use super::plain_burst::{Admits, Asked, Before, verdict};
 use super::representation::{Index, Lone, Representation};
 use super::rule_table::{AddressPair, RuleTables};
 use super::stream_detector::{Addresses, StreamFields};
@@ -212,14 +212,13 @@ impl RuleSet {
         }
         let few = if rules.len() <= FEW_RULES { &*rules } else { &[] };
         let compiled4: Box<[_]> = few.iter().map(|rule| CompiledMatch::new(&rule.matcher, prefix4)).collect();
-        let lanes = compiled4.iter().zip(few).zip(0..).map(|((compiled, rule), number)| {
-            let (most, verdict) = if rule.pool { (rule.max_size, number) } else { (u16::MAX, verdict::ORDINARY) };
-            LaneMatch::new(compiled, most, verdict)
-        });
-        let lanes = lanes.collect();
         let compiled6 = few.iter().map(|rule| CompiledMatch::new(&rule.matcher, prefix6)).collect();
         let tables = RuleTables::new(&rules);
-        Ok(RuleSet { rules: rules.into(), compiled4, compiled6, lanes, tables })
+        let mut set = RuleSet { rules: rules.into(), compiled4, compiled6, lanes: Box::default(), tables };
+        let numbered = set.compiled4.iter().zip(0..);
+        let lanes = numbered.map(|(compiled, number)| LaneMatch::new(compiled, set.admits(Some(RuleIndex(number)))));
+        set.lanes = lanes.collect();
+        Ok(set)
     }
 
     /// The first rule whose match fits the packet. Neither size nor count are looked at.
@@ -259,9 +258,14 @@ impl RuleSet {
         }
     }
 
-    /// What the rules [say](verdict) of eight packets.
+    /// What the rules [say](verdict) of eight packets, behind those that it was called for `before`.
     #[inline(always)]
-    pub(super) fn verdicts<F: Form>(&self, form: F, asked: &Asked<F::Lanes>) -> F::Lanes {
+    pub(super) fn verdicts<F: Form>(
+        &self,
+        form: F,
+        asked: &Asked<F::Lanes>,
+        before: &mut Before<F::Lanes>,
+    ) -> F::Lanes {
         // The last one first, as those before it take precedence.
         if self.rules.len() <= FEW_RULES {
             let mut verdicts = form.splat(verdict::ORDINARY);
@@ -270,27 +274,45 @@ impl RuleSet {
             }
             return verdicts;
         }
-        let mut words = Asked::default();
-        asked.source.store(&mut words.source);
-        asked.destination.store(&mut words.destination);
-        asked.ports.store(&mut words.ports);
-        asked.class.store(&mut words.class);
-        asked.length.store(&mut words.length);
-        form.load(&self.look_up(&words))
+        let alike = self.tables.alike(form, asked, &mut before.parts) & before.is_known;
+        before.is_known = u32::MAX;
+        let (most, says) = if alike == (1 << LANES) - 1 {
+            let Admits { most, says } = before.last;
+            (form.splat(most), form.splat(says))
+        } else {
+            let mut words = Asked::default();
+            asked.source.store(&mut words.source);
+            asked.destination.store(&mut words.destination);
+            asked.ports.store(&mut words.ports);
+            asked.class.store(&mut words.class);
+            let (most, says) = self.look_up(&words, alike, &mut before.last);
+            (form.load(&most), form.load(&says))
+        };
+        asked.length.at_most(most).choose(says, form.splat(verdict::TOO_LARGE))
     }
 
-    /// The same where there are many rules.
+    /// What is to be said of packets of how many bytes at most, of eight. Those with a bit in `alike` are as the one before; `last` is
+    /// of the one before them, and becomes that of their last.
     #[inline(never)]
-    fn look_up(&self, asked: &Asked<[u32; LANES]>) -> [u32; LANES] {
-        std::array::from_fn(|at| {
-            let addresses: u64 = Bits::pair(u32::from_be(asked.source[at]), u32::from_be(asked.destination[at]));
-            let found = self.tables.first(addresses, asked.ports[at], asked.class[at]);
-            match found.and_then(|index| Some((index, self.get(index)?))) {
-                Some((index, rule)) if rule.pool && asked.length[at] <= rule.max_size.into() => index.0.into(),
-                Some((_, rule)) if rule.pool => verdict::TOO_LARGE,
-                _ => verdict::ORDINARY,
+    fn look_up(&self, asked: &Asked<[u32; LANES]>, alike: u32, last: &mut Admits) -> ([u32; LANES], [u32; LANES]) {
+        let (mut most, mut says) = ([0; LANES], [0; LANES]);
+        for at in 0..LANES {
+            if alike >> at & 1 == 0 {
+                let addresses: u64 = Bits::pair(u32::from_be(asked.source[at]), u32::from_be(asked.destination[at]));
+                *last = self.admits(self.tables.first(addresses, asked.ports[at], asked.class[at]));
             }
-        })
+            (most[at], says[at]) = (last.most, last.says);
+        }
+        (most, says)
+    }
+
+    /// What the rule at `index` says, or no rule.
+    #[inline(always)]
+    fn admits(&self, index: Option<RuleIndex>) -> Admits {
+        match index.and_then(|index| Some((index, self.get(index)?))) {
+            Some((index, rule)) if rule.pool => Admits { most: rule.max_size.into(), says: index.0.into() },
+            _ => Admits::ALL,
+        }
     }
 
     /// Whether a packet of this one's flow may be pooled, were it of any size and class: false where none can be. The same for

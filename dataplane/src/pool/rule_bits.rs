@@ -4,6 +4,8 @@
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
 
+use crate::arch::lanes::{Form, Lanes, Table};
+
 /// A set of up to 256 rules: bit n % 64 of word n / 64 for the rule n. A cache line has two.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(align(32))]
@@ -48,7 +50,11 @@ impl RuleBits {
 /// The rules that may fit a packet by one of its bytes.
 #[derive(Clone, Debug)]
 #[repr(align(64))]
-pub(super) struct ByteSets([RuleBits; 256]);
+pub(super) struct ByteSets {
+    sets: [RuleBits; 256],
+    /// The same number for all bytes with the same set.
+    classes: Table<u8>,
+}
 
 impl ByteSets {
     /// Of rules that ask for a byte in one of their ranges. None where every range has all bytes, so that the byte tells nothing.
@@ -62,13 +68,30 @@ impl ByteSets {
             let (first, last) = range.into_inner();
             sets.iter_mut().take(usize::from(last) + 1).skip(first.into()).for_each(|set| set.insert(rule));
         }
-        Some(ByteSets(sets))
+        let mut numbers = HashMap::new();
+        let classes = sets.map(|set| {
+            let next = numbers.len() as u8;
+            *numbers.entry(set).or_insert(next)
+        });
+        Some(ByteSets { sets, classes: Table::new(classes) })
     }
 
     /// The set of a byte.
     #[inline(always)]
     pub(super) fn of(&self, byte: u8) -> &RuleBits {
-        &self.0[usize::from(byte)]
+        &self.sets[usize::from(byte)]
+    }
+
+    /// The number of the set of each of eight bytes.
+    #[inline(always)]
+    pub(super) fn classes_of<L: Lanes>(&self, bytes: L) -> L {
+        bytes.bytes_of(&self.classes)
+    }
+
+    /// What they take, in bytes.
+    #[cfg(test)]
+    pub(super) fn memory(&self) -> usize {
+        size_of_val(self) + self.classes.memory()
     }
 }
 
@@ -76,9 +99,9 @@ impl ByteSets {
 #[derive(Clone, Debug)]
 pub(super) struct PortSets {
     /// Of the upper byte of a port: where its lower one is looked up. Pages that are alike are there once.
-    pages: [u8; 256],
-    /// Of each page: the classes of its ports.
-    classes: Box<[[u16; 256]]>,
+    pages: Table<u8>,
+    /// Of each page, one behind the other: the classes of its ports.
+    classes: Table<u16>,
     /// Of each class.
     sets: Box<[RuleBits]>,
 }
@@ -115,27 +138,34 @@ impl PortSets {
             });
             classes.resize(next.min(1 << 16), number);
         }
-        let (mut pages, mut known, mut distinct) = ([0; 256], HashMap::new(), Vec::new());
+        let (mut pages, mut known, mut distinct) = ([0u8; 256], HashMap::new(), Vec::new());
         for (page, classes) in pages.iter_mut().zip(classes.as_chunks::<256>().0) {
             *page = *known.entry(classes).or_insert_with(|| {
-                distinct.push(*classes);
-                (distinct.len() - 1) as u8
+                distinct.extend(classes);
+                (distinct.len() / 256 - 1) as u8
             });
         }
-        Some(PortSets { pages, classes: distinct.into(), sets: sets.into() })
+        Some(PortSets { pages: Table::new(pages), classes: Table::new(distinct), sets: sets.into() })
     }
 
     /// The set of a port.
     #[inline(always)]
     pub(super) fn of(&self, port: u16) -> &RuleBits {
-        let page = self.pages[usize::from(port >> 8)];
-        let class = self.classes.get(usize::from(page)).map(|classes| classes[usize::from(port as u8)]);
-        class.and_then(|class| self.sets.get(usize::from(class))).unwrap_or(&NO_RULE)
+        let page = self.pages.at((port >> 8).into());
+        let class = self.classes.at(usize::from(page) << 8 | usize::from(port as u8));
+        self.sets.get(usize::from(class)).unwrap_or(&NO_RULE)
+    }
+
+    /// The number of the set of each of eight ports: the same for all with the same set.
+    #[inline(always)]
+    pub(super) fn classes_of<F: Form>(&self, form: F, ports: F::Lanes) -> F::Lanes {
+        let pages = ports.shr::<8>().bytes_of(&self.pages);
+        (pages.shl::<8>() | ports & form.splat(0xff)).halves_of(&self.classes)
     }
 
     /// What they take, in bytes.
     #[cfg(test)]
     pub(super) fn memory(&self) -> usize {
-        size_of_val(self) + size_of_val(&*self.classes) + size_of_val(&*self.sets)
+        size_of_val(self) + self.pages.memory() + self.classes.memory() + size_of_val(&*self.sets)
     }
 }

@@ -7,7 +7,7 @@ use std::arch::x86_64::*;
 use std::mem::offset_of;
 use std::ops::{Add, BitAnd, BitOr, BitXor, Mul};
 
-use super::{Form, LANES, Lanes};
+use super::{Form, LANES, Lanes, Table};
 
 /// That the processor has AVX2.
 #[derive(Clone, Copy, Debug)]
@@ -84,6 +84,14 @@ unsafe fn store_both([first, second]: [__m256i; 2], place: *mut __m256i) {
     unsafe { _mm256_storeu_si256(place.wrapping_add(1), second) }
 }
 
+impl<T> Table<T> {
+    /// Those of these places that are in it; the last one for others.
+    #[inline(always)]
+    fn within(&self, places: Vector) -> __m256i {
+        avx2!(_mm256_min_epu32(places.0, _mm256_set1_epi32(self.last.cast_signed())))
+    }
+}
+
 impl Lanes for Vector {
     type Wide = WideVector;
 
@@ -153,6 +161,22 @@ impl Lanes for Vector {
         let even = avx2!(_mm256_xor_si256(even, _mm256_srli_epi64::<32>(even)));
         let odd = avx2!(_mm256_xor_si256(odd, _mm256_slli_epi64::<32>(odd)));
         Vector(avx2!(_mm256_blend_epi32::<0b1010_1010>(even, odd)))
+    }
+
+    #[inline(always)]
+    fn bytes_of(self, table: &Table<u8>) -> Vector {
+        let places = table.within(self);
+        // SAFETY: places are within the table, which four bytes can be read from at any of its places. Has AVX2.
+        let words = unsafe { _mm256_i32gather_epi32::<1>(table.padded.as_ptr().cast(), places) };
+        Vector(avx2!(_mm256_and_si256(words, _mm256_set1_epi32(0xff))))
+    }
+
+    #[inline(always)]
+    fn halves_of(self, table: &Table<u16>) -> Vector {
+        let places = table.within(self);
+        // SAFETY: as above.
+        let words = unsafe { _mm256_i32gather_epi32::<2>(table.padded.as_ptr().cast(), places) };
+        Vector(avx2!(_mm256_and_si256(words, _mm256_set1_epi32(0xffff))))
     }
 
     #[inline(always)]

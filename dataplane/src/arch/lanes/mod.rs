@@ -52,6 +52,12 @@ pub trait Lanes:
     /// The exclusive or of both halves.
     fn fold(wide: Self::Wide) -> Self;
 
+    /// What is in the table at each place.
+    fn bytes_of(self, table: &Table<u8>) -> Self;
+
+    /// What is in the table at each place.
+    fn halves_of(self, table: &Table<u16>) -> Self;
+
     /// The words.
     fn store(self, words: &mut [u32; LANES]);
 
@@ -78,6 +84,38 @@ pub trait Form: Copy {
 
     /// The six little-endian words of each of eight rows: the first ones of all, the second ones, …
     fn load_columns(self, rows: &[&[u8; 24]; LANES]) -> [Self::Lanes; 6];
+}
+
+/// A table that is looked up at eight places at a time. Beyond its end is what is last in it.
+#[derive(Clone, Debug)]
+pub struct Table<T> {
+    /// With so much behind it that four bytes can be read from any of its places.
+    padded: Box<[T]>,
+    last: u32,
+}
+
+impl<T: Copy + Default> Table<T> {
+    const PADDING: usize = size_of::<u32>() / size_of::<T>() - 1;
+
+    /// Of fewer than 2^31 entries; an empty one has one zero.
+    pub fn new(entries: impl IntoIterator<Item = T>) -> Table<T> {
+        let mut padded: Vec<T> = entries.into_iter().collect();
+        let last = padded.len().saturating_sub(1).min(i32::MAX as usize);
+        padded.resize(last + 1 + Table::<T>::PADDING, T::default());
+        Table { padded: padded.into(), last: last as u32 }
+    }
+
+    /// What is at this place.
+    #[inline(always)]
+    pub fn at(&self, place: usize) -> T {
+        self.padded.get(place.min(self.last as usize)).copied().unwrap_or_default()
+    }
+
+    /// What it takes, in bytes.
+    #[cfg(test)]
+    pub fn memory(&self) -> usize {
+        size_of_val(&*self.padded)
+    }
 }
 
 /// What is compiled for each form.

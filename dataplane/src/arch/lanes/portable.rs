@@ -3,7 +3,7 @@
 use std::array::from_fn;
 use std::ops::{Add, BitAnd, BitOr, BitXor, Mul};
 
-use super::{Form, LANES, Lanes};
+use super::{Form, LANES, Lanes, Table};
 
 /// Words one by one.
 #[derive(Clone, Copy, Debug)]
@@ -118,6 +118,16 @@ impl Lanes for Words {
     #[inline(always)]
     fn fold(wide: WideWords) -> Words {
         Words(wide.0.map(|word| word as u32 ^ (word >> 32) as u32))
+    }
+
+    #[inline(always)]
+    fn bytes_of(self, table: &Table<u8>) -> Words {
+        self.map(|place| table.at(place as usize).into())
+    }
+
+    #[inline(always)]
+    fn halves_of(self, table: &Table<u16>) -> Words {
+        self.map(|place| table.at(place as usize).into())
     }
 
     #[inline(always)]

@@ -6,6 +6,19 @@ use super::*;
 
 type Words = [u32; LANES];
 
+/// What is in a table of 3000 entries at this place: that, or the upper byte.
+fn entry(place: u32) -> u32 {
+    place.min(2999).wrapping_mul(0x9e37_79b1) >> 16
+}
+
+fn bytes() -> Table<u8> {
+    Table::new((0..3000).map(|place| (entry(place) >> 8) as u8))
+}
+
+fn halves() -> Table<u16> {
+    Table::new((0..3000).map(|place| entry(place) as u16))
+}
+
 /// What comes of every operation, one behind the other.
 struct Everything {
     words: [Words; 3],
@@ -43,6 +56,9 @@ impl Work for Everything {
             mask.choose(b, c),
             a.after(b),
             F::Lanes::fold(a.products(b) + b.products(c)),
+            a.bytes_of(&bytes()),
+            a.shr::<20>().bytes_of(&bytes()),
+            a.shr::<20>().halves_of(&halves()),
             form.splat(self.words[0][3]),
             lower,
             upper,
@@ -102,6 +118,9 @@ fn expected(Everything { words: [a, b, c], rows }: &Everything) -> Vec<u32> {
         each(&|at| if a[at] == b[at] { b[at] } else { c[at] }),
         each(&|at| if at == 0 { b[LANES - 1] } else { a[at - 1] }),
         each(&|at| fold(product(a[at], b[at]).wrapping_add(product(b[at], c[at])))),
+        each(&|at| entry(a[at]) >> 8),
+        each(&|at| entry(a[at] >> 20) >> 8),
+        each(&|at| entry(a[at] >> 20)),
         [a[3]; LANES],
         *a,
         *b,
