@@ -2,14 +2,14 @@
 //!
 //! From a leaf of the routes to the bytes of an Ethernet header it is five dependent loads: entry, port, gateway, neighbour,
 //! position of the queue. Most packets go where others went before, so each worker keeps what it found for the leaves it met,
-//! as long as the control thread publishes nothing. Only what is no one's special case is remembered: a packet whose leaf is not
+//! as long as the control thread publishes nothing; and of leaves that are a link, for the hosts there. Only what is no one's special case is remembered: a packet whose leaf is not
 //! here takes the long way, which decides everything and loses nothing but time.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use crate::arch::{Tick, TickRate, TickSpan};
-use crate::fib::{Adjacency, Entry, EntryId, PathIndex, PeerIndex, PortIndex};
+use crate::fib::{Adjacency, Entry, EntryId, Neighbour, PathIndex, PeerIndex, PortIndex};
 use crate::packet::ethernet::{EtherType, EthernetHeader, HEADER_LEN, MacAddr};
 use crate::pool::Format;
 use crate::pool::pooled_packet_detector::ZeroChecksum;
@@ -18,6 +18,8 @@ use super::moment::{Moment, Publication};
 
 /// Leaves that are remembered at once; a power of two. Those that share a place take turns.
 const PLACES: usize = 1024;
+/// Hosts on our links that are remembered at once; a power of two. Those whose addresses end alike take turns.
+const HOST_PLACES: usize = 4096;
 /// How long at most a hop is remembered: from then on its neighbour is marked as used again, which the control thread looks
 /// for every few seconds.
 const MEMORY: Duration = Duration::from_millis(10);
@@ -39,9 +41,18 @@ pub(super) struct Hop {
     pub path: Option<PathIndex>,
 }
 
+/// The way to a host on a link.
+#[derive(Clone, Copy, Debug)]
+struct Host {
+    address: u32,
+    hop: Hop,
+}
+
 /// The hops that a worker remembers.
 pub(super) struct HopCache {
     places: Box<[Hop; PLACES]>,
+    /// Hosts of leaves that have no gateway.
+    hosts: Box<[Host; HOST_PLACES]>,
     /// Grows whenever all is forgotten, by more than there are leaves: the upper bits of tags. Those of generation 0 are of no leaf.
     generation: u64,
     /// The state that it was learnt from.
@@ -67,6 +78,7 @@ impl HopCache {
         let nowhere = Hop { tag: 0, frame: [0; HEADER_LEN], mtu: 0, at: 0, path: None };
         HopCache {
             places: Box::new([nowhere; PLACES]),
+            hosts: Box::new([Host { address: 0, hop: nowhere }; HOST_PLACES]),
             generation: 0,
             learnt_from: Publication::NONE,
             until: Tick(0),
@@ -108,6 +120,12 @@ impl HopCache {
     #[cfg(test)]
     pub fn remembered(&self) -> usize {
         self.places.iter().filter(|hop| hop.tag >> 16 == self.generation >> 16 && hop.mtu > 0).count()
+    }
+
+    /// How many hosts are remembered.
+    #[cfg(test)]
+    pub fn remembered_hosts(&self) -> usize {
+        self.hosts.iter().filter(|host| host.hop.tag >> 16 == self.generation >> 16 && host.hop.mtu > 0).count()
     }
 
     #[cold]
@@ -157,6 +175,20 @@ impl HopCache {
         hop.tag == self.tag(leaf)
     }
 
+    /// What is remembered of the way to `address`, whose leaf this is: by its gateway, or as a host on a link.
+    #[inline(always)]
+    pub fn find(&self, leaf: EntryId, address: u32) -> Option<&Hop> {
+        let hop = self.at(leaf);
+        if self.is_of(hop, leaf) { Some(hop) } else { self.host(leaf, address) }
+    }
+
+    /// What is remembered of the way to the host `address` on the link that this leaf is of.
+    #[inline(always)]
+    pub fn host(&self, leaf: EntryId, address: u32) -> Option<&Hop> {
+        let host = &self.hosts[address as usize % HOST_PLACES];
+        (host.address == address && self.is_of(&host.hop, leaf)).then_some(&host.hop)
+    }
+
     /// The UDP port that packets to be forwarded must not have to go without a closer look, in network byte order; larger than
     /// any where there is none.
     #[inline(always)]
@@ -167,19 +199,46 @@ impl HopCache {
     /// Remembers the way of a leaf whose packets go to a next hop that is there. `at`: the position of a port among the
     /// worker's.
     pub fn learn(&mut self, leaf: EntryId, entry: Entry, moment: &Moment<'_>, at: impl Fn(PortIndex) -> Option<usize>) {
-        let state = moment.state;
-        if state.legs.has_overlays4() {
-            return;
-        }
         let Adjacency::Via { port, gateway } = entry.adjacency else { return };
-        let (Some(neighbour), Some(out)) = (state.neighbours.get(gateway), state.port(port)) else { return };
-        let (Some(mac), Some(at)) = (neighbour.mac, at(port).and_then(|at| u16::try_from(at).ok())) else { return };
+        let path = entry.path.filter(|_| !moment.state.rules.is_empty());
+        if let Some(hop) = self.hop_to(moment.state.neighbours.get(gateway), (leaf, port, path), moment, at) {
+            self.has_paths |= path.is_some();
+            self.places[usize::from(leaf.0) % PLACES] = hop;
+        }
+    }
+
+    /// Remembers the way to the host `address` on a link, where it is there, and its leaf has no path. `at`: as above.
+    pub fn learn_host(
+        &mut self,
+        address: Ipv4Addr,
+        leaf: EntryId,
+        entry: Entry,
+        moment: &Moment<'_>,
+        at: impl Fn(PortIndex) -> Option<usize>,
+    ) {
+        let Entry { adjacency: Adjacency::Connected { port }, path: None } = entry else { return };
+        let neighbour = moment.state.neighbours.find4(port, address);
+        if let Some(hop) = self.hop_to(neighbour, (leaf, port, None), moment, at) {
+            let address = address.to_bits();
+            self.hosts[address as usize % HOST_PLACES] = Host { address, hop };
+        }
+    }
+
+    /// The way to a neighbour that is there.
+    fn hop_to(
+        &self,
+        neighbour: Option<&Neighbour>,
+        (leaf, port, path): (EntryId, PortIndex, Option<PathIndex>),
+        moment: &Moment<'_>,
+        at: impl Fn(PortIndex) -> Option<usize>,
+    ) -> Option<Hop> {
+        let (neighbour, out) = (neighbour?, moment.state.port(port)?);
+        let at = at(port).and_then(|at| u16::try_from(at).ok())?;
+        let mac = neighbour.mac.filter(|_| !moment.state.legs.has_overlays4())?;
         neighbour.mark_used();
         let mut frame = [0; HEADER_LEN];
         EthernetHeader { dst: MacAddr(mac), src: MacAddr(out.mac), ether_type: EtherType::IPV4 }.write(&mut frame);
-        let (tag, path) = (self.tag(leaf), entry.path.filter(|_| !state.rules.is_empty()));
-        self.has_paths |= path.is_some();
-        self.places[usize::from(leaf.0) % PLACES] = Hop { tag, frame, mtu: out.mtu, at, path };
+        Some(Hop { tag: self.tag(leaf), frame, mtu: out.mtu, at, path })
     }
 
     #[inline(always)]

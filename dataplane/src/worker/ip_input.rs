@@ -194,6 +194,20 @@ impl<N: Nic> Stages<N> {
                     }
                 }
             }
+            let dst = burst.destinations.get(position).copied().unwrap_or_default();
+            if packet.is_none()
+                && special >> position & 1 == 0
+                && let Some(hop) = self.hops.host(leaf, dst)
+            {
+                packet = packets.next();
+                if let Some((frame, _)) = packet.take_if(|(frame, _)| frame.len() <= usize::from(hop.mtu) + HEADER_LEN)
+                {
+                    self.out.forward_frame(frame, hop);
+                    forwarded += 1;
+                    position += 1;
+                    continue;
+                }
+            }
             let Some((mbuf, origin)) = packet.or_else(|| packets.next()) else { break };
             self.send_long((uncovered(mbuf, burst.frames, position), origin), leaf, position, packets6, depth, moment);
             let goes_on = self.is_only_forwarding() && self.reentry.waiting(depth) == 0;
@@ -315,6 +329,7 @@ impl<N: Nic> Stages<N> {
             Adjacency::Connected { .. } | Adjacency::Via { .. } => {
                 if self.hops.is_ours(&entry) || !self.is_owned_elsewhere(&entry, moment) {
                     self.hops.learn(leaf, entry, moment, |port| self.out.position(port));
+                    self.hops.learn_host(packet.header.dst, leaf, entry, moment, |port| self.out.position(port));
                 }
                 self.forward(packet, entry, moment);
             }

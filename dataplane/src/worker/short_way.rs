@@ -22,9 +22,9 @@ pub(super) type FrameStarts<'a> = ArrayVec<&'a mut [u8; Starts::LEN], BURST>;
 /// Where the packets of a burst leave.
 pub(super) enum Leave {
     /// All by the port at this position.
-    Together(usize),
-    /// By several ports: those of these leaves.
-    Apart([EntryId; BURST]),
+    Together(u16),
+    /// Each by the port at its position here.
+    Apart([u16; BURST]),
 }
 
 impl<N: Nic> Stages<N> {
@@ -46,21 +46,25 @@ impl<N: Nic> Stages<N> {
         let found = leaves.get(..starts.len())?;
         let (first, others) = found.split_first()?;
         // Without a branch, so that it compares many at a time.
-        if others.iter().fold(0, |differ, other| differ | (other.0 ^ first.0)) == 0 {
-            let hop = self.hops.at(*first);
-            if !self.hops.is_of(hop, *first) || usize::from(seen.longest) > longest(hop) {
+        let alike = others.iter().fold(0, |differ, other| differ | (other.0 ^ first.0)) == 0;
+        let hop = self.hops.at(*first);
+        if alike && self.hops.is_of(hop, *first) {
+            if usize::from(seen.longest) > longest(hop) {
                 return None;
             }
             for (start, counted_down) in starts.iter_mut().zip(&seen.counted_down) {
                 write(start, counted_down, hop);
             }
-            Some(Leave::Together(usize::from(hop.at)))
+            Some(Leave::Together(hop.at))
         } else {
-            let together = find_all(&self.hops, found, lengths)?;
-            for ((start, counted_down), leaf) in starts.iter_mut().zip(&seen.counted_down).zip(found) {
-                write(start, counted_down, self.hops.at(*leaf));
+            let leave = find_all(&self.hops, found, &seen.destinations, lengths)?;
+            let ways = found.iter().zip(&seen.destinations);
+            for ((start, counted_down), (leaf, address)) in starts.iter_mut().zip(&seen.counted_down).zip(ways) {
+                if let Some(hop) = self.hops.find(*leaf, *address) {
+                    write(start, counted_down, hop);
+                }
             }
-            Some(together.map_or(Leave::Apart(leaves), Leave::Together))
+            Some(leave)
         }
     }
 
@@ -70,28 +74,32 @@ impl<N: Nic> Stages<N> {
         self.out.counters.add(Counter::Forwarded, frames.len() as u64);
         cut(frames, padded);
         match leave {
-            Leave::Together(at) => self.out.queue_burst(frames, *at),
-            Leave::Apart(leaves) => {
-                for (frame, leaf) in frames.drain(..).zip(leaves) {
-                    self.out.queue_at(frame, usize::from(self.hops.at(*leaf).at));
+            Leave::Together(at) => self.out.queue_burst(frames, usize::from(*at)),
+            Leave::Apart(positions) => {
+                for (frame, at) in frames.drain(..).zip(positions) {
+                    self.out.queue_at(frame, usize::from(*at));
                 }
             }
         }
     }
 }
 
-/// Whether the ways of all these leaves are remembered, and take frames of these lengths: None where not. The port that all leave
-/// by, if there is one.
+/// The ports that packets with these leaves to these addresses leave by. None where the way of one is not remembered, or does not
+/// take a frame of its length.
 #[inline(always)]
-fn find_all(hops: &HopCache, leaves: &[EntryId], lengths: &[u16; BURST]) -> Option<Option<usize>> {
-    let at = hops.at(*leaves.first()?).at;
-    let (mut all, mut differ) = (true, 0);
-    for (leaf, length) in leaves.iter().zip(lengths) {
-        let hop = hops.at(*leaf);
-        all &= hops.is_of(hop, *leaf) & (usize::from(*length) <= longest(hop));
-        differ |= hop.at ^ at;
+fn find_all(hops: &HopCache, leaves: &[EntryId], addresses: &[u32; BURST], lengths: &[u16; BURST]) -> Option<Leave> {
+    let (mut positions, mut differ) = ([0; BURST], 0);
+    let first = hops.find(*leaves.first()?, *addresses.first()?)?.at;
+    let packets = leaves.iter().zip(addresses).zip(lengths);
+    for (((leaf, address), length), at) in packets.zip(&mut positions) {
+        let hop = hops.find(*leaf, *address)?;
+        if usize::from(*length) > longest(hop) {
+            return None;
+        }
+        *at = hop.at;
+        differ |= hop.at ^ first;
     }
-    all.then_some((differ == 0).then_some(usize::from(at)))
+    Some(if differ == 0 { Leave::Together(first) } else { Leave::Apart(positions) })
 }
 
 /// The longest frame that takes a way, in bytes.

@@ -19,6 +19,10 @@ use crate::worker::{Counter, Drop, LegRoute, LegTable};
 /// Destinations that are routed to the gateway, have no path, and lie in one route.
 const UNPOOLED: Ipv4Addr = Ipv4Addr::new(203, 0, 114, 7);
 const UNPOOLED_TOO: Ipv4Addr = Ipv4Addr::new(203, 0, 114, 8);
+/// A host on the link to the east, and one whose address ends in as many bits alike as choose a place.
+const ON_LINK: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 9);
+const ALIKE: Ipv4Addr = Ipv4Addr::new(198, 51, 116, 9);
+const ALIKE_MAC: [u8; 6] = [2, 0, 0, 0, 1, 3];
 /// The entry of what goes to the host in the west.
 const VIA_WEST: EntryId = EntryId(10);
 
@@ -32,7 +36,14 @@ fn warm() -> Bench {
     bench.change(|state| {
         let back = Entry { adjacency: via_west, path: None };
         state.entries = state.entries.iter().copied().chain([back]).collect();
+        state.neighbours = Arc::new(NeighbourTable::new(vec![
+            neighbour(EAST, GATEWAY, GATEWAY_MAC),
+            neighbour(WEST, WEST_HOST, WEST_HOST_MAC),
+            neighbour(EAST, ON_LINK, GATEWAY_MAC),
+            neighbour(EAST, ALIKE, ALIKE_MAC),
+        ]));
     });
+    bench.routes.insert("198.51.116.0/24".parse().expect("prefix"), EAST_LINK).expect("room");
     bench.routes.insert("203.0.116.0/24".parse().expect("prefix"), VIA_WEST).expect("room");
     bench.west_sends(&udp(WEST_HOST, UNPOOLED, (1, 2), 60, 0));
     bench.run();
@@ -46,8 +57,16 @@ fn packets() -> impl Strategy<Value = Vec<Vec<u8>>> {
 }
 
 fn plain_packets() -> impl Strategy<Value = Vec<Vec<u8>>> {
-    // All to one, to one gateway, or to several.
-    let to = prop::sample::select(vec![vec![UNPOOLED], vec![UNPOOLED, UNPOOLED_TOO], vec![UNPOOLED, BACK]]);
+    // All to one, to one gateway, to several, or to hosts on links, of which two share a place.
+    let to = prop::sample::select(vec![
+        vec![UNPOOLED],
+        vec![UNPOOLED, UNPOOLED_TOO],
+        vec![UNPOOLED, BACK],
+        vec![ON_LINK],
+        vec![WEST_HOST, ON_LINK],
+        vec![UNPOOLED, WEST_HOST, ON_LINK],
+        vec![ON_LINK, ALIKE],
+    ]);
     let length = prop_oneof![20 => 28..200usize, 1 => 1390..1420usize];
     let parts = (any::<prop::sample::Index>(), 2..=255u8, length, any::<u8>());
     (to, prop::collection::vec(parts, 1..2 * BURST)).prop_map(|(to, packets)| {
@@ -68,6 +87,7 @@ fn packets_of_all_kinds() -> impl Strategy<Value = Vec<Vec<u8>>> {
         1 => Just(PEER),
         1 => Just(OWN_EAST),
         1 => Just(GATEWAY),
+        2 => Just(ON_LINK),
         1 => Just(Ipv4Addr::new(203, 0, 115, 1)),
         1 => Just(Ipv4Addr::new(224, 1, 2, 3)),
         1 => Just(Ipv4Addr::new(240, 0, 0, 1)),
@@ -88,6 +108,11 @@ fn packets_of_all_kinds() -> impl Strategy<Value = Vec<Vec<u8>>> {
         bytes
     });
     prop::collection::vec(prop_oneof![5 => packet, 1 => broken], 1..2 * BURST)
+}
+
+/// The frames that left to the east.
+fn east_gets(bench: &mut Bench) -> Vec<Vec<u8>> {
+    bench.east.receive_all_bytes()
 }
 
 /// The counters that say what became of packets.
@@ -127,13 +152,13 @@ proptest! {
             bench.wait(Duration::from_millis(20));
             bench.run();
         }
-        let (mut here, mut there) = (remembers.east_gets(), forgets.east_gets());
+        let (mut here, mut there) = (east_gets(&mut remembers), east_gets(&mut forgets));
         if packets.iter().all(|packet| packet.get(16..19) != Some(&FAR_HOST.octets()[..3])) {
             prop_assert_eq!(&here, &there);
             prop_assert_eq!(fates(&mut remembers), fates(&mut forgets));
         } else {
             // Pools are flushed when anything is published, so here and there others share a ride.
-            let plain = |packets: &mut Vec<Vec<u8>>| packets.retain(|packet| packet.get(16..19) == Some(&[203, 0, 114]));
+            let plain = |packets: &mut Vec<Vec<u8>>| packets.retain(|packet| packet.get(30..33) == Some(&[203, 0, 114]));
             plain(&mut here);
             plain(&mut there);
             prop_assert_eq!(here, there);
@@ -155,6 +180,37 @@ fn a_gateway_that_has_another_address_gets_the_next_packet_there() {
     let frames = bench.east.receive_all_bytes();
     assert_eq!(frames.len(), 1);
     assert_eq!(ip_of(&frames[0], OTHER_MAC, OWN_EAST_MAC), after_hops(&sent, 1));
+    bench.end();
+}
+
+#[test]
+fn a_host_on_a_link_is_remembered_until_it_has_another_address() {
+    let mut bench = warm();
+    let sent = udp(WEST_HOST, ON_LINK, (1, 2), 60, 1);
+    for mac in [GATEWAY_MAC, GATEWAY_MAC, ALIKE_MAC] {
+        bench.neighbours(vec![neighbour(EAST, ON_LINK, mac)]);
+        for _ in 0..2 {
+            bench.west_sends(&sent);
+            bench.worker.iterate(bench.now);
+            let frames = bench.east.receive_all_bytes();
+            assert_eq!(frames.len(), 1);
+            assert_eq!(ip_of(&frames[0], mac, OWN_EAST_MAC), after_hops(&sent, 1));
+            assert_eq!(bench.worker.stages.hops.remembered_hosts(), 1);
+        }
+    }
+    bench.end();
+}
+
+#[test]
+fn a_host_that_is_not_resolved_is_not_remembered() {
+    let mut bench = warm();
+    bench.neighbours(vec![]);
+    bench.west_sends(&udp(WEST_HOST, ON_LINK, (1, 2), 60, 1));
+    bench.run();
+    assert_eq!(bench.worker.stages.hops.remembered_hosts(), 0);
+    assert_eq!(bench.counters().get(Counter::Held), 1, "it waits for the host");
+    bench.wait(Duration::from_secs(10));
+    bench.run();
     bench.end();
 }
 
