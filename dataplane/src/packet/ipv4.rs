@@ -296,6 +296,13 @@ pub fn decrement_ttl(bytes: &mut [u8]) -> Option<u8> {
 /// The same for the second eight bytes of a header, as a little-endian word. Their TTL is above 0.
 #[inline(always)]
 pub const fn decrement_ttl_in(word: u64) -> u64 {
+    // Nothing carries beyond the checksum, and what is taken off the TTL borrows from nobody: one addition.
+    if (word as u32) < 0xfffe_0000 { word + 0xffff } else { decrement_ttl_around(word) }
+}
+
+/// The same where the checksum goes round.
+#[cold]
+const fn decrement_ttl_around(word: u64) -> u64 {
     let checksum = ((word >> 16) as u16) as u64 + 1;
     let checksum = checksum + (checksum >= 0xffff) as u64;
     ((word & !0xffff_0000) - 1) | ((checksum as u16 as u64) << 16)
