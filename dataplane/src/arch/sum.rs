@@ -19,32 +19,32 @@ pub fn sum_words(blocks: &[[u8; 64]]) -> u64 {
     }
 }
 
-/// Words of 32 bits are added up in lanes of 64, the lower and the upper of each apart: fewer than 2^32 cannot overflow
-/// them.
+/// Words of 32 bits are added up in lanes of 64: the upper one of each, and both as one number, modulo 2^64. What that is more
+/// than the upper ones come to are the lower ones: fewer than 2^32 of either cannot overflow a lane.
 #[target_feature(enable = "avx512f")]
 fn sum_avx512(blocks: &[[u8; 64]]) -> u64 {
-    let (mut lower, mut upper) = (_mm512_setzero_si512(), _mm512_setzero_si512());
-    let mask = _mm512_set1_epi64(0xffff_ffff);
+    let (mut both, mut upper) = (_mm512_setzero_si512(), _mm512_setzero_si512());
     for block in blocks {
         // SAFETY: 64 bytes are loaded from a block of 64; no alignment is needed.
         let words = unsafe { _mm512_loadu_si512(block.as_ptr().cast()) };
-        lower = _mm512_add_epi64(lower, _mm512_and_si512(words, mask));
+        both = _mm512_add_epi64(both, words);
         upper = _mm512_add_epi64(upper, _mm512_srli_epi64::<32>(words));
     }
+    let lower = _mm512_sub_epi64(both, _mm512_slli_epi64::<32>(upper));
     _mm512_reduce_add_epi64(_mm512_add_epi64(lower, upper)).cast_unsigned()
 }
 
 /// The same with vectors of half the length.
 #[target_feature(enable = "avx2")]
 fn sum_avx2(blocks: &[[u8; 64]]) -> u64 {
-    let (mut lower, mut upper) = (_mm256_setzero_si256(), _mm256_setzero_si256());
-    let mask = _mm256_set1_epi64x(0xffff_ffff);
+    let (mut both, mut upper) = (_mm256_setzero_si256(), _mm256_setzero_si256());
     for half in blocks.as_flattened().as_chunks::<32>().0 {
         // SAFETY: 32 bytes are loaded from as many; no alignment is needed.
         let words = unsafe { _mm256_loadu_si256(half.as_ptr().cast()) };
-        lower = _mm256_add_epi64(lower, _mm256_and_si256(words, mask));
+        both = _mm256_add_epi64(both, words);
         upper = _mm256_add_epi64(upper, _mm256_srli_epi64::<32>(words));
     }
+    let lower = _mm256_sub_epi64(both, _mm256_slli_epi64::<32>(upper));
     let total = _mm256_add_epi64(lower, upper);
     let total = _mm_add_epi64(_mm256_castsi256_si128(total), _mm256_extracti128_si256::<1>(total));
     (_mm_cvtsi128_si64(total) + _mm_extract_epi64::<1>(total)).cast_unsigned()
@@ -53,14 +53,14 @@ fn sum_avx2(blocks: &[[u8; 64]]) -> u64 {
 /// The same with those that every x86-64 has.
 #[target_feature(enable = "sse2")]
 fn sum_sse2(blocks: &[[u8; 64]]) -> u64 {
-    let (mut lower, mut upper) = (_mm_setzero_si128(), _mm_setzero_si128());
-    let mask = _mm_set1_epi64x(0xffff_ffff);
+    let (mut both, mut upper) = (_mm_setzero_si128(), _mm_setzero_si128());
     for quarter in blocks.as_flattened().as_chunks::<16>().0 {
         // SAFETY: 16 bytes are loaded from as many; no alignment is needed.
         let words = unsafe { _mm_loadu_si128(quarter.as_ptr().cast()) };
-        lower = _mm_add_epi64(lower, _mm_and_si128(words, mask));
+        both = _mm_add_epi64(both, words);
         upper = _mm_add_epi64(upper, _mm_srli_epi64::<32>(words));
     }
+    let lower = _mm_sub_epi64(both, _mm_slli_epi64::<32>(upper));
     let total = _mm_add_epi64(lower, upper);
     (_mm_cvtsi128_si64(total) + _mm_cvtsi128_si64(_mm_unpackhi_epi64(total, total))).cast_unsigned()
 }
