@@ -1,16 +1,16 @@
 //! The headers that every pooled packet starts with, whatever its layout: outer IPv4 or IPv6, and UDP.
 //!
-//! Written once per pooled packet, when it is flushed. The sum of what is behind them comes from the layout.
+//! Made once when a pool opens by a decision, but for lengths and checksums, and written once per pooled packet, when it is
+//! flushed. The sum of what is behind them comes from the layout.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use super::super::header_template::{Open, Template, TemplateSums};
 use super::super::learned::IdSpace;
 use super::super::open_pools::PoolKey;
 use super::super::ride::{PeerPath, Ride};
-use crate::packet::Sum;
-use crate::packet::ipv4::{self, Ipv4Header, PROTOCOL_UDP};
-use crate::packet::ipv6::{self, Ipv6Header};
-use crate::packet::udp::{self, UdpHeader};
+use super::super::rule::Dscp;
+use crate::packet::{Sum, Total, ipv4, ipv6, udp};
 
 /// Outer IPv4 header and UDP header, in bytes.
 pub(super) const LENGTH_IPV4: usize = ipv4::MIN_HEADER_LEN + udp::HEADER_LEN;
@@ -43,8 +43,11 @@ pub(in crate::pool) struct OuterHeader {
     pub(super) tos: u8,
     /// The TTL it is sent with.
     pub(super) ttl: u8,
-    /// Whether there is a UDP checksum; if not, it is zero.
+    /// Whether there is a UDP checksum; if not, it is zero. No checksum is for peers that agreed on it (RFC 6935): the
+    /// configuration says so, RFC 6936, 4, what it takes.
     pub(super) with_checksum: bool,
+    /// All of that as it is written. None where the addresses are of different families.
+    prepared: Option<(Template, TemplateSums)>,
 }
 
 impl OuterHeader {
@@ -57,6 +60,7 @@ impl OuterHeader {
         tos: 0,
         ttl: 0,
         with_checksum: false,
+        prepared: None,
     };
 
     /// Of a pool that opens on this ride; its UDP source port is `port_offset` behind the peer's first one, unless the
@@ -87,7 +91,23 @@ impl OuterHeader {
             tos,
             ttl: peer.outer_ttl,
             with_checksum: peer.checksum,
+            prepared: None,
         }
+        .prepared()
+    }
+
+    /// The same header, prepared to be written.
+    #[inline]
+    fn prepared(self) -> OuterHeader {
+        let source = SocketAddr::new(self.source, self.source_port);
+        let destination = SocketAddr::new(self.destination, self.destination_port);
+        let template = Template::new(source, destination, Dscp::of_tos(self.tos), self.ttl);
+        // An IPv4 packet is atomic, it cannot be fragmented: its identification may be anything (RFC 6864, 4.1). A tunnel's
+        // flow label tells its flows apart (RFC 6438); here the source port does.
+        let (ecn, has_udp_checksum) = (self.tos & 0b11, self.with_checksum);
+        let open = Open { ecn, dont_fragment: true, has_udp_checksum, flow_label: [0; 3] };
+        let template = template.map(|template| template.with_open(&open));
+        OuterHeader { prepared: template.map(|template| (template, template.sums())), ..self }
     }
 
     /// The length of both headers in bytes. None where the addresses are of different families.
@@ -97,7 +117,7 @@ impl OuterHeader {
 
     /// The same headers for a packet that nobody hears of congestion from.
     pub(in crate::pool) fn not_ecn_capable(self) -> OuterHeader {
-        OuterHeader { tos: self.tos & !0b11, ..self }
+        OuterHeader { tos: self.tos & !0b11, ..self }.prepared()
     }
 
     /// The TTL it is sent with.
@@ -115,7 +135,9 @@ impl OuterHeader {
             tos: NETWORK_CONTROL,
             ttl: path.outer_ttl,
             with_checksum: path.checksum,
+            prepared: None,
         }
+        .prepared()
     }
 
     /// Whose ids learned headers go by.
@@ -124,67 +146,16 @@ impl OuterHeader {
         IdSpace { addressee: self.destination, source_port: self.source_port }
     }
 
-    /// Writes the headers, checksums included, of a packet with `payload_length` bytes behind them, at most 65535 less
-    /// [`length`], to `out`, which is that long. The payload's sum is asked for where it is needed.
+    /// Writes the headers, checksums included, of a packet with `payload_length` bytes behind them, at most 65487, to `out`, which
+    /// is as long as they [are](length). The payload's sum is asked for where it is needed.
     #[inline]
     pub(in crate::pool) fn write(&self, payload_length: u16, sum: impl FnOnce() -> Sum, out: &mut [u8]) -> Option<()> {
-        let length = payload_length.checked_add(udp::HEADER_LEN as u16)?;
-        let mut datagram =
-            UdpHeader { src_port: self.source_port, dst_port: self.destination_port, length, checksum: 0 };
-        let udp = match (self.source, self.destination) {
-            (IpAddr::V4(source), IpAddr::V4(destination)) => {
-                if self.with_checksum {
-                    datagram.checksum = datagram.checksum_over(source, destination, sum());
-                }
-                let (ip, udp) = out.split_first_chunk_mut()?;
-                self.ipv4(length, source, destination)?.write(ip);
-                udp
-            }
-            (IpAddr::V6(source), IpAddr::V6(destination)) => {
-                // No checksum is for peers that agreed on it (RFC 6935): the configuration says so, RFC 6936, 4, what it takes.
-                if self.with_checksum {
-                    datagram.checksum = datagram.checksum_over6(source, destination, sum());
-                }
-                let (ip, udp) = out.split_first_chunk_mut()?;
-                self.ipv6(length, source, destination).write(ip);
-                udp
-            }
-            _ => return None,
-        };
-        datagram.write(udp.first_chunk_mut()?);
-        Some(())
-    }
-
-    #[inline(always)]
-    fn ipv4(&self, length: u16, src: Ipv4Addr, dst: Ipv4Addr) -> Option<Ipv4Header> {
-        Some(Ipv4Header {
-            header_len: ipv4::MIN_HEADER_LEN as u8,
-            dscp_ecn: self.tos,
-            total_len: length.checked_add(ipv4::MIN_HEADER_LEN as u16)?,
-            // The packet is atomic, it cannot be fragmented: its identification may be anything (RFC 6864, 4.1).
-            id: 0,
-            dont_fragment: true,
-            more_fragments: false,
-            fragment_offset: 0,
-            ttl: self.ttl,
-            protocol: PROTOCOL_UDP,
-            src,
-            dst,
-        })
-    }
-
-    #[inline]
-    fn ipv6(&self, length: u16, src: Ipv6Addr, dst: Ipv6Addr) -> Ipv6Header {
-        Ipv6Header {
-            traffic_class: self.tos,
-            // A tunnel's label tells its flows apart (RFC 6438); here the source port does.
-            flow_label: 0,
-            payload_len: length,
-            next_header: PROTOCOL_UDP,
-            hop_limit: self.ttl,
-            src,
-            dst,
+        let (template, sums) = self.prepared.as_ref()?;
+        let mut payload = Total::default();
+        if self.with_checksum {
+            payload.add_sum(sum());
         }
+        template.write(sums, 0, payload_length.into(), payload, out)
     }
 }
 
@@ -203,7 +174,9 @@ mod tests {
             tos: 46 << 2,
             ttl: 64,
             with_checksum: payload_sum.is_some(),
-        };
+            prepared: None,
+        }
+        .prepared();
         let mut bytes = [0xee; LENGTH];
         header.write(140, || payload_sum.unwrap_or_default(), &mut bytes).expect("lengths are in range");
         bytes
@@ -229,7 +202,9 @@ mod tests {
             tos: 46 << 2 | 2,
             ttl: 64,
             with_checksum: true,
-        };
+            prepared: None,
+        }
+        .prepared();
         let payload = [7; 140];
         let mut bytes = [0xee; 48];
         assert_eq!(length(source, destination), Some(48));
@@ -239,13 +214,16 @@ mod tests {
         assert_eq!(bytes[40..46], [0x9c, 0x40, 0x1d, 0xf1, 0, 148]);
         let datagram = [&bytes[40..], &payload].concat();
         assert_eq!(udp::verify6([0x20; 16].into(), [0x21; 16].into(), &datagram), udp::Verdict::Valid);
-        OuterHeader { with_checksum: false, ..header }.write(140, || Sum::ZERO, &mut bytes).expect("as before");
+        OuterHeader { with_checksum: false, ..header }
+            .prepared()
+            .write(140, || Sum::ZERO, &mut bytes)
+            .expect("as before");
         assert_eq!(bytes[46..], [0, 0]);
     }
 
     #[test]
     fn addresses_of_different_families_are_no_way() {
-        let header = OuterHeader { destination: [0x21; 16].into(), ..OuterHeader::NONE };
+        let header = OuterHeader { destination: [0x21; 16].into(), ..OuterHeader::NONE }.prepared();
         assert_eq!(length(header.source, header.destination), None);
         assert_eq!(header.write(0, || Sum::ZERO, &mut [0; 48]), None);
     }
