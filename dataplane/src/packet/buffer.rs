@@ -2,6 +2,8 @@
 //!
 //! The worker's packets are mbufs; tests of pure code bring their own. Nothing here depends on DPDK.
 
+use arrayvec::ArrayVec;
+
 use super::copy::copy;
 
 /// One packet in contiguous memory, with room that can be claimed in front and behind.
@@ -62,4 +64,9 @@ pub trait BufferSource {
 
     /// Gives a packet back.
     fn free(&mut self, buffer: Self::Buffer);
+
+    /// Gives several packets back.
+    fn free_all<const N: usize>(&mut self, buffers: &mut ArrayVec<Self::Buffer, N>) {
+        buffers.drain(..).for_each(|buffer| self.free(buffer));
+    }
 }

@@ -40,6 +40,11 @@ impl Set {
         self.pools.iter().position(|pool| !open.is_open(*pool))
     }
 
+    #[inline(never)]
+    fn is_elsewhere(&self, hash: u32, own: PoolReference, open: &Generations) -> bool {
+        self.pools_of(hash).any(|pool| open.is_another(pool, own))
+    }
+
     /// The way of a hash that is not in the first one: that which it is in, or one that is vacant.
     #[inline(never)]
     fn other_way(&self, hash: u32, open: &Generations) -> Option<usize> {
@@ -104,12 +109,19 @@ impl FlowOrder {
         let home = hash as usize % WAYS;
         let way = if set.hashes[home] == hash { Some(home) } else { set.other_way(hash, open) };
         let Some(way) = way else { return false };
-        let known = set.pools[way % WAYS];
-        if known != pool && open.is_open(known) {
+        if open.is_another(set.pools[way % WAYS], pool) {
             return false;
         }
         (set.hashes[way % WAYS], set.pools[way % WAYS]) = (hash, pool);
         true
+    }
+
+    /// Whether an open pool other than `own` has, or could have, packets of the flow.
+    #[inline(always)]
+    pub(super) fn is_elsewhere(&self, hash: u32, own: PoolReference, open: &Generations) -> bool {
+        let Some(set) = self.sets.get(self.set_of(hash)) else { return true };
+        let home = hash as usize % WAYS;
+        if set.hashes[home] == hash { open.is_another(set.pools[home], own) } else { set.is_elsewhere(hash, own, open) }
     }
 
     /// Has what is known of a flow brought closer.
@@ -191,6 +203,7 @@ mod tests {
                 let open = Generations::for_test(generations.clone());
                 let reference = pool(slot, generations[usize::from(slot)]);
                 let elsewhere = known.get(&flow).is_some_and(|pool| *pool != slot);
+                prop_assert_eq!(order.is_elsewhere(flow, reference, &open), elsewhere, "flow {}", flow);
                 let mut closes = None;
                 match step {
                     0 => closes = Some(slot),

@@ -151,7 +151,7 @@ pub(super) struct PoolReference(u32);
 
 impl PoolReference {
     /// A reference to a pool that is never open.
-    pub(super) const NONE: PoolReference = PoolReference(0);
+    pub(super) const NONE: PoolReference = PoolReference(u32::MAX);
 
     #[inline(always)]
     pub(super) fn new(slot: Slot, generation: u16) -> PoolReference {
@@ -180,6 +180,17 @@ impl Generations {
     pub(super) fn is_open(&self, reference: PoolReference) -> bool {
         let generation = reference.generation();
         generation % 2 == 1 && self.0.get(reference.slot().index()) == Some(&generation)
+    }
+
+    /// Whether the pool that `known` was taken of, when it was open, is open and another one than `own`. No branch is in it: it is
+    /// hard to foresee whether they are the same.
+    #[inline(always)]
+    pub(super) fn is_another(&self, known: PoolReference, own: PoolReference) -> bool {
+        let generation = self.0.get(known.slot().index()).copied().unwrap_or(0);
+        // Negative: the first where there is no difference, the second where there is one.
+        let is_open = i64::from(generation ^ known.generation()) - 1;
+        let differs = -i64::from(known.0 ^ own.0);
+        is_open & differs < 0
     }
 
     /// A reference to the pool that is open in `slot`.
@@ -294,6 +305,12 @@ impl OpenPools {
         self.open += 1;
         self.generations.advance(slot);
         true
+    }
+
+    /// Whether the pool with this key can be [opened again](OpenPools::open_again) in this slot.
+    #[inline(always)]
+    pub(super) fn can_open_again(&self, slot: Slot, key: PoolKey) -> bool {
+        self.places.get(slot.index()).is_some_and(|place| place.key == key.0) && !self.is_open(slot)
     }
 
     /// Closes the pool in this slot, if one is open there.

@@ -7,6 +7,7 @@
 //! construction, and the work per packet does not depend on how many pools are open.
 
 mod boarding;
+mod runs;
 
 pub use boarding::Queue;
 
@@ -465,6 +466,26 @@ impl<B: Buffer> PacketPooler<B> {
     #[inline(never)]
     fn flush<M: PoolSink<Buffer = B>>(&mut self, slot: Slot, reason: FlushReason, now: Tick, out: &mut M) {
         let Some(pool) = self.pools.get_mut(slot.index()) else { return };
+        if let Some((packet, rows)) = pool.take_rows() {
+            self.has_closed(slot, now);
+            return self.leave(slot, std::iter::once((packet, rows, reason)), out);
+        }
+        self.flush_any(slot, reason, now, out);
+    }
+
+    /// The pool in `slot` has ended.
+    #[inline(always)]
+    fn has_closed(&mut self, slot: Slot, now: Tick) {
+        self.windows.remove(slot);
+        self.open.close(slot);
+        let opened = self.pools.get(slot.index()).map_or(now, PoolBuffer::opened);
+        self.counters.count_delay(now.since(opened));
+    }
+
+    /// Ends a pool, whatever is in it.
+    #[inline(never)]
+    fn flush_any<M: PoolSink<Buffer = B>>(&mut self, slot: Slot, reason: FlushReason, now: Tick, out: &mut M) {
+        let Some(pool) = self.pools.get_mut(slot.index()) else { return };
         let (key, peer, opened) = (pool.key(), pool.addressee(), pool.opened());
         let flow = peer.index() * usize::from(self.limits.buckets) + usize::from(key.bucket());
         let Some(sequence) = self.sequences.get_mut(flow) else { return };
@@ -475,18 +496,15 @@ impl<B: Buffer> PacketPooler<B> {
             self.counters.created += 1;
             self.counters.absorbed += 1;
         }
-        let outer = pool.outer();
         let batch = pool.rows_apart().map(|(rows, limit)| {
             let mut departed = Departed::default();
-            let (whose, sequence) = ((flow, peer), &mut *sequence);
+            let (whose, outer, sequence) = ((flow, peer), *pool.outer(), &mut *sequence);
             let batch = self.indexes.add(whose, outer, limit, rows, sequence, headroom, &mut departed, out);
             self.counters.count_indexes(departed.indexes, departed.bytes);
             batch
         });
         let Some(flushed) = pool.flush(sequence, self.limits.instance) else { return };
-        self.windows.remove(slot);
-        self.open.close(slot);
-        self.counters.count_delay(now.since(opened));
+        self.has_closed(slot, now);
         match flushed {
             Flushed::Lone(packet) => {
                 self.counters.count_lone(reason);

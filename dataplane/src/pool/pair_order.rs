@@ -55,7 +55,7 @@ impl PairOrder {
         let Some(set) = self.sets.get_mut(at) else { return };
         // Each pair has a place where it is looked for first. It may lie in others as well.
         let home = &mut set[(pair >> 29) as usize];
-        if *home != pool && open.is_open(*home) {
+        if open.is_another(*home, pool) {
             return self.enter_elsewhere(at, pool, open);
         }
         *home = pool;

@@ -1,7 +1,7 @@
 //! One open pool: its first packet alone, then a buffer that packets are copied into, each where the pool's layout has
 //! it.
 
-use super::layout::{self, Codecs, Encoders, EntryWriter, Layout, OuterHeader, PacketWriter, Room, RowWriter, Written};
+use super::layout::{self, Codecs, Encoders, EntryWriter, Layout, NativeRows, OuterHeader, Room};
 use super::open_pools::{PoolKey, PoolReference};
 use super::path::Trunk;
 use super::representation::{Lone, PoolLayout};
@@ -31,6 +31,26 @@ pub(super) enum Flushed<B> {
     },
     /// A buffer that turned out shorter than what was written to it.
     Broken(B),
+}
+
+/// What packets find in a pool that they board together.
+pub(super) struct Seats {
+    /// What is in it.
+    pub(super) rows: NativeRows,
+    /// So many of them may join, at least one, and nothing is to be decided about that but whether they fit.
+    pub(super) most: u8,
+    pub(super) aboard: Aboard,
+}
+
+/// Who is in a pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Aboard {
+    /// It is not open.
+    Nobody,
+    /// A packet in its own buffer.
+    One,
+    /// Packets in a buffer for all.
+    Some,
 }
 
 /// Why a packet did not join a pool; the pool is as before.
@@ -165,37 +185,75 @@ impl<B: Buffer> PoolBuffer<B> {
         }
     }
 
+    /// What packets find here that board together and ask this, of which the first has `length` bytes. None where their rows
+    /// are not those of whole packets, or something is to be decided before it joins.
+    #[inline(always)]
+    pub(super) fn seats(&self, question: Question, length: usize) -> Option<Seats> {
+        let Layout::Native(rows) = &self.layout else { return None };
+        let seats = match self.buffer {
+            None => {
+                let opens = self.asked == question && rows.can_open(length) && !self.is_adaptive;
+                opens.then(|| Seats { rows: rows.emptied(), most: rows.rows_left(), aboard: Aboard::Nobody })
+            }
+            Some(_) if self.is_shared => {
+                let most = rows.rows_left().min(self.rows_to_fill().saturating_sub(rows.rows()));
+                Some(Seats { rows: *rows, most, aboard: Aboard::Some })
+            }
+            Some(_) => {
+                let takes_second = self.enough == u8::MAX && !self.is_adaptive;
+                takes_second.then(|| Seats { rows: *rows, most: rows.rows_left(), aboard: Aboard::One })
+            }
+        };
+        seats.filter(|seats| seats.most > 0)
+    }
+
+    /// The first packet, the TTL of its row, and whether its own is still to be decremented.
+    #[inline(always)]
+    pub(super) fn first(&self) -> Option<(&[u8], u8, bool)> {
+        self.buffer.as_ref().map(|first| (first.bytes(), self.trunk.distance(), self.is_plain))
+    }
+
+    /// The buffer for all, if there is one: for who tells the pool of what it writes to it.
+    #[inline(always)]
+    pub(super) fn shared(&mut self) -> Option<&mut B> {
+        self.buffer.as_mut().filter(|_| self.is_shared)
+    }
+
+    /// Notes what was written to the buffer for all.
+    #[inline(always)]
+    pub(super) fn take_up(&mut self, rows: NativeRows) {
+        self.layout = Layout::Native(rows);
+    }
+
+    /// Has this buffer, which the first packet was written to, be for all. Returns its own.
+    #[inline(always)]
+    pub(super) fn share(&mut self, shared: B) -> Option<B> {
+        (self.is_shared, self.is_plain) = (true, false);
+        self.buffer.replace(shared)
+    }
+
+    /// Opens another pool as the last one was, with packets in a buffer for all.
+    #[inline(always)]
+    pub(super) fn open_with(&mut self, shared: B, rows: NativeRows, reference: PoolReference, now: Tick) {
+        (self.buffer, self.layout) = (Some(shared), Layout::Native(rows));
+        (self.reference, self.opened) = (reference, now);
+        (self.enough, self.is_shared, self.is_plain, self.is_held) = (u8::MAX, true, false, false);
+    }
+
+    /// Ends the pool and gives its buffer away, where that is one for all in which packets are whole and behind rows.
+    #[inline(always)]
+    pub(super) fn take_rows(&mut self) -> Option<(B, NativeRows)> {
+        match self.layout {
+            Layout::Native(rows) if self.is_shared => self.buffer.take().map(|shared| (shared, rows)),
+            _ => None,
+        }
+    }
+
     /// Puts a second packet, which [it takes](PoolBuffer::takes_second), to the first: one of IPv4 whose TTL is still to be
-    /// decremented, in a pool whose packets are whole and behind rows. The buffers of both go back to `memory`, and what room
-    /// is left is returned.
+    /// decremented. The buffers of both go back to `memory`, and what room is left is returned.
     ///
     /// # Errors
     /// The packet, and the pool is as before.
-    #[inline(always)]
-    pub(super) fn second<M>(&mut self, packet: B, ttl: u8, headroom: usize, memory: &mut M) -> Result<Room, B>
-    where
-        M: BufferSource<Buffer = B>,
-    {
-        let (Layout::Native(rows), Some(first)) = (&mut self.layout, &mut self.buffer) else { return Err(packet) };
-        let Some(mut shared) = memory.alloc(headroom) else { return Err(packet) };
-        let written = shared.append(rows.reserved()).is_some().then(|| {
-            let mut writer = rows.emptied().writer(&mut shared)?;
-            writer.write(first.bytes(), self.trunk.distance(), self.is_plain)?;
-            writer.write(packet.bytes(), ttl, true)?;
-            Some((writer.room(), writer.finish()))
-        });
-        let Some((room, written)) = written.flatten() else {
-            memory.free(shared);
-            return Err(packet);
-        };
-        rows.take_up(&written, &mut shared);
-        memory.free(std::mem::replace(first, shared));
-        memory.free(packet);
-        (self.is_shared, self.is_plain) = (true, false);
-        Ok(room)
-    }
-
-    /// The same where the packets go without the headers that the far end has learned.
     #[inline(never)]
     pub(super) fn second_coded<M>(
         &mut self,
@@ -339,17 +397,8 @@ impl<B: Buffer> PoolBuffer<B> {
         self.enough.saturating_sub(1)
     }
 
-    /// Writes several IPv4 packets to it, where they are to be whole, behind rows, and there is a buffer for all.
-    /// [`PoolBuffer::take_up`] is to be told of it.
-    #[inline(always)]
-    pub(super) fn writer(&mut self) -> Option<RowWriter<'_>> {
-        match (&self.layout, &mut self.buffer) {
-            (Layout::Native(rows), Some(buffer)) if self.is_shared => rows.writer(buffer),
-            _ => None,
-        }
-    }
-
-    /// The same where they are to go without the headers that the far end has learned. `hashes` are those of the packets.
+    /// Writes several IPv4 packets to it, where they are to go without the headers that the far end has learned, and there is a
+    /// buffer for all. `hashes` are those of the packets.
     #[inline(always)]
     pub(super) fn entry_writer<'a>(
         &'a mut self,
@@ -363,14 +412,6 @@ impl<B: Buffer> PoolBuffer<B> {
                 Some(EntryWriter::new(entries, buffer, codecs, (hashes, tos)))
             }
             _ => None,
-        }
-    }
-
-    /// Notes what was written to it.
-    #[inline(always)]
-    pub(super) fn take_up(&mut self, written: &Written) {
-        if let (Layout::Native(rows), Some(buffer)) = (&mut self.layout, &mut self.buffer) {
-            rows.take_up(written, buffer);
         }
     }
 
@@ -401,10 +442,10 @@ impl<B: Buffer> PoolBuffer<B> {
         self.opened
     }
 
-    /// Whether they go without the headers that the far end has learned.
+    /// Whether its packets are whole and lie behind rows.
     #[inline(always)]
-    pub(super) fn is_learned(&self) -> bool {
-        matches!(self.layout, Layout::Learned(_))
+    pub(super) fn has_rows(&self) -> bool {
+        matches!(self.layout, Layout::Native(_))
     }
 
     /// How its packets lie in it.
@@ -501,7 +542,7 @@ impl<B: Buffer> PoolBuffer<B> {
             };
         }
         let Some(first) = self.buffer.take() else { return Err((packet, Refused::NoRoom)) };
-        let (mut shared, mut layout) = match self.share(&first, headroom, codecs, memory) {
+        let (mut shared, mut layout) = match self.share_first(&first, headroom, codecs, memory) {
             Ok(shared) => shared,
             Err(refused) => {
                 self.buffer = Some(first);
@@ -541,7 +582,7 @@ impl<B: Buffer> PoolBuffer<B> {
 
     /// A buffer for all, and in it the packet that was alone so far.
     #[inline(always)]
-    fn share<M>(
+    fn share_first<M>(
         &self,
         first: &B,
         headroom: usize,
@@ -581,7 +622,7 @@ impl<B: Buffer> PoolBuffer<B> {
         }
         self.settle_first();
         let Some(first) = self.buffer.take() else { return false };
-        let Ok((shared, layout)) = self.share(&first, headroom, &mut self.codecs(encoders, now), memory) else {
+        let Ok((shared, layout)) = self.share_first(&first, headroom, &mut self.codecs(encoders, now), memory) else {
             self.buffer = Some(first);
             return false;
         };
@@ -603,9 +644,10 @@ impl<B: Buffer> PoolBuffer<B> {
         Some((self.layout.rows_apart(buffer)?, self.layout.path_mtu()))
     }
 
-    /// What its outer headers will say.
-    pub(super) fn outer(&self) -> OuterHeader {
-        self.outer
+    /// What its outer headers will say, or said last.
+    #[inline(always)]
+    pub(super) fn outer(&self) -> &OuterHeader {
+        &self.outer
     }
 
     /// Ends the pool; a pooled packet takes `sequence` and moves it on by one. `instance` is our own. None where no pool is

@@ -33,6 +33,8 @@ pub(super) struct WindowQueues {
     queues: [Queue; MAX_WINDOWS],
     /// Bit i: queue i has pools. A queue without any takes up whatever window is needed next.
     busy: u16,
+    /// The queue that was pushed to last: no other has its window.
+    last: usize,
     /// One per pool slot: its neighbours in the queue.
     links: Box<[Link]>,
 }
@@ -44,6 +46,7 @@ impl WindowQueues {
         WindowQueues {
             queues: [Queue { window: TickSpan(0), head: NONE, tail: NONE }; MAX_WINDOWS],
             busy: 0,
+            last: 0,
             links: vec![link; usize::from(slots)].into(),
         }
     }
@@ -74,11 +77,13 @@ impl WindowQueues {
             *link = Link { deadline, next, previous, queue: index as u8 };
         }
         queue.window = window;
+        self.last = index;
         self.busy |= 1 << index;
         true
     }
 
     /// Whether a window of this length can be started.
+    #[inline(always)]
     pub(super) fn has_room(&self, window: TickSpan) -> bool {
         self.queue_of(window).is_some()
     }
@@ -135,7 +140,16 @@ impl WindowQueues {
         })
     }
 
+    #[inline(always)]
     fn queue_of(&self, window: TickSpan) -> Option<usize> {
+        match self.queues.get(self.last) {
+            Some(queue) if queue.window == window => Some(self.last),
+            _ => self.other_queue_of(window),
+        }
+    }
+
+    #[inline(never)]
+    fn other_queue_of(&self, window: TickSpan) -> Option<usize> {
         let is_busy = |index: usize| self.busy >> index & 1 == 1;
         let same = self.queues.iter().enumerate().find(|&(index, queue)| is_busy(index) && queue.window == window);
         match same {

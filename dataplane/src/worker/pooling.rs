@@ -2,6 +2,8 @@
 
 use std::net::Ipv4Addr;
 
+use arrayvec::ArrayVec;
+
 use crate::dpdk::{BURST, Mbuf, MempoolCache, Nic};
 use crate::fib::{Entry, EntryId, PathIndex, PeerIndex};
 use crate::packet::BufferSource;
@@ -42,6 +44,11 @@ impl<N: Nic> BufferSource for PoolExit<'_, N> {
     #[inline(always)]
     fn free(&mut self, mbuf: Mbuf) {
         self.out.bin(mbuf);
+    }
+
+    #[inline(always)]
+    fn free_all<const MOST: usize>(&mut self, mbufs: &mut ArrayVec<Mbuf, MOST>) {
+        self.mempool.free_bulk(mbufs);
     }
 }
 

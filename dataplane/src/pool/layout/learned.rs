@@ -12,7 +12,7 @@ use super::super::learned::{Encoded, Place, Undo, instance_towards};
 use super::super::representation::Lone;
 use super::super::wire::short_rows::{MAX_ENTRY, SHORT_HEADER_LEN, ShortRows, write_short_header};
 use super::outer_header::OuterHeader;
-use super::{Codecs, PacketWriter, Room, SHORTEST};
+use super::{Codecs, Room, SHORTEST};
 use crate::packet::{Buffer, Sum, ipv4};
 
 /// What a row takes at the most, in bytes.
@@ -228,7 +228,7 @@ impl LearnedEntries {
 /// Packets that are looked for at once.
 const AHEAD: usize = 32;
 
-/// Writes several packets to a pool, as [`RowWriter`](super::RowWriter) does where they are whole.
+/// Writes several IPv4 packets to a pool, one after the other.
 pub(in crate::pool) struct EntryWriter<'a, B> {
     entries: &'a mut LearnedEntries,
     buffer: &'a mut B,
@@ -256,24 +256,29 @@ impl<'a, B: Buffer> EntryWriter<'a, B> {
     }
 }
 
-impl<B: Buffer> PacketWriter for EntryWriter<'_, B> {
+impl<B: Buffer> EntryWriter<'_, B> {
+    /// Packets in the pool.
     #[inline(always)]
-    fn rows(&self) -> u8 {
+    pub(in crate::pool) fn rows(&self) -> u8 {
         self.entries.rows()
     }
 
+    /// Whether a packet of `length` bytes may fit; [`write_plain`](EntryWriter::write_plain) has the last word.
     #[inline(always)]
-    fn fits(&self, length: usize) -> bool {
+    pub(in crate::pool) fn fits(&self, length: usize) -> bool {
         self.entries.fits(length)
     }
 
+    /// What room is left.
     #[inline(always)]
-    fn room(&self) -> Room {
+    pub(in crate::pool) fn room(&self) -> Room {
         self.entries.room()
     }
 
+    /// Writes a packet that may fit behind those that are there, its TTL, which is above 1, decremented. None, and it is not
+    /// there, where it does not fit.
     #[inline(always)]
-    fn write_plain(&mut self, packet: &[u8], _ttl: u8) -> Option<()> {
+    pub(in crate::pool) fn write_plain(&mut self, packet: &[u8]) -> Option<()> {
         let place = *self.places.get(self.tried)?;
         self.tried += 1;
         let Codecs { compressor, space, now, .. } = &mut self.codecs;

@@ -18,14 +18,13 @@ mod provisioned;
 mod simplemux;
 
 pub(super) use learned::EntryWriter;
-pub(super) use native::{RowWriter, Written, wrap};
+pub(super) use native::{NativeRows, wrap};
 pub(super) use outer_header::{OuterHeader, length as outer_length};
 
 use std::sync::Arc;
 
 use self::data_only::DataOnlyRows;
 use self::learned::LearnedEntries;
-use self::native::NativeRows;
 use self::predetermined::Records;
 use self::provisioned::ProvisionedRows;
 use self::simplemux::SimplemuxEntries;
@@ -39,7 +38,7 @@ use crate::fib::PeerIndex;
 use crate::packet::Buffer;
 
 /// The shortest packet there is: an IPv4 header.
-const SHORTEST: usize = 20;
+pub(super) const SHORTEST: usize = 20;
 
 /// Whether a pool has room for more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,22 +49,6 @@ pub(super) enum Room {
     NoBytes,
     /// The largest count is reached.
     NoRows,
-}
-
-/// Writes several IPv4 packets to a pool, one after the other.
-pub(super) trait PacketWriter {
-    /// Packets in the pool.
-    fn rows(&self) -> u8;
-
-    /// Whether a packet of `length` bytes may fit; [`write_plain`](PacketWriter::write_plain) has the last word.
-    fn fits(&self, length: usize) -> bool;
-
-    /// What room is left.
-    fn room(&self) -> Room;
-
-    /// Writes a packet that may fit behind those that are there, its TTL, which is above 1, decremented. None, and it is not
-    /// there, where it does not fit.
-    fn write_plain(&mut self, packet: &[u8], ttl: u8) -> Option<()>;
 }
 
 /// What makes entries of packets, for the layouts that carry more than whole packets: a worker has one.

@@ -11,9 +11,9 @@
 use super::super::representation::Lone;
 use super::super::wire::{self, Kind, OVERLAY, PoolHeader, ROW_LEN, Row, RowType};
 use super::outer_header::{self, OuterHeader};
-use super::{PacketWriter, Room, SHORTEST};
+use super::{Room, SHORTEST};
 use crate::packet::copy::copy;
-use crate::packet::{Buffer, Sum, ipv4};
+use crate::packet::{Buffer, Sum, Total, ipv4};
 
 /// A pool of kind 0: how much it can come to hold, and what it holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,7 +103,7 @@ impl NativeRows {
     }
 
     #[inline(always)]
-    pub(super) fn bytes_in(&self) -> u16 {
+    pub(in crate::pool) fn bytes_in(&self) -> u16 {
         self.data_length
     }
 
@@ -145,32 +145,52 @@ impl NativeRows {
         self.front() + ROW_LEN * usize::from(self.rows)
     }
 
-    /// Whether what is written to it are whole packets with rows, and how to write several of them to `buffer`, in which those
-    /// are that it has. [`RowWriter::finish`] is to be called when they are. None, and nothing changes, where the buffer is
-    /// too small.
+    /// Bytes that are left for rows and packets.
     #[inline(always)]
-    pub(in crate::pool) fn writer<'a, B: Buffer>(&self, buffer: &'a mut B) -> Option<RowWriter<'a>> {
-        let left = usize::from(self.limit).checked_sub(self.length())?;
-        let data_at = buffer.len();
-        // The rows' room is taken already, and there will be two at least: where the buffer is what limits the pool, it has
-        // no room for theirs once more.
-        buffer.append(left.checked_sub(ROW_LEN * 2usize.saturating_sub(usize::from(self.rows)))?)?;
-        Some(RowWriter {
-            bytes: buffer.bytes_mut(),
-            row_at: self.front() + ROW_LEN * usize::from(self.rows),
-            data_at,
-            left,
-            start: self.data_length,
-            rows: self.rows,
-            max_rows: self.max_rows,
-        })
+    pub(in crate::pool) fn left(&self) -> usize {
+        usize::from(self.limit).saturating_sub(self.length())
     }
 
-    /// Notes what was written to `buffer`.
+    /// How many more rows it can come to have.
     #[inline(always)]
-    pub(in crate::pool) fn take_up<B: Buffer>(&mut self, written: &Written, buffer: &mut B) {
-        buffer.truncate(written.data_end);
-        (self.data_length, self.rows) = (written.start, written.rows);
+    pub(in crate::pool) fn rows_left(&self) -> u8 {
+        self.max_rows.saturating_sub(self.rows)
+    }
+
+    /// The same pool when `rows` more, of `bytes` bytes in all, have joined.
+    #[inline(always)]
+    pub(in crate::pool) fn joined_by(&self, rows: u8, bytes: u16) -> NativeRows {
+        let (rows, data_length) = (self.rows.saturating_add(rows), self.data_length.saturating_add(bytes));
+        NativeRows { rows, data_length, ..*self }
+    }
+
+    /// The same pool when no more will join.
+    #[inline(always)]
+    pub(in crate::pool) fn closed(&self) -> NativeRows {
+        NativeRows { max_rows: self.rows, ..*self }
+    }
+
+    /// Has `buffer`, in which those packets are that it has, grow by all that can join. Returns where the next one goes. None,
+    /// and nothing changes, where the buffer is too small.
+    #[inline(always)]
+    pub(in crate::pool) fn claim<B: Buffer>(&self, buffer: &mut B) -> Option<usize> {
+        let (data_at, reserved) = match buffer.len() {
+            0 => (self.reserved(), self.reserved()),
+            length => (length, 0),
+        };
+        // The rows' room is taken already, and there will be two at least: where the buffer is what limits the pool, it has
+        // no room for theirs once more.
+        let for_rows = ROW_LEN * 2usize.saturating_sub(usize::from(self.rows));
+        buffer.append((reserved + self.left()).checked_sub(for_rows)?)?;
+        Some(data_at)
+    }
+
+    /// Writes several packets to a buffer that was [claimed](NativeRows::claim) for it, from `data_at` on.
+    /// [`RowWriter::finish`] is to be called when they are written.
+    #[inline(always)]
+    pub(in crate::pool) fn writer<'a, B: Buffer>(&self, buffer: &'a mut B, data_at: usize) -> Option<RowWriter<'a>> {
+        let (front, data) = buffer.bytes_mut().split_at_mut_checked(data_at)?;
+        Some(RowWriter { rows: front.get_mut(self.next_row()..)?, data, start: self.data_length, data_at })
     }
 
     /// Writes a row of `length` bytes, which `write` does, behind those in `buffer`.
@@ -196,101 +216,79 @@ impl NativeRows {
         Some(())
     }
 
-    pub(super) fn complete<B: Buffer>(&self, buffer: &mut B, outer: &OuterHeader, sequence: u32) -> Option<()> {
-        let index_length = ROW_LEN * usize::from(self.rows);
+    #[inline(always)]
+    pub(in crate::pool) fn complete<B: Buffer>(
+        &self,
+        buffer: &mut B,
+        outer: &OuterHeader,
+        sequence: u32,
+    ) -> Option<()> {
+        let (front, reserved, index_length) = (self.front(), self.reserved(), ROW_LEN * usize::from(self.rows));
         let unused = ROW_LEN * usize::from(self.max_rows.checked_sub(self.rows)?);
-        let front = self.front();
-        let length = (wire::HEADER_LEN + index_length) as u16;
-        let length = self.data_length.checked_add(length)?;
-        let outer_length = front.checked_sub(wire::HEADER_LEN)?;
-        let bytes = buffer.bytes_mut().get_mut(..unused + outer_length + usize::from(length))?;
-        bytes.copy_within(front..front + index_length, front + unused);
-        let (ip_udp, behind) = bytes.get_mut(unused..)?.split_at_mut_checked(outer_length)?;
-        let pool = behind.first_chunk_mut::<{ wire::HEADER_LEN }>()?;
+        let bytes = buffer.bytes_mut().get_mut(..reserved + usize::from(self.data_length))?;
         let template = self.template;
-        PoolHeader { kind: Kind::Pooled, count: self.rows, outer_ttl: outer.ttl, template, sequence }.write(pool);
-        outer.write(length, || Sum::of_long(behind), ip_udp)?;
+        let header =
+            PoolHeader { kind: Kind::Pooled, count: self.rows, outer_ttl: outer.ttl, template, sequence }.word();
+        // Each part where it was written, some time ago: nothing waits for what is written now.
+        let (rows, data) = (bytes.get(front..front + index_length)?, bytes.get(reserved..)?);
+        let sum = outer.with_checksum.then(|| {
+            let mut total = Total::default();
+            total.add(header);
+            total.add_bytes(rows);
+            total.add_sum(Sum::of_long(data));
+            total.sum()
+        });
+        if unused > 0 {
+            bytes.copy_within(front..front + index_length, front + unused);
+        }
+        let (ip_udp, behind) = bytes.get_mut(unused..)?.split_at_mut_checked(front.checked_sub(wire::HEADER_LEN)?)?;
+        *behind.first_chunk_mut()? = header.to_le_bytes();
+        outer.write(u16::try_from(behind.len()).ok()?, || sum.unwrap_or_default(), ip_udp)?;
         buffer.trim_front(unused).then_some(())
     }
 }
 
 /// Writes packets to a pool: what it changes with each of them is at hand.
 pub(in crate::pool) struct RowWriter<'a> {
-    bytes: &'a mut [u8],
-    /// Where the next row goes.
-    row_at: usize,
-    /// Where the next packet goes.
-    data_at: usize,
-    /// Bytes that are left for rows and packets.
-    left: usize,
+    /// From the next row on.
+    rows: &'a mut [u8],
+    /// From the next packet on.
+    data: &'a mut [u8],
     /// Bytes of packets.
     start: u16,
-    rows: u8,
-    max_rows: u8,
+    /// Where the next packet goes, in bytes from the start of the buffer.
+    data_at: usize,
 }
 
-/// What a [`RowWriter`] leaves behind.
-pub(in crate::pool) struct Written {
-    start: u16,
-    rows: u8,
-    data_end: usize,
-}
-
-impl PacketWriter for RowWriter<'_> {
-    #[inline(always)]
-    fn rows(&self) -> u8 {
-        self.rows
-    }
-
-    #[inline(always)]
-    fn fits(&self, length: usize) -> bool {
-        length + ROW_LEN <= self.left
-    }
-
-    #[inline(always)]
-    fn room(&self) -> Room {
-        if !self.fits(SHORTEST) {
-            Room::NoBytes
-        } else if self.rows >= self.max_rows {
-            Room::NoRows
-        } else {
-            Room::Left
-        }
-    }
-
-    #[inline(always)]
-    fn write_plain(&mut self, packet: &[u8], ttl: u8) -> Option<()> {
-        self.write(packet, ttl, true)
-    }
-}
-
-impl RowWriter<'_> {
-    /// Writes an IPv4 packet that fits behind those that are there, its TTL decremented where it is `plain`. None, and it is
-    /// not there, where it does not fit.
+impl<'a> RowWriter<'a> {
+    /// Writes an IPv4 packet, its TTL, which is above 0, decremented where it is `plain`. None, and it is not there, where it does not fit.
     #[inline(always)]
     pub(in crate::pool) fn write(&mut self, packet: &[u8], ttl: u8, plain: bool) -> Option<()> {
-        let left = self.left.checked_sub(ROW_LEN + packet.len())?;
-        let rows = self.rows.checked_add(1)?;
+        let (row, rows) = std::mem::take(&mut self.rows).split_first_chunk_mut::<ROW_LEN>()?;
+        let (copied, data) = std::mem::take(&mut self.data).split_at_mut_checked(packet.len())?;
+        (self.rows, self.data) = (rows, data);
         let length = packet.len() as u16;
-        let row = self.bytes.get_mut(self.row_at..)?.first_chunk_mut::<ROW_LEN>()?;
         Row { start: self.start, length, ttl, row_type: RowType::WholeIpv4 }.write(row);
-        let copied = self.bytes.get_mut(self.data_at..)?.get_mut(..packet.len())?;
-        copy(packet, copied).then_some(())?;
-        // Here, and not where it was copied from: loads of 16 bytes would wait for a store of two.
+        copy(packet, copied);
         if plain {
-            ipv4::decrement_ttl(copied);
+            let (from, to) = (second_word(packet)?, copied.get_mut(8..)?.first_chunk_mut()?);
+            *to = ipv4::decrement_ttl_in(u64::from_le_bytes(from)).to_le_bytes();
         }
-        self.row_at += ROW_LEN;
-        self.data_at += packet.len();
-        (self.left, self.rows, self.start) = (left, rows, self.start.wrapping_add(length));
+        (self.start, self.data_at) = (self.start.wrapping_add(length), self.data_at + packet.len());
         Some(())
     }
 
-    /// Ends writing; [`NativeRows::take_up`] has it.
+    /// Ends writing. Returns where the last packet ends in the buffer.
     #[inline(always)]
-    pub(in crate::pool) fn finish(self) -> Written {
-        Written { start: self.start, rows: self.rows, data_end: self.data_at }
+    pub(in crate::pool) fn finish(self) -> usize {
+        self.data_at
     }
+}
+
+/// The second eight bytes of a header.
+#[inline(always)]
+fn second_word(packet: &[u8]) -> Option<[u8; 8]> {
+    packet.get(8..)?.first_chunk().copied()
 }
 
 /// The type of a whole packet, which was checked when it came.
@@ -345,8 +343,9 @@ mod tests {
         for mtu in [1500, 1700, 1800, 2144, 9000] {
             let pool = NativeRows::open(60, 28, mtu, 255, Lone::Itself, 2144).expect("it opens");
             let mut buffer = HeapSource { room: 2144, available: 1 }.alloc(0).expect("one");
-            buffer.append(pool.reserved()).expect("room");
-            let mut writer = pool.emptied().writer(&mut buffer).unwrap_or_else(|| panic!("no writer at {mtu}"));
+            let pool = pool.emptied();
+            let data_at = pool.claim(&mut buffer).unwrap_or_else(|| panic!("no room at {mtu}"));
+            let mut writer = pool.writer(&mut buffer, data_at).expect("there is room");
             assert!(writer.write(&[0; 60], 1, false).and_then(|_| writer.write(&[0; 60], 1, false)).is_some());
         }
     }

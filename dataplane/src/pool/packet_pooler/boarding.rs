@@ -4,7 +4,7 @@
 use arrayvec::ArrayVec;
 
 use super::super::flow_order::FlowOrder;
-use super::super::layout::{PacketWriter, Room};
+use super::super::layout::{EntryWriter, Room};
 use super::super::open_pools::{Generations, PoolReference, Slot};
 use super::super::pair_order::PairOrder;
 use super::super::pool_buffer::PoolBuffer;
@@ -22,7 +22,7 @@ const FEW: usize = 128;
 
 /// The packet without what is in front of it.
 #[inline(always)]
-fn uncovered<const FRONT: usize, B: Buffer>(mut packet: B) -> B {
+pub(super) fn uncovered<const FRONT: usize, B: Buffer>(mut packet: B) -> B {
     packet.trim_front(FRONT);
     packet
 }
@@ -69,14 +69,33 @@ impl<B: Buffer> PacketPooler<B> {
     where
         M: PoolSink<Buffer = B>,
     {
+        let Some((slot, ttl)) = self.asked(queue.question) else {
+            return (0, packets.next().map(|(packet, with)| (uncovered::<FRONT, B>(packet), with)));
+        };
+        // Nothing else opens there meanwhile: what takes a decision is left to the caller.
+        match self.pools.get(slot.index()) {
+            Some(pool) if pool.has_rows() => self.board_rows::<FRONT, _, _>((slot, ttl), queue, packets, now, out),
+            _ => self.board_each::<FRONT, _, _>((slot, ttl), queue, packets, now, out),
+        }
+    }
+
+    /// The same where they are not whole, or do not lie behind rows.
+    #[inline(never)]
+    fn board_each<const FRONT: usize, M, T>(
+        &mut self,
+        (slot, ttl): (Slot, u8),
+        queue: &Queue<'_>,
+        packets: &mut impl Iterator<Item = (B, T)>,
+        now: Tick,
+        out: &mut M,
+    ) -> (usize, Option<(B, T)>)
+    where
+        M: PoolSink<Buffer = B>,
+    {
         let mut aboard = 0;
         while let Some(waiting) = queue.hashes.get(aboard..).filter(|waiting| !waiting.is_empty()) {
-            let Some((slot, ttl)) = self.asked(queue.question) else {
-                let next = packets.next().map(|(packet, with)| (uncovered::<FRONT, B>(packet), with));
-                return (aboard, next);
-            };
-            let seat = (slot, ttl, queue.question.tos());
-            let (more, left_behind) = self.fill::<FRONT, _, _>(seat, packets, waiting, now, out);
+            let tos = queue.question.tos();
+            let (more, left_behind) = self.fill_coded::<FRONT, _, _>((slot, tos), packets, waiting, now, out);
             aboard += more;
             let (packet, with) = match left_behind {
                 None if more > 0 => continue,
@@ -94,40 +113,12 @@ impl<B: Buffer> PacketPooler<B> {
         (aboard, None)
     }
 
-    /// Has packets board the pool in `slot` while they take no decision and there is a buffer for all. Returns how many, and the
-    /// one that did not.
-    #[inline(never)]
-    fn fill<const FRONT: usize, M, T>(
-        &mut self,
-        (slot, ttl, tos): (Slot, u8, u8),
-        packets: &mut impl Iterator<Item = (B, T)>,
-        hashes: &[(u32, u32)],
-        now: Tick,
-        out: &mut M,
-    ) -> (usize, Option<(B, T)>)
-    where
-        M: PoolSink<Buffer = B>,
-    {
-        let Some(pool) = self.pools.get_mut(slot.index()) else { return (0, None) };
-        let (reference, most) = (pool.reference(), pool.rows_to_fill());
-        let order = Order { flows: &mut self.flows, pairs: &mut self.pairs, open: self.open.generations(), reference };
-        let Some(mut rows) = pool.writer() else {
-            return self.fill_coded::<FRONT, M, T>((slot, ttl, tos), packets, hashes, now, out);
-        };
-        let (aboard, left_behind, room) = order.fill::<FRONT, M, T>(&mut rows, (ttl, most), packets, hashes, out);
-        let written = rows.finish();
-        pool.take_up(&written);
-        self.counters.staged += aboard as u64;
-        self.counters.absorbed += aboard as u64;
-        self.leave_full(slot, room, now, out);
-        (aboard, left_behind)
-    }
-
-    /// The same for a pool of packets that go without the headers that the far end has learned.
+    /// Has packets board the pool in `slot`, where they go without the headers that the far end has learned, while they take no
+    /// decision and there is a buffer for all. Returns how many, and the one that did not.
     #[inline(never)]
     fn fill_coded<const FRONT: usize, M, T>(
         &mut self,
-        (slot, ttl, tos): (Slot, u8, u8),
+        (slot, tos): (Slot, u8),
         packets: &mut impl Iterator<Item = (B, T)>,
         hashes: &[(u32, u32)],
         now: Tick,
@@ -140,7 +131,7 @@ impl<B: Buffer> PacketPooler<B> {
         let (reference, most) = (pool.reference(), pool.rows_to_fill());
         let order = Order { flows: &mut self.flows, pairs: &mut self.pairs, open: self.open.generations(), reference };
         let Some(mut entries) = pool.entry_writer((hashes, tos), &mut self.encoders, now) else { return (0, None) };
-        let (aboard, left_behind, room) = order.fill::<FRONT, M, T>(&mut entries, (ttl, most), packets, hashes, out);
+        let (aboard, left_behind, room) = order.fill::<FRONT, M, T>(&mut entries, most, packets, hashes, out);
         self.counters.staged += aboard as u64;
         self.counters.absorbed += aboard as u64;
         self.leave_full(slot, room, now, out);
@@ -229,11 +220,7 @@ impl<B: Buffer> PacketPooler<B> {
         }
         self.pairs.enter(pair, reference, open);
         let headroom = usize::from(self.limits.link_headroom);
-        let room = if pool.is_learned() {
-            pool.second_coded(packet, ttl, headroom, (&mut self.encoders, now), out)?
-        } else {
-            pool.second(packet, ttl, headroom, out)?
-        };
+        let room = pool.second_coded(packet, ttl, headroom, (&mut self.encoders, now), out)?;
         self.counters.staged += 1;
         self.counters.absorbed += 2;
         self.counters.created += 1;
@@ -339,8 +326,8 @@ impl Order<'_> {
     #[inline(always)]
     fn fill<const FRONT: usize, M, T>(
         self,
-        pool: &mut impl PacketWriter,
-        (ttl, most): (u8, u8),
+        pool: &mut EntryWriter<'_, M::Buffer>,
+        most: u8,
         packets: &mut impl Iterator<Item = (M::Buffer, T)>,
         hashes: &[(u32, u32)],
         out: &mut M,
@@ -356,7 +343,7 @@ impl Order<'_> {
             let seated = pool.fits(bytes.len())
                 && pool.rows() < most
                 && self.flows.enter(flow, self.reference, self.open)
-                && pool.write_plain(bytes, ttl).is_some();
+                && pool.write_plain(bytes).is_some();
             if !seated {
                 left_behind = Some((packet, with));
                 break;

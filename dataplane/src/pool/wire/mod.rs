@@ -281,8 +281,14 @@ impl PoolHeader {
     #[inline]
     pub fn write(&self, out: &mut [u8; HEADER_LEN]) {
         // As one word: it is read as such for the checksum, soon after.
+        *out = self.word().to_le_bytes();
+    }
+
+    /// The header as it is on the wire, as a little-endian word.
+    #[inline]
+    pub fn word(&self) -> u64 {
         let start = u32::from_be_bytes([VERSION << 4 | self.kind as u8, self.count, self.outer_ttl, self.template]);
-        *out = (u64::from(start) << 32 | u64::from(self.sequence)).to_be_bytes();
+        (u64::from(start) << 32 | u64::from(self.sequence)).swap_bytes()
     }
 }
 
