@@ -67,6 +67,8 @@ pub(super) struct HopCache {
     shares_paths: bool,
     /// The peer that the last pooled packet came from, by its address.
     last_peer: Option<(IpAddr, KnownPeer)>,
+    /// Where the last pooled packet of ours went in this iteration, and the leaf of that.
+    last_destination: Option<(u32, EntryId)>,
 }
 
 /// What is to be known of a peer to take its pooled packets.
@@ -87,6 +89,7 @@ impl HopCache {
             has_paths: false,
             shares_paths: false,
             last_peer: None,
+            last_destination: None,
         }
     }
 
@@ -94,6 +97,7 @@ impl HopCache {
     #[inline(always)]
     pub fn refresh(&mut self, moment: &Moment<'_>) {
         let source = moment.publication();
+        self.last_destination = None;
         if self.learnt_from != source || moment.now.since(self.until) > TickSpan(0) {
             self.forget(source, moment);
         }
@@ -155,6 +159,23 @@ impl HopCache {
         let known = (index, peer.zero_checksum);
         self.last_peer = Some((address, known));
         Some(known)
+    }
+
+    /// The leaf of the destination of a pooled packet of ours. Those of an iteration go to few peers: routes do not change for them
+    /// in between.
+    #[inline(always)]
+    pub fn leaf(&mut self, destination: Ipv4Addr, moment: &Moment<'_>) -> EntryId {
+        match self.last_destination {
+            Some((last, leaf)) if last == destination.to_bits() => leaf,
+            _ => self.find_leaf(destination, moment),
+        }
+    }
+
+    #[inline(never)]
+    fn find_leaf(&mut self, destination: Ipv4Addr, moment: &Moment<'_>) -> EntryId {
+        let leaf = moment.fib.lookup(moment.section, destination);
+        self.last_destination = Some((destination.to_bits(), leaf));
+        leaf
     }
 
     /// Whether stream packets can be pooled on one of the ways that are remembered.

@@ -62,7 +62,7 @@ impl<N: Nic> PoolSink for PoolExit<'_, N> {
             return self.out.route(packet, self.moment);
         };
         let destination = Ipv4Addr::new(d0, d1, d2, d3);
-        let leaf = self.moment.fib.lookup(self.moment.section, destination);
+        let leaf = self.hops.leaf(destination, self.moment);
         let hop = self.hops.at(leaf);
         if self.hops.is_of(hop, leaf) && packet.len() <= usize::from(hop.mtu) {
             return self.out.send_short(packet, hop);

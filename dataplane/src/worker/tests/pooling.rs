@@ -10,7 +10,7 @@ use crate::packet::ipv4::Ipv4Header;
 use crate::pool::path::PoolPath;
 use crate::pool::wire::PooledPacket;
 use crate::pool::{Dscp, Lone, Match, PoolLayout, Rule, RuleSet};
-use crate::worker::{Counter, Event};
+use crate::worker::{Counter, Drop, Event};
 
 fn stream(count: u8, length: usize) -> Vec<Vec<u8>> {
     (0..count).map(|tag| udp(WEST_HOST, FAR_HOST, (16_400, 16_500), length, tag)).collect()
@@ -51,6 +51,21 @@ fn five_packets_of_280_bytes_fill_a_pooled_packet_and_the_next_one_sends_it_off(
     assert_eq!(left.iter().map(|outer| carried(outer).len()).collect::<Vec<_>>(), [5, 5]);
     assert!(left.iter().all(|outer| outer.len() == 20 + 8 + 8 + 5 * 6 + 5 * 280));
     assert_eq!(bench.counters().get(Counter::FlushFull), 2);
+    bench.end();
+}
+
+/// Where pooled packets go is looked up once an iteration. Time does not pass here: nothing else is forgotten.
+#[test]
+fn a_route_that_changes_is_the_next_pooled_packets_at_once() {
+    let mut bench = Bench::new();
+    for (route, expected) in [(VIA_EAST, 1), (BLACKHOLE, 0), (VIA_EAST, 2)] {
+        bench.routes.insert("198.51.100.77/32".parse().expect("prefix"), route).expect("room");
+        // Five fill a pool, and the next one has it leave: half of them wait for the next round.
+        stream(10, 280).iter().for_each(|packet| bench.west_sends(packet));
+        bench.run();
+        assert_eq!(bench.east_gets().len(), expected, "{route:?}");
+    }
+    assert_eq!(bench.counters().drops(Drop::RouteBlackhole), 2);
     bench.end();
 }
 
