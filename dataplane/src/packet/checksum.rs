@@ -50,12 +50,10 @@ impl Sum {
         Sum::from_little_endian((sum & 0xffff_ffff) + (sum >> 32) + carry as u64 + c as u64)
     }
 
-    /// The same as [`Sum::of`], for what is usually longer than some 128 bytes.
+    /// The same as [`Sum::of`], for what is usually longer than some 128 bytes, and never longer than 65,536.
+    #[inline]
     pub fn of_long(bytes: &[u8]) -> Sum {
-        let (blocks, rest) = bytes.as_chunks::<64>();
-        let total = sum_words(blocks);
-        // Blocks are of even length: what is behind them keeps its place in the words.
-        Sum::from_little_endian((total & 0xffff_ffff) + (total >> 32)).add(Sum::of(rest))
+        Sum::from_little_endian(sum_words(bytes))
     }
 
     /// The sum of one word.
