@@ -110,7 +110,7 @@ impl TemplateSums {
     pub(super) const NONE: TemplateSums = TemplateSums { ip: 0, udp: 0 };
 
     /// Those of the template with what a provisioned stream leaves open: flow labels are in no checksum.
-    #[inline]
+    #[inline(always)]
     pub(super) fn with_open(self, is_ipv4: bool, open: &Open) -> TemplateSums {
         if !is_ipv4 {
             return self;
@@ -122,7 +122,7 @@ impl TemplateSums {
 }
 
 /// What is open in the first word of IPv4.
-#[inline]
+#[inline(always)]
 fn in_ipv4(open: &Open) -> u64 {
     u64::from(open.ecn) << ipv4::ECN_SHIFT | if open.dont_fragment { ipv4::DONT_FRAGMENT } else { 0 }
 }
@@ -243,7 +243,7 @@ impl Template {
     }
 
     /// The template with what a provisioned stream leaves open.
-    #[inline]
+    #[inline(always)]
     pub(super) fn with_open(mut self, open: &Open) -> Template {
         let is_ipv4 = self.is_ipv4();
         let [first, second, ..] = &mut self.words;

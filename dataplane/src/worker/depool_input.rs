@@ -2,25 +2,24 @@
 
 use arrayvec::ArrayVec;
 
-use crate::dpdk::{BURST, HEADROOM, Mbuf, MempoolCache, Nic};
+use crate::dpdk::{HEADROOM, Mbuf, MempoolCache, Nic};
 use crate::fib::PeerIndex;
 use crate::packet::ecn;
-use crate::packet::ethernet::HEADER_LEN;
 use crate::packet::ipv4::Plain;
 use crate::packet::udp;
-use crate::pool::learned::{self, OriginContexts};
+use crate::pool::learned;
 use crate::pool::packet_depooler::{Depooled, Exit, depool_each, depool_entries, depool_rows};
 use crate::pool::pooled_packet_detector::{Datagram, PooledDrop, Special};
-use crate::pool::wire::short_rows::{Entries, ShortPacket};
-use crate::pool::wire::{PoolHeader, PooledPacket, Row, RowType, Rows, WireError};
+use crate::pool::wire::short_rows::ShortPacket;
+use crate::pool::wire::{PoolHeader, PooledPacket, Row, Rows, WireError};
 
 use super::counters::Counter;
 use super::drop::Drop;
 use super::event::{HELLO_BYTES, HeardHello};
-use super::ip_input::SoundBurst;
 use super::moment::Moment;
 use super::origin::{Family, Header, Origin, Packet};
 use super::output::Output;
+use super::plain_rows::{cut_plain, fill, rebuild_plain_entries, rebuild_plain_rows};
 use super::reentry::{MAX_DEPTH, Queue, Reentry};
 use super::stages::Stages;
 
@@ -85,6 +84,7 @@ impl<N: Nic> Stages<N> {
             let mut rows = pooled.rows();
             let mut depooled = self.cut_rows(&mut rows, outer);
             while !rows.is_empty() {
+                depooled.add(self.rebuild_rows(&mut rows, outer, moment));
                 depooled.add(self.take_out_rows(rows.by_ref().take(UNEVEN_ROWS), outer, moment));
                 depooled.add(self.cut_rows(&mut rows, outer));
             }
@@ -171,16 +171,26 @@ impl<N: Nic> Stages<N> {
     /// always to the last: [`Stages::take_out_rows`] is for the others.
     #[inline(always)]
     fn cut_rows<H: Header>(&mut self, rows: &mut Rows<'_>, outer: &Outer<'_, H>) -> Depooled {
-        let pool_port = self.hops.pool_port();
-        let mut depooled = Depooled::default();
-        let Some((queue, inside)) = queue_of_plain(&mut self.reentry, outer) else { return depooled };
-        while !rows.is_empty()
-            && let Some(burst) = queue.with_room()
-        {
-            depooled.extracted += cut_plain(rows, burst, inside, pool_port, &mut self.mempool);
-            if burst.len() < BURST {
-                break;
-            }
+        let (pool_port, mempool, mut depooled) = (self.hops.pool_port(), &mut self.mempool, Depooled::default());
+        if let Some((queue, inside)) = queue_of_plain(&mut self.reentry, outer) {
+            fill(queue, |burst| {
+                depooled.extracted += cut_plain(rows, burst, inside, pool_port, mempool);
+                !rows.is_empty()
+            });
+        }
+        depooled
+    }
+
+    /// The same for the next rows that are of provisioned streams.
+    #[inline(never)]
+    fn rebuild_rows<H: Header>(&mut self, rows: &mut Rows<'_>, outer: &Outer<'_, H>, moment: &Moment<'_>) -> Depooled {
+        let (pool_port, mempool, mut depooled) = (self.hops.pool_port(), &mut self.mempool, Depooled::default());
+        let streams = (&*moment.state.streams, outer.peer);
+        if let Some((queue, inside)) = queue_of_plain(&mut self.reentry, outer) {
+            fill(queue, |burst| {
+                depooled.extracted += rebuild_plain_rows(rows, streams, burst, inside, pool_port, mempool);
+                !rows.is_empty()
+            });
         }
         depooled
     }
@@ -196,14 +206,11 @@ impl<N: Nic> Stages<N> {
         let (mut entries, mut depooled) = (pooled.entries(), Depooled::default());
         loop {
             if let Some((queue, inside)) = queue_of_plain(&mut self.reentry, outer) {
-                while !entries.is_empty()
-                    && let Some(burst) = queue.with_room()
-                {
-                    depooled.extracted += rebuild_plain(&mut entries, &contexts, burst, inside, pool_port, mempool);
-                    if burst.len() < BURST {
-                        break;
-                    }
-                }
+                fill(queue, |burst| {
+                    depooled.extracted +=
+                        rebuild_plain_entries(&mut entries, &contexts, burst, inside, pool_port, mempool);
+                    !entries.is_empty()
+                });
             }
             let (inside, ecn) = (outer.inside(), outer.header.ecn());
             let mut exit = ReentryExit::new(inside, ecn, pool_port, &mut self.reentry, &mut self.out);
@@ -320,59 +327,6 @@ impl<'a, N: Nic> ReentryExit<'a, N> {
             self.out.drop(inner, Drop::ReentryFull);
         }
     }
-}
-
-/// Moves the next rows to a burst, while they are plain packets, it has room and the cache has memory. Returns how many.
-///
-/// A packet is recognised by the row, not by its copy: what was just written is slow to read. Nothing is called in this
-/// loop, so that all it needs stays in registers.
-#[inline(never)]
-fn cut_plain(
-    rows: &mut Rows<'_>,
-    burst: &mut SoundBurst,
-    inside: Origin,
-    pool_port: u32,
-    mempool: &mut MempoolCache,
-) -> u32 {
-    let (mut ahead, mut cut) = (rows.clone(), 0);
-    while burst.len() < BURST
-        && let Some((row, bytes)) = ahead.next()
-        && row.row_type == RowType::WholeIpv4
-        && let Some(plain) = Plain::recognise(bytes, pool_port)
-        && let Some(packet) = mempool.alloc_copy_cached(bytes, HEADER_LEN as u16)
-    {
-        burst.push_plain(packet, inside, plain.dst);
-        cut += 1;
-        *rows = ahead.clone();
-    }
-    cut
-}
-
-/// Moves the packets that the next entries stand for to a burst, while they are plain, it has room and the cache has memory.
-/// Returns how many.
-///
-/// Their contexts know that they are plain, and nothing is called in this loop.
-#[inline(never)]
-fn rebuild_plain(
-    entries: &mut Entries<'_>,
-    contexts: &OriginContexts<'_>,
-    burst: &mut SoundBurst,
-    inside: Origin,
-    pool_port: u32,
-    mempool: &mut MempoolCache,
-) -> u32 {
-    let (mut ahead, mut rebuilt) = (entries.clone(), 0);
-    while burst.len() < BURST
-        && let Some(entry) = ahead.front()
-        && let Some((packet, dst)) = contexts.plain(entry, pool_port)
-        && let Some(frame) = mempool.alloc_filled_cached(packet.len(), HEADER_LEN as u16, |room| packet.write(room))
-    {
-        burst.push_plain(frame, inside, dst);
-        ahead.pass_front();
-        rebuilt += 1;
-    }
-    *entries = ahead;
-    rebuilt
 }
 
 /// Where plain packets that were in this one wait, and their origin. None where they need a closer look each: what a mark

@@ -41,6 +41,7 @@ mod origin;
 mod output;
 mod overlay_input;
 mod peer_traffic;
+mod plain_rows;
 mod pooling;
 mod reentry;
 mod reporting;

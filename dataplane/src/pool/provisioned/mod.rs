@@ -13,11 +13,12 @@ use std::net::SocketAddr;
 use arrayvec::ArrayVec;
 use hashbrown::HashMap;
 
-use super::header_template::{Open, Template, TemplateSums, add_payload};
+use super::header_template::{IPV4_UDP, Open, Template, TemplateSums, add_payload};
 use super::rule::Dscp;
 use crate::fib::PeerIndex;
 use crate::packet::Total;
 use crate::packet::copy::copy;
+use crate::packet::ipv4::Plain;
 
 /// The most bytes that stand in front of the payload of an entry.
 const MAX_PREFIX: usize = 6;
@@ -66,8 +67,17 @@ pub enum StreamSetError {
 /// Streams by what they are called and by what they look like.
 #[derive(Clone, Debug, Default)]
 pub struct StreamSet {
-    by_id: HashMap<(PeerIndex, StreamId), (Template, TemplateSums)>,
+    by_id: HashMap<(PeerIndex, StreamId), Known>,
     by_template: HashMap<(PeerIndex, Template), StreamId>,
+}
+
+/// What its packets are rebuilt from.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    template: Template,
+    sums: TemplateSums,
+    /// Its packets are plain, unless they are to the pool port.
+    is_plain: bool,
 }
 
 /// The entry that a packet becomes.
@@ -109,8 +119,7 @@ impl StreamSet {
             }
             let template =
                 Template::new(source, destination, dscp, ttl - 1).ok_or(StreamSetError::TwoFamilies(id.0))?;
-            let sums = template.sums();
-            if set.by_id.insert((peer, id), (template, sums)).is_some() {
+            if set.by_id.insert((peer, id), Known::new(template)).is_some() {
                 return Err(StreamSetError::DuplicateId(id.0));
             }
             if let Some(first) = set.by_template.insert((peer, template), id) {
@@ -167,9 +176,41 @@ impl StreamSet {
     /// Why there is none.
     #[inline]
     pub fn open<'a>(&self, peer: PeerIndex, entry: &'a [u8]) -> Result<Rebuilt<'a>, Refused> {
-        let (&[id0, id1, flags], rest) = entry.split_first_chunk().ok_or(Refused::Malformed)?;
-        let id = StreamId(u16::from_be_bytes([id0, id1]));
-        let (template, sums) = self.by_id.get(&(peer, id)).ok_or(Refused::UnknownStream)?;
+        let (id, flags, rest) = parse(entry).ok_or(Refused::Malformed)?;
+        self.by_id.get(&(peer, id)).ok_or(Refused::UnknownStream)?.rebuild(flags, rest)
+    }
+
+    /// The same, and whom the packet is for, where it is [`Plain`], of which `but` is the port. None says nothing but that it
+    /// needs [`StreamSet::open`].
+    #[inline(always)]
+    pub fn plain<'a>(&self, peer: PeerIndex, entry: &'a [u8], but: u32) -> Option<(Rebuilt<'a>, u32)> {
+        let (id, flags, rest) = parse(entry)?;
+        let known = self.by_id.get(&(peer, id))?;
+        if !known.is_plain || known.template.is_to(but) {
+            return None;
+        }
+        Some((known.rebuild(flags, rest).ok()?, known.template.destination()))
+    }
+}
+
+/// What an entry begins with.
+#[inline(always)]
+fn parse(entry: &[u8]) -> Option<(StreamId, u8, &[u8])> {
+    let (&[id0, id1, flags], rest) = entry.split_first_chunk()?;
+    Some((StreamId(u16::from_be_bytes([id0, id1])), flags, rest))
+}
+
+impl Known {
+    fn new(template: Template) -> Known {
+        let (sums, mut packet) = (template.sums(), [0; IPV4_UDP]);
+        let is_written = template.is_ipv4() && template.write(&sums, 0, 0, Total::default(), &mut packet).is_some();
+        Known { template, sums, is_plain: is_written && Plain::recognise(&packet, u32::MAX).is_some() }
+    }
+
+    /// The packet that an entry stands for, of which this is behind the id.
+    #[inline(always)]
+    fn rebuild<'a>(&self, flags: u8, rest: &'a [u8]) -> Result<Rebuilt<'a>, Refused> {
+        let Known { template, sums, .. } = self;
         let is_ipv4 = template.is_ipv4();
         if flags & !(ECN | DONT_FRAGMENT | NO_UDP_CHECKSUM | ID_FOLLOWS) != 0
             || (!is_ipv4 && flags & DONT_FRAGMENT != 0)
@@ -221,14 +262,14 @@ impl Encoded {
 
 impl Rebuilt<'_> {
     /// The length of the packet in bytes.
-    #[inline]
+    #[inline(always)]
     #[allow(clippy::len_without_is_empty)] // No packet is empty.
     pub fn len(&self) -> usize {
         self.template.len() + self.payload.len()
     }
 
     /// Writes the packet to `out`, which is exactly as long as it; None where it is not.
-    #[inline]
+    #[inline(always)]
     pub fn write(&self, out: &mut [u8]) -> Option<()> {
         let (header, body) = out.split_at_mut_checked(self.template.len())?;
         if !copy(self.payload, body) {

@@ -26,12 +26,23 @@ fn entry(packet: &[u8]) -> Option<Vec<u8>> {
     Some(entry)
 }
 
+/// What comes of an entry, which is the same in the way of plain ones, if anything comes of it there: what is IPv4 does.
 fn opened(entry: &[u8]) -> Result<Vec<u8>, Refused> {
     let set = set();
-    let rebuilt = set.open(PEER, entry)?;
+    let plain = set.plain(PEER, entry, u32::MAX);
+    let rebuilt =
+        set.open(PEER, entry).inspect_err(|refused| assert!(plain.is_none(), "refused otherwise: {refused:?}"))?;
+    let packet = written(&rebuilt);
+    let plain = plain.map(|(rebuilt, to)| (written(&rebuilt), to));
+    let recognised = Plain::recognise(&packet, u32::MAX).map(|recognised| recognised.dst);
+    assert_eq!(plain, recognised.map(|to| (packet.clone(), to)));
+    Ok(packet)
+}
+
+fn written(rebuilt: &Rebuilt<'_>) -> Vec<u8> {
     let mut packet = vec![0xee; rebuilt.len()];
     rebuilt.write(&mut packet).expect("room for it");
-    Ok(packet)
+    packet
 }
 
 #[test]
@@ -47,6 +58,15 @@ fn a_packet_of_a_stream_becomes_id_flags_and_payload_and_comes_back() {
         assert_eq!(entry(&packet).as_deref(), Some(expected));
         assert_eq!(opened(expected), Ok(packet));
     }
+}
+
+#[test]
+fn a_packet_to_the_port_that_is_to_be_left_alone_is_not_plain() {
+    let port = |number: u16| u32::from(number.to_be());
+    assert!(set().plain(PEER, b"\x00\x07\x00voice", port(5005)).is_some());
+    assert!(set().plain(PEER, b"\x00\x07\x00voice", port(5004)).is_none());
+    let ending = StreamSet::new(&[stream(7, Header { ttl: 1, ..Header::USUAL })]).expect("a sound set");
+    assert!(ending.plain(PEER, b"\x00\x07\x00voice", port(5005)).is_none(), "its TTL lasts no further");
 }
 
 #[test]
