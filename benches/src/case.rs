@@ -70,6 +70,8 @@ pub enum Destinations {
     Streams,
     /// [`DESTINATIONS`], with a route each.
     Few,
+    /// The same, but hosts on links.
+    Hosts,
     /// So many random ones in the table of the Internet, which has a million routes. Only net_lean writes them into frames.
     Random(u32),
 }
@@ -112,6 +114,7 @@ impl Case {
     /// All of them.
     pub const ALL: &'static [Case] = &[
         forward("forward_64", 46, Destinations::Few),
+        forward("forward_64_hosts", 46, Destinations::Hosts),
         forward("forward_64_4k", 46, Destinations::Random(4_000)),
         forward("forward_64_1m", 46, Destinations::Random(1_000_000)),
         forward("forward_60", 60, Destinations::Streams),

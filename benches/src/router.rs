@@ -30,7 +30,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::budget::Stages;
 use crate::carriage::{self, PEER, WINDOW, peer_path, rules, streams};
-use crate::case::{Carriage, Case, PATH_MTU, Setting, Work};
+use crate::case::{Carriage, Case, DESTINATIONS, Destinations, PATH_MTU, Setting, Work};
 use crate::error::BenchError;
 use crate::network::{EAST_MAC, GATEWAY_MAC, Network, ROUTER_MAC};
 use crate::{routes, traffic};
@@ -356,8 +356,11 @@ fn router_state(case: &Case, rate: TickRate) -> Result<RouterState, BenchError> 
         groups: [group(case) + number; MAX_HOPS + 1],
     };
     let more = hops.clone().map(|hop| plain(Adjacency::Via { port: EAST, gateway: NeighbourIndex(hop.into()) }));
+    let has_hosts = case.destinations == Destinations::Hosts;
+    let link = has_hosts.then_some(plain(Adjacency::Connected { port: EAST }));
+    let hosts = (0..if has_hosts { DESTINATIONS } else { 0 }).map(|host| (network.destination(host), GATEWAY_MAC));
     let neighbour = |(address, mac)| Neighbour::new(EAST, address, Some(mac));
-    let neighbours = std::iter::once((network.gateway, GATEWAY_MAC)).chain(hops.map(Network::hop));
+    let neighbours = std::iter::once((network.gateway, GATEWAY_MAC)).chain(hops.map(Network::hop)).chain(hosts);
     let templates = match case.carriage {
         Carriage::Predetermined => Some(carriage::template(case).map_err(failed)?),
         _ => None,
@@ -369,6 +372,7 @@ fn router_state(case: &Case, rate: TickRate) -> Result<RouterState, BenchError> 
         entries: [plain(Adjacency::NoRoute), plain(Adjacency::Local), plain(via), on_path(0)]
             .into_iter()
             .chain(more)
+            .chain(link)
             .chain((1..routes::paths(case)).map(on_path))
             .collect(),
         neighbours: Arc::new(NeighbourTable::new(neighbours.map(neighbour).collect())),

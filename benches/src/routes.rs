@@ -22,6 +22,8 @@ use crate::network::Network;
 pub const LOCAL: EntryId = EntryId(1);
 pub const VIA: EntryId = EntryId(2);
 pub const VIA_POOLED: EntryId = EntryId(3);
+/// A link with hosts, where there is no table.
+const LINK: EntryId = EntryId(4);
 
 /// Routes that l3fwd gets of the table: its rte_fib takes 65,536.
 const L3FWD_ROUTES: usize = 60_000;
@@ -52,7 +54,11 @@ fn path_networks(case: &Case) -> impl Iterator<Item = (Ipv4Addr, EntryId)> {
 /// Where everything goes that is not in the table of the Internet, in the family of the case.
 pub fn own(case: &Case) -> Vec<(IpAddr, u8, EntryId)> {
     let network = Network::of(case);
-    let out = if case.work == Work::Pool { VIA_POOLED } else { VIA };
+    let out = match (case.work, case.destinations) {
+        (Work::Pool, _) => VIA_POOLED,
+        (_, Destinations::Hosts) => LINK,
+        _ => VIA,
+    };
     let networks = (0..DESTINATIONS).map(|number| (network.destination(number), network.prefix_len(), out));
     let hosts = [(network.peer, VIA), (network.beyond, VIA), (network.router, LOCAL)];
     let hosts = hosts.map(|(address, entry)| (address, if address.is_ipv6() { 128 } else { 32 }, entry));

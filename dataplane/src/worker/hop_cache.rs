@@ -18,8 +18,9 @@ use super::moment::{Moment, Publication};
 
 /// Leaves that are remembered at once; a power of two. Those that share a place take turns.
 const PLACES: usize = 1024;
-/// Hosts on our links that are remembered at once; a power of two. Those whose addresses end alike take turns.
-const HOST_PLACES: usize = 4096;
+/// Hosts on our links that are remembered at once: two to this. Those that share a place take turns.
+const HOST_BITS: u32 = 12;
+const HOST_PLACES: usize = 1 << HOST_BITS;
 /// How long at most a hop is remembered: from then on its neighbour is marked as used again, which the control thread looks
 /// for every few seconds.
 const MEMORY: Duration = Duration::from_millis(10);
@@ -206,7 +207,7 @@ impl HopCache {
     /// What is remembered of the way to the host `address` on the link that this leaf is of.
     #[inline(always)]
     pub fn host(&self, leaf: EntryId, address: u32) -> Option<&Hop> {
-        let host = &self.hosts[address as usize % HOST_PLACES];
+        let host = &self.hosts[host_place(address)];
         (host.address == address && self.is_of(&host.hop, leaf)).then_some(&host.hop)
     }
 
@@ -241,7 +242,7 @@ impl HopCache {
         let neighbour = moment.state.neighbours.find4(port, address);
         if let Some(hop) = self.hop_to(neighbour, (leaf, port, None), moment, at) {
             let address = address.to_bits();
-            self.hosts[address as usize % HOST_PLACES] = Host { address, hop };
+            self.hosts[host_place(address)] = Host { address, hop };
         }
     }
 
@@ -266,4 +267,11 @@ impl HopCache {
     fn tag(&self, leaf: EntryId) -> u64 {
         self.generation | u64::from(leaf.0)
     }
+}
+
+/// The place of a host. Addresses in even steps, such as the first hosts of many links, have one each (Knuth, The Art of Computer
+/// Programming, volume 3, section 6.4, on multiplying by the golden ratio).
+#[inline(always)]
+const fn host_place(address: u32) -> usize {
+    (address.wrapping_mul(0x9e37_79b1) >> (u32::BITS - HOST_BITS)) as usize
 }

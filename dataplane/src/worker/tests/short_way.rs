@@ -19,9 +19,9 @@ use crate::worker::{Counter, Drop, LegRoute, LegTable};
 /// Destinations that are routed to the gateway, have no path, and lie in one route.
 const UNPOOLED: Ipv4Addr = Ipv4Addr::new(203, 0, 114, 7);
 const UNPOOLED_TOO: Ipv4Addr = Ipv4Addr::new(203, 0, 114, 8);
-/// A host on the link to the east, and one whose address ends in as many bits alike as choose a place.
+/// A host on the link to the east, and another that has the same place among those that are remembered.
 const ON_LINK: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 9);
-const ALIKE: Ipv4Addr = Ipv4Addr::new(198, 51, 116, 9);
+const ALIKE: Ipv4Addr = Ipv4Addr::new(198, 51, 110, 33);
 const ALIKE_MAC: [u8; 6] = [2, 0, 0, 0, 1, 3];
 /// The entry of what goes to the host in the west.
 const VIA_WEST: EntryId = EntryId(10);
@@ -43,7 +43,7 @@ fn warm() -> Bench {
             neighbour(EAST, ALIKE, ALIKE_MAC),
         ]));
     });
-    bench.routes.insert("198.51.116.0/24".parse().expect("prefix"), EAST_LINK).expect("room");
+    bench.routes.insert("198.51.110.0/24".parse().expect("prefix"), EAST_LINK).expect("room");
     bench.routes.insert("203.0.116.0/24".parse().expect("prefix"), VIA_WEST).expect("room");
     bench.west_sends(&udp(WEST_HOST, UNPOOLED, (1, 2), 60, 0));
     bench.run();
