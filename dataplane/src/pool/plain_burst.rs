@@ -244,17 +244,23 @@ mod tests {
             prop_oneof![8 => Just(17u8), 1 => any::<u8>(), 1 => Just(6u8)],
             prop_oneof![8 => Just(0u16), 2 => Just(0x4000u16), 1 => any::<u16>()],
             prop_oneof![Just(46u8 << 2), Just(0), any::<u8>()],
-            (0u8..3, 0u8..3, 0u8..3, 6u8..11),
+            (
+                0u8..3,
+                0u8..3,
+                0u8..3,
+                6u8..11,
+                prop_oneof![6 => Just([10u8, 0]), 1 => Just([10, 1]), 1 => Just([11, 0])],
+            ),
             24u16..90,
         );
         let way = prop::option::weighted(0.9, (prop::option::weighted(0.8, 0u16..2), 60u16..90));
-        (fields, way).prop_map(|((protocol, fragment, tos, (source, destination, from, to), length), way)| {
+        (fields, way).prop_map(|((protocol, fragment, tos, (source, destination, from, to, net), length), way)| {
             let mut packet = vec![0; usize::from(length)];
             (packet[0], packet[1], packet[8], packet[9]) = (0x45, tos, 64, protocol);
             packet[2..4].copy_from_slice(&length.to_be_bytes());
             packet[6..8].copy_from_slice(&fragment.to_be_bytes());
-            packet[12..16].copy_from_slice(&[10, 0, 0, source]);
-            packet[16..20].copy_from_slice(&[10, 0, 0, destination]);
+            packet[12..16].copy_from_slice(&[net[0], net[1], 0, source]);
+            packet[16..20].copy_from_slice(&[10, net[1], 0, destination]);
             packet[20..24].copy_from_slice(&[0, from, 0, to]);
             (packet, way)
         })

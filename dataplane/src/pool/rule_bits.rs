@@ -88,10 +88,64 @@ impl ByteSets {
         bytes.bytes_of(&self.classes)
     }
 
+    /// The sets by their numbers.
+    pub(super) fn distinct(&self) -> Vec<RuleBits> {
+        let mut distinct = Vec::new();
+        for (byte, set) in self.sets.iter().enumerate() {
+            // A number comes first where all below it have come.
+            if usize::from(self.classes.at(byte)) == distinct.len() {
+                distinct.push(*set);
+            }
+        }
+        distinct
+    }
+
     /// What they take, in bytes.
     #[cfg(test)]
     pub(super) fn memory(&self) -> usize {
         size_of_val(self) + self.classes.memory()
+    }
+}
+
+/// The numbers of sets that are in both of two.
+#[derive(Clone, Debug)]
+pub(super) struct Joined {
+    /// How many sets the second is one of.
+    seconds: u32,
+    /// By the number of the first times that, and the number of the second.
+    numbers: Table<u16>,
+}
+
+impl Joined {
+    /// So many pairs at most are joined.
+    const MOST: usize = 4096;
+
+    /// Of each of the first with each of the second, and these sets by their numbers; None where that is too many.
+    pub(super) fn new(firsts: &[RuleBits], seconds: &[RuleBits]) -> Option<(Joined, Vec<RuleBits>)> {
+        if firsts.len() * seconds.len() > Joined::MOST {
+            return None;
+        }
+        let (mut known, mut distinct) = (HashMap::new(), Vec::new());
+        let pairs = firsts.iter().flat_map(|first| seconds.iter().map(move |second| first.and(second)));
+        let numbers = Table::new(pairs.map(|set| {
+            *known.entry(set).or_insert_with(|| {
+                distinct.push(set);
+                (distinct.len() - 1) as u16
+            })
+        }));
+        Some((Joined { seconds: seconds.len() as u32, numbers }, distinct))
+    }
+
+    /// Of eight pairs.
+    #[inline(always)]
+    pub(super) fn of<F: Form>(&self, form: F, first: F::Lanes, second: F::Lanes) -> F::Lanes {
+        (first * form.splat(self.seconds) + second).halves_of(&self.numbers)
+    }
+
+    /// What they take, in bytes.
+    #[cfg(test)]
+    pub(super) fn memory(&self) -> usize {
+        self.numbers.memory()
     }
 }
 

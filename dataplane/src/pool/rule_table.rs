@@ -14,11 +14,11 @@ use ipnet::IpNet;
 use super::compiled_match::class_word;
 use super::plain_burst::Asked as AskedOfLanes;
 use super::rule::{Dscp, Match, Rule, RuleIndex};
-use super::rule_bits::{ByteSets, PortSets, RuleBits};
+use super::rule_bits::{ByteSets, Joined, PortSets, RuleBits};
 use crate::arch::lanes::{Form, Lanes};
 
-/// Parts of an IPv4 packet that rules ask about: protocol, class, ports, and eight bytes of addresses.
-pub(super) const PARTS: usize = 12;
+/// Parts of an IPv4 packet that are compared: protocol, class, ports, nothing, and eight bytes of addresses where they are not joined.
+pub(super) const PARTS: usize = 13;
 
 /// What rules ask about a packet between addresses of type `A`.
 struct Asked<A> {
@@ -88,6 +88,8 @@ struct AddressByte {
     /// Where it is, counted from the least significant byte of the pair.
     at: u8,
     sets: ByteSets,
+    /// For IPv4: its sets joined with those of the bytes before it in the same address, unless there are none or too many.
+    joined: Option<Joined>,
 }
 
 /// What is different for the packets of either family.
@@ -185,13 +187,13 @@ impl RuleTable {
     fn alike<F: Form>(&self, form: F, asked: &AskedOfLanes<F::Lanes>, before: &mut [F::Lanes; PARTS]) -> u32 {
         let byte = form.splat(0xff);
         let mut alike = form.splat(u32::MAX);
-        let [protocol, class, destination_port, source_port, places @ ..] = before;
+        let [protocol, dscp, destination_port, source_port, places @ ..] = before;
         let mut compare = Parts { alike: &mut alike };
         if let Some(sets) = &self.protocol {
             compare.part(sets.classes_of(asked.class & byte), protocol);
         }
         if let Some(sets) = &self.class {
-            compare.part(sets.classes_of(asked.class.shr::<8>() & byte), class);
+            compare.part(sets.classes_of(asked.class.shr::<8>() & byte), dscp);
         }
         if let Some(sets) = &self.destination_ports {
             compare.part(sets.classes_of(form, asked.ports & form.splat(0xffff)), destination_port);
@@ -200,7 +202,9 @@ impl RuleTable {
             compare.part(sets.classes_of(form, asked.ports.shr::<16>()), source_port);
         }
         let (source, destination) = (asked.source.swap_bytes(), asked.destination.swap_bytes());
-        for (AddressByte { at, sets }, place) in self.ipv4.bytes.iter().zip(places) {
+        let (mut places, mut class) = (places.iter_mut(), form.splat(0));
+        // The first byte of an address first: what no prefix of any rule begins with is alike, whatever comes behind it.
+        for AddressByte { at, sets, joined } in self.ipv4.bytes.iter().rev() {
             let bytes = match at {
                 0 => destination,
                 1 => destination.shr::<8>(),
@@ -211,7 +215,16 @@ impl RuleTable {
                 6 => source.shr::<16>(),
                 _ => source.shr::<24>(),
             };
-            compare.part(sets.classes_of(bytes & byte), place);
+            let next = sets.classes_of(bytes & byte);
+            if let Some(joined) = joined {
+                class = joined.of(form, class, next);
+            } else if let Some(place) = places.next() {
+                compare.part(class, place);
+                class = next;
+            }
+        }
+        if let Some(place) = places.next() {
+            compare.part(class, place);
         }
         alike.bits()
     }
@@ -221,8 +234,10 @@ impl RuleTable {
     fn memory(&self) -> usize {
         let classes = [&self.protocol, &self.class].into_iter().flatten().map(|sets| sets.memory()).sum::<usize>();
         let ports = [&self.source_ports, &self.destination_ports].into_iter().flatten().map(|ports| ports.memory());
-        let bytes =
-            [&self.ipv4, &self.ipv6].into_iter().flat_map(|family| &*family.bytes).map(|byte| byte.sets.memory());
+        let bytes = [&self.ipv4, &self.ipv6]
+            .into_iter()
+            .flat_map(|family| &*family.bytes)
+            .map(|byte| byte.sets.memory() + byte.joined.as_ref().map_or(0, Joined::memory));
         size_of_val(self) + classes + ports.chain(bytes).sum::<usize>()
     }
 }
@@ -280,8 +295,12 @@ impl Family {
             let (net, place): (fn(&Rule) -> Option<IpNet>, u8) =
                 if at < size { (destination, size - 1 - at) } else { (source, 2 * size - 1 - at) };
             let ranges = rules.clone().map(move |(number, rule)| (number, byte_of_prefix(net(rule), place)));
-            ByteSets::new(ranges).map(|sets| AddressByte { at, sets })
+            ByteSets::new(ranges).map(|sets| AddressByte { at, sets, joined: None })
         };
+        let mut bytes: Box<[_]> = (0..2 * size).filter_map(byte).collect();
+        if size == 4 {
+            join(&mut bytes);
+        }
         Family {
             rules: those(&|_| true),
             flow_rules: [
@@ -289,8 +308,21 @@ impl Family {
                 those(&decides),
                 those(&|rule| rule.pool || decides(rule) && !needs_ports(rule)),
             ],
-            bytes: (0..2 * size).filter_map(byte).collect(),
+            bytes,
         }
+    }
+}
+
+/// Joins the bytes of each IPv4 address.
+fn join(bytes: &mut [AddressByte]) {
+    let mut before: Option<(u8, Vec<RuleBits>)> = None;
+    for byte in bytes.iter_mut().rev() {
+        let (address, sets) = (byte.at / 4, byte.sets.distinct());
+        let joined =
+            before.filter(|(before, _)| *before == address).and_then(|(_, before)| Joined::new(&before, &sets));
+        let (joined, sets) = joined.map_or((None, sets), |(joined, sets)| (Some(joined), sets));
+        byte.joined = joined;
+        before = Some((address, sets));
     }
 }
 
