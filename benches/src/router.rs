@@ -265,6 +265,7 @@ impl Bench {
             memory_mb: MEMORY_MB,
             ordinary_mb: MEMORY_MB,
             pci: vec![],
+            shares_memory: false,
             drivers: place.driver.clone().into_iter().collect(),
             file_prefix: FILE_PREFIX.into(),
         })

@@ -148,6 +148,7 @@ fn start_dpdk(memory: &PacketMemory, wide_vectors: bool) -> Result<Eal, BenchErr
         memory_mb: MEMORY_MB,
         ordinary_mb: MEMORY_MB,
         pci: Vec::new(),
+        shares_memory: false,
         drivers: vec![],
         file_prefix: format!("carpool-bench-{}", std::process::id()),
     };

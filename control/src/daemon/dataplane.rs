@@ -270,6 +270,7 @@ fn start_eal(config: &Config, cores: &[u16], sizing: &Sizing, socket: &Path) -> 
         memory_mb: sizing.memory_mb,
         ordinary_mb: sizing.ordinary_mb,
         pci: config.ports.iter().filter_map(|port| pci_address(&port.device)).collect(),
+        shares_memory: config.ports.iter().any(|port| port.device.starts_with("net_virtio_user")),
         drivers: vec![],
         file_prefix: file_prefix(socket),
     };

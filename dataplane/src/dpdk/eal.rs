@@ -34,6 +34,8 @@ pub struct EalOptions {
     pub ordinary_mb: usize,
     /// PCI addresses of the NICs that may be used; none: the PCI bus is not touched at all.
     pub pci: Vec<String>,
+    /// Whether a device hands this memory to another process, as `net_virtio_user` does.
+    pub shares_memory: bool,
     /// Drivers beside the distribution's: shared objects. EAL refuses those that others may change, or a folder above them.
     pub drivers: Vec<PathBuf>,
     /// Distinguishes this process's shared files from those of other DPDK processes: one per running router.
@@ -95,7 +97,7 @@ impl Eal {
         }
         let memory = memory::choose(options.memory, options.memory_mb, &options.file_prefix)?;
 
-        let mut arguments = memory.arguments();
+        let mut arguments = memory.arguments(options.shares_memory);
         if options.pci.is_empty() {
             arguments.push("--no-pci".into());
         }
@@ -181,7 +183,7 @@ pub fn test_eal() -> &'static Eal {
         let anywhere = cpu_list(&allowed_cpus().into_iter().collect::<Vec<_>>());
         let lcores: Vec<String> = (0..=WORKERS).map(|id| format!("{id}@({anywhere})")).collect();
         let memory = MemoryChoice::NoHuge { reason: "for tests".into() };
-        let mut arguments = memory.arguments();
+        let mut arguments = memory.arguments(false);
         arguments.extend(["--no-pci", "--no-telemetry", "--no-shconf", "-m", "512"].map(String::from));
         arguments.push(format!("--file-prefix=carpool-test-{}", std::process::id()));
         arguments.extend(["--lcores".into(), lcores.join(",")]);
@@ -329,6 +331,7 @@ mod tests {
             memory_mb: 64,
             ordinary_mb: 64,
             pci: vec![],
+            shares_memory: false,
             drivers: vec![],
             file_prefix: "carpool-second".into(),
         };
@@ -343,6 +346,7 @@ mod tests {
             memory_mb: 64,
             ordinary_mb: 64,
             pci: vec![],
+            shares_memory: false,
             drivers: vec![],
             file_prefix: "a/b".into(),
         };

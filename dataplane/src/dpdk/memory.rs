@@ -44,17 +44,19 @@ impl fmt::Display for MemoryChoice {
 }
 
 impl MemoryChoice {
-    /// EAL arguments that make it so. Hugepages are in few files: net_virtio_user hands them to a vhost back end, which takes eight,
-    /// and without a word nothing passes where there are more.
-    pub(super) fn arguments(&self) -> Vec<String> {
-        const FEW_FILES: &str = "--single-file-segments";
-        match self {
-            MemoryChoice::Hugepages { mount } => {
-                vec!["--huge-dir".into(), mount.display().to_string(), FEW_FILES.into()]
-            }
-            MemoryChoice::InMemory => vec!["--in-memory".into(), FEW_FILES.into()],
-            MemoryChoice::NoHuge { .. } => vec!["--no-huge".into()],
+    /// EAL arguments that make it so. Hugepages that are `shared` with another process are in few files: net_virtio_user hands them
+    /// to a vhost back end, which takes eight, and without a word nothing passes where there are more. Only there, as EAL then takes
+    /// a file that another process still holds for new memory, where it would remove it.
+    pub(super) fn arguments(&self, shared: bool) -> Vec<String> {
+        let (mut arguments, has_files): (Vec<String>, bool) = match self {
+            MemoryChoice::Hugepages { mount } => (vec!["--huge-dir".into(), mount.display().to_string()], true),
+            MemoryChoice::InMemory => (vec!["--in-memory".into()], true),
+            MemoryChoice::NoHuge { .. } => (vec!["--no-huge".into()], false),
+        };
+        if shared && has_files {
+            arguments.push("--single-file-segments".into());
         }
+        arguments
     }
 }
 
@@ -120,6 +122,22 @@ fn left_behind(mount: &Path, file_prefix: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn hugepages_are_in_few_files_only_where_they_are_shared() {
+        const FEW: &str = "--single-file-segments";
+        let hugepages = MemoryChoice::Hugepages { mount: "/dev/hugepages".into() };
+        for (choice, shared, expected) in [
+            (&hugepages, true, true),
+            (&hugepages, false, false),
+            (&MemoryChoice::InMemory, true, true),
+            (&MemoryChoice::InMemory, false, false),
+            (&MemoryChoice::NoHuge { reason: String::new() }, true, false),
+        ] {
+            let has = choice.arguments(shared).iter().any(|argument| argument == FEW);
+            assert_eq!(has, expected, "{choice:?}, shared: {shared}");
+        }
+    }
 
     #[test]
     fn ordinary_pages_are_chosen_and_explained_where_hugepages_do_not_suffice() {

@@ -91,6 +91,7 @@ impl Rig {
             memory_mb: megabytes,
             ordinary_mb: megabytes,
             pci: devices.iter().filter_map(|device| pci_address(device)).collect(),
+            shares_memory: devices.iter().any(|device| device.starts_with("net_virtio_user")),
             drivers: vec![],
             file_prefix: format!("carpool-gen-{}", std::process::id()),
         })?;
