@@ -320,4 +320,36 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn every_checksum_is_accepted_and_counted_down_as_that_of_one_packet() {
+        let mut frame = [&STATION[..], &[2, 0, 0, 0, 0, 7, 8, 0], &packet()].concat();
+        frame.resize(Starts::LEN.max(frame.len()), 0);
+        for wrong in [0u16, 1, 0xfffe, 0xffff] {
+            for first in (0..=u16::MAX).step_by(BURST) {
+                let mut firsts = [[0; Starts::LEN]; BURST];
+                for (id, start) in (first..=u16::MAX).zip(&mut firsts) {
+                    let mut frame = frame.clone();
+                    frame[18..20].copy_from_slice(&id.to_be_bytes());
+                    seal(&mut frame[HEADER_LEN..]);
+                    let sum = u16::from_be_bytes([frame[24], frame[25]]).wrapping_add(wrong);
+                    frame[24..26].copy_from_slice(&sum.to_be_bytes());
+                    *start = *frame.first_chunk().expect("long enough");
+                }
+                let before = firsts;
+                let starts: Vec<&mut [u8; Starts::LEN]> = firsts.iter_mut().collect();
+                let mut seen = Starts::default();
+                if !seen.look(&starts, &[200; BURST], STATION, u32::MAX) {
+                    return;
+                }
+                for (at, start) in before.iter().enumerate() {
+                    let mut packet: [u8; Plain::START] = *start[HEADER_LEN..].first_chunk().expect("long enough");
+                    let expected = Plain::of_start(&packet, 200 - HEADER_LEN, u32::MAX);
+                    assert_eq!(seen.plain >> at & 1 == 1, expected.is_some(), "{start:x?}");
+                    decrement_ttl(&mut packet);
+                    assert!(expected.is_none() || seen.counted_down[at] == packet[8..12], "{start:x?}");
+                }
+            }
+        }
+    }
 }

@@ -14,6 +14,7 @@ use super::moment::Moment;
 use super::origin::{Family, Origin};
 use super::short_way::{FrameStarts, cut};
 use super::stages::Stages;
+use super::stopwatch::Stage;
 
 /// IP packets with their origin, on the way to validation.
 pub(super) type IpBurst = ArrayVec<(Mbuf, Origin), BURST>;
@@ -54,6 +55,7 @@ impl<N: Nic> Stages<N> {
             self.send_short(frames, seen.padded, &leave);
             return true;
         }
+        self.out.stopwatch.enter(Stage::Input);
         let origin = Origin::received(port, false, Family::V4);
         if is_seen {
             cut(frames, seen.padded);

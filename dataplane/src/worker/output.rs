@@ -326,7 +326,14 @@ impl<N: Nic> Output<N> {
             move_all(frames, &mut output.buffer);
         }
         for frame in frames.drain(..) {
-            self.queue_at(frame, at);
+            // The port was asked a moment ago.
+            let refused = match self.ports.get_mut(at) {
+                Some(output) => output.buffer.try_push(frame).map_err(|full| (full.element(), Drop::TxFull)),
+                None => Err((frame, Drop::NoRoute)),
+            };
+            if let Err((frame, reason)) = refused {
+                self.drop(frame, reason);
+            }
         }
     }
 

@@ -281,3 +281,62 @@ fn an_overlay_route_comes_before_a_way_that_is_remembered() {
     assert!(!bench.east_gets().contains(&after_hops(&sent, 1)), "it went by the ordinary route");
     bench.end();
 }
+
+#[test]
+fn a_burst_that_its_port_has_no_room_for_asks_the_port_once_and_not_for_each_packet() {
+    use arrayvec::ArrayVec;
+
+    use crate::arch::TickRate;
+    use crate::dpdk::{HEADROOM, Mbuf, Mempool, Nic, TX_BUFFER, test_eal};
+    use crate::worker::output::Output;
+    use crate::worker::{Bell, WorkerShared};
+
+    #[derive(Default)]
+    struct Stalled(usize);
+
+    impl Nic for Stalled {
+        fn rx_burst(&mut self, _: &mut ArrayVec<Mbuf, BURST>) -> usize {
+            0
+        }
+
+        fn tx_burst(&mut self, _: &mut ArrayVec<Mbuf, TX_BUFFER>) -> usize {
+            self.0 += 1;
+            0
+        }
+    }
+
+    let mempool = Mempool::create(test_eal(), "stalled", 511, 256 + HEADROOM).expect("memory");
+    let mut cache = mempool.cache();
+    let shared = WorkerShared::new(Bell::new().expect("a descriptor"));
+    let mut out = Output::new(vec![(EAST, Stalled::default())], TickRate::NANOSECONDS, shared);
+    for _ in 0..TX_BUFFER / BURST {
+        let mut burst: ArrayVec<Mbuf, BURST> = (0..BURST).map(|_| cache.alloc().expect("memory")).collect();
+        out.queue_burst(&mut burst, 0);
+    }
+    assert_eq!((out.queued(), out.ports[0].nic.0), (TX_BUFFER, 0));
+    let mut burst: ArrayVec<Mbuf, BURST> = (0..BURST).map(|_| cache.alloc().expect("memory")).collect();
+    out.queue_burst(&mut burst, 0);
+    assert_eq!(out.counters.drops(Drop::TxFull), BURST as u64);
+    let asked = out.ports[0].nic.0;
+    out.abandon();
+    out.free_dropped(&mut cache);
+    assert_eq!(asked, 1, "calls of the port for one burst, all of which is dropped");
+}
+
+#[test]
+fn a_burst_of_frames_of_all_lengths_from_nothing_on_is_forwarded_in_order() {
+    let mut bench = warm();
+    let mut expected = Vec::new();
+    for number in 0..BURST as u8 {
+        // Every eighth frame is a runt of 34 to 37 bytes, which a virtual link delivers as it is.
+        let runt = number % 8 == 7;
+        let payload = if runt { usize::from(number / 8) } else { 40 };
+        let ip = packet(header(WEST_HOST, UNPOOLED, 99, payload), &vec![number; payload]);
+        let frame = [&OWN_WEST_MAC[..], &WEST_HOST_MAC, &[8, 0], &ip].concat();
+        assert!(bench.west.send_bytes(&mut bench.cache, &frame));
+        expected.push(after_hops(&ip, 1));
+    }
+    bench.run();
+    assert_eq!(bench.east_gets(), expected);
+    bench.end();
+}
