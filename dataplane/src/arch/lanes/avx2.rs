@@ -157,10 +157,10 @@ impl Lanes for Vector {
     }
 
     #[inline(always)]
-    fn fold(WideVector(even, odd): WideVector) -> Vector {
-        let even = avx2!(_mm256_xor_si256(even, _mm256_srli_epi64::<32>(even)));
-        let odd = avx2!(_mm256_xor_si256(odd, _mm256_slli_epi64::<32>(odd)));
-        Vector(avx2!(_mm256_blend_epi32::<0b1010_1010>(even, odd)))
+    fn halves(WideVector(even, odd): WideVector) -> [Vector; 2] {
+        let lower = avx2!(_mm256_blend_epi32::<0b1010_1010>(even, _mm256_slli_epi64::<32>(odd)));
+        let upper = avx2!(_mm256_blend_epi32::<0b1010_1010>(_mm256_srli_epi64::<32>(even), odd));
+        [Vector(lower), Vector(upper)]
     }
 
     #[inline(always)]

@@ -49,8 +49,8 @@ pub trait Lanes:
     /// Products of 64 bits.
     fn products(self, other: Self) -> Self::Wide;
 
-    /// The exclusive or of both halves.
-    fn fold(wide: Self::Wide) -> Self;
+    /// The lower halves, and the upper ones.
+    fn halves(wide: Self::Wide) -> [Self; 2];
 
     /// What is in the table at each place.
     fn bytes_of(self, table: &Table<u8>) -> Self;
@@ -142,7 +142,11 @@ enum Kind {
 impl Vectors {
     /// All that this processor can run, the best one last.
     pub fn available() -> impl Iterator<Item = Vectors> {
-        let avx512 = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl");
+        // The compiler takes the second and third for granted where there is the first.
+        let avx512 = is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("fma")
+            && is_x86_feature_detected!("f16c")
+            && is_x86_feature_detected!("avx512vl");
         let avx2 = Avx2::detect();
         let kinds = [Some(Kind::Portable(Portable)), avx2.map(Kind::Avx2), avx2.filter(|_| avx512).map(Kind::Avx512)];
         kinds.into_iter().flatten().map(Vectors)

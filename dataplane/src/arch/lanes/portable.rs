@@ -116,8 +116,8 @@ impl Lanes for Words {
     }
 
     #[inline(always)]
-    fn fold(wide: WideWords) -> Words {
-        Words(wide.0.map(|word| word as u32 ^ (word >> 32) as u32))
+    fn halves(wide: WideWords) -> [Words; 2] {
+        [Words(wide.0.map(|word| word as u32)), Words(wide.0.map(|word| (word >> 32) as u32))]
     }
 
     #[inline(always)]
