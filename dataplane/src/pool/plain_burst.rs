@@ -143,11 +143,11 @@ impl Work for Look<'_> {
             let [way, path] = form.load_halves(ways);
             let fields = Fields::read(form, starts, keys);
             fields.flow.store_pairs(fields.pair, hashes);
-            let verdict = rules.verdicts(form, &fields.asked, &mut before);
             // Of masks that are not stored, the upper bit counts.
             let fits = fields.asked.length.at_most(way.shr::<16>());
             let free = fits & fields.fragment.is(form.splat(0)) & Way::known(way);
             let pools = free & Way::pools(way);
+            let verdict = rules.verdicts(form, &fields.asked, pools.bits() & !(special >> shift), &mut before);
             let boards = pools & verdict.at_most(form.splat(verdict::ORDINARY - 1));
             let too_large = pools & verdict.is(form.splat(verdict::TOO_LARGE));
             let bucket = PoolKey::bucket_of_lanes(form, fields.flow, buckets);
@@ -313,6 +313,76 @@ mod tests {
                         prop_assert_eq!(looks.hashes[at], (fields.flow, fields.pair), "{} {:?}", at, form);
                     }
                     last = asked;
+                }
+            }
+        }
+    }
+
+    /// Rules of which there are several tables, rules of the other family, and ranges of ports that meet.
+    fn many(count: usize, ipv6: bool) -> RuleSet {
+        let matcher = |number: usize| {
+            let low = number as u8;
+            match number % 5 {
+                0 if ipv6 => Match { source: Some("2001:db8::/32".parse().expect("a prefix")), ..Match::default() },
+                0 | 1 => Match {
+                    destination: Some(format!("10.0.{}.0/24", low / 5).parse().expect("a prefix")),
+                    ..Match::default()
+                },
+                2 => Match {
+                    source_ports: Some(number as u16 % 3..=number as u16 % 4 + 2),
+                    destination_ports: Some(6 + number as u16 % 3..=8 + number as u16 % 3),
+                    dscp: Dscp::new(low % 64),
+                    ..Match::default()
+                },
+                3 => Match { protocol: Some(low), ..Match::default() },
+                _ => Match {
+                    source: Some(format!("10.0.0.{}/32", low % 7).parse().expect("a prefix")),
+                    destination_ports: Some(9..=9 + number as u16),
+                    ..Match::default()
+                },
+            }
+        };
+        let rule = |number: usize| Rule {
+            max_size: 30 + (number * 7 % 60) as u16,
+            pool: number % 4 != 3,
+            ..Rule::new(number.to_string(), matcher(number))
+        };
+        RuleSet::new((0..count).map(rule).collect()).expect("sound rules")
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(400))]
+        #[test]
+        fn of_each_packet_it_says_what_many_rules_say_of_it_alone(
+            packets in prop::collection::vec(packet(), 0..=BURST), special: u32, seed: u64,
+            count in prop_oneof![1usize..=4, 5usize..40, Just(256usize), 257usize..300, Just(600usize)], ipv6: bool,
+        ) {
+            let rules = many(count, ipv6);
+            let mut burst = PlainBurst::empty();
+            burst.count = packets.len();
+            for (at, (packet, way)) in packets.iter().enumerate() {
+                burst.starts[at] = packet.first_chunk().expect("long enough");
+                burst.ways[at] = way.map_or(Way::UNKNOWN, |(path, mtu)| Way::new(path.map(PathIndex), mtu)).word();
+            }
+            let seed = FlowSeed(seed);
+            for form in Vectors::available() {
+                let mut looks = PlainLooks::none();
+                form.run(Look { burst: &burst, special, rules: &rules, seed, buckets: 1, looks: &mut looks });
+                for (at, (packet, way)) in packets.iter().enumerate().filter(|(at, _)| special >> at & 1 == 0) {
+                    let (boards, large) = (looks.boards >> at & 1 == 1, looks.too_large >> at & 1 == 1);
+                    let fields = StreamFields::read(packet, seed).expect("a whole packet");
+                    let Some((Some(path), mtu)) = *way else { prop_assert!(!boards && !large); continue };
+                    if fields.is_fragment || packet.len() > usize::from(mtu) { prop_assert!(!boards && !large); continue }
+                    prop_assert_eq!(looks.hashes[at], (fields.flow, fields.pair));
+                    match detect(&rules, &fields) {
+                        Detected::Stream(rule) => {
+                            prop_assert!(boards && !large, "{} {:?}", at, form);
+                            let asked = Question::new(PathIndex(path), rule, fields.tos(), (0, false), mtu);
+                            prop_assert_eq!(looks.question(at), Some(asked), "{} {:?}", at, form);
+                        }
+                        Detected::Ordinary(Ordinary::TooLarge(_)) => prop_assert!(!boards && large, "{} {:?}", at, form),
+                        Detected::Ordinary(_) => prop_assert!(!boards && !large, "{} {:?}", at, form),
+                    }
                 }
             }
         }

@@ -258,14 +258,21 @@ impl RuleSet {
         }
     }
 
-    /// What the rules [say](verdict) of eight packets, behind those that it was called for `before`.
+    /// What the rules [say](verdict) of eight packets, behind those that it was called for `before`: of those with a bit in `wanted`.
     #[inline(always)]
     pub(super) fn verdicts<F: Form>(
         &self,
         form: F,
         asked: &Asked<F::Lanes>,
+        wanted: u32,
         before: &mut Before<F::Lanes>,
     ) -> F::Lanes {
+        const ALL: u32 = (1 << LANES) - 1;
+        let wanted = wanted & ALL;
+        if wanted == 0 {
+            before.is_known = !1;
+            return form.splat(verdict::ORDINARY);
+        }
         // The last one first, as those before it take precedence.
         if self.rules.len() <= FEW_RULES {
             let mut verdicts = form.splat(verdict::ORDINARY);
@@ -274,9 +281,11 @@ impl RuleSet {
             }
             return verdicts;
         }
-        let alike = self.tables.alike(form, asked, &mut before.parts) & before.is_known;
-        before.is_known = u32::MAX;
-        let (most, says) = if alike == (1 << LANES) - 1 {
+        // Nothing is known of what comes before a packet that rules were not asked about.
+        let alike = self.tables.alike(form, asked, &mut before.parts) & before.is_known & (wanted << 1 | 1);
+        before.is_known = if wanted >> (LANES - 1) == 1 { u32::MAX } else { !1 };
+        let known = alike | !wanted;
+        let (most, says) = if known & ALL == ALL {
             let Admits { most, says } = before.last;
             (form.splat(most), form.splat(says))
         } else {
@@ -285,19 +294,19 @@ impl RuleSet {
             asked.destination.store(&mut words.destination);
             asked.ports.store(&mut words.ports);
             asked.class.store(&mut words.class);
-            let (most, says) = self.look_up(&words, alike, &mut before.last);
+            let (most, says) = self.look_up(&words, known, &mut before.last);
             (form.load(&most), form.load(&says))
         };
         asked.length.at_most(most).choose(says, form.splat(verdict::TOO_LARGE))
     }
 
-    /// What is to be said of packets of how many bytes at most, of eight. Those with a bit in `alike` are as the one before; `last` is
-    /// of the one before them, and becomes that of their last.
+    /// What is to be said of packets of how many bytes at most, of eight. Those with a bit in `known` are as the one before, or nobody's
+    /// concern; `last` is of the one before them, and becomes that of their last.
     #[inline(never)]
-    fn look_up(&self, asked: &Asked<[u32; LANES]>, alike: u32, last: &mut Admits) -> ([u32; LANES], [u32; LANES]) {
+    fn look_up(&self, asked: &Asked<[u32; LANES]>, known: u32, last: &mut Admits) -> ([u32; LANES], [u32; LANES]) {
         let (mut most, mut says) = ([0; LANES], [0; LANES]);
         for at in 0..LANES {
-            if alike >> at & 1 == 0 {
+            if known >> at & 1 == 0 {
                 let addresses: u64 = Bits::pair(u32::from_be(asked.source[at]), u32::from_be(asked.destination[at]));
                 *last = self.admits(self.tables.first(addresses, asked.ports[at], asked.class[at]));
             }
