@@ -8,6 +8,7 @@
 mod bench;
 mod error;
 mod generator;
+mod keep;
 mod machine;
 mod options;
 mod pages;
@@ -24,6 +25,7 @@ mod waiting;
 mod workplace;
 
 use std::fs;
+use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -60,7 +62,7 @@ fn main() -> ExitCode {
     match run(&options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("scripts/loadtest: {error}");
+            say(&error.to_string());
             match error {
                 LoadError::Interrupted => ExitCode::from(INTERRUPTED),
                 LoadError::Option { .. } => ExitCode::from(USAGE),
@@ -75,7 +77,6 @@ fn run(options: &Options) -> Result<()> {
     let method = options.method()?;
     let cores = Machine::look()?.cores(options.router_core, options.core)?;
     // Also where the table goes to nobody: whoever waits is to know for what.
-    let say = |line: &str| eprintln!("scripts/loadtest: {line}");
     let _turn = if options.estimate { None } else { Some(Turn::take(&interrupt, say)?) };
     let machine = Machine::look()?;
     let progress = Progress::new(options.json.as_deref() == Some(Path::new("-")));
@@ -101,38 +102,62 @@ fn run(options: &Options) -> Result<()> {
     prepare(options)?;
     let done = run.measure(&mut report);
     run.progress.clear();
-    // What was found is worth having also where not all was.
+    // What was found is worth having also where not all was; and to be seen also where it cannot be saved.
     if done.is_ok() || !report.trials.is_empty() {
-        save(options, &report)?;
-        match options.json.as_deref() {
-            Some(path) if path == Path::new("-") => println!("{}", json(&report)?),
-            _ => print!("{}", report.text()),
-        }
+        let printed = print(options, &report);
+        let saved = save(options, &report);
+        return first_of([done, printed, saved]);
     }
     done
 }
 
+/// The first error is why there is no whole report; the others are said.
+fn first_of(results: [Result<()>; 3]) -> Result<()> {
+    let mut errors = results.into_iter().filter_map(Result::err);
+    let Some(first) = errors.next() else { return Ok(()) };
+    for other in errors {
+        say(&other.to_string());
+    }
+    Err(first)
+}
+
+fn say(line: &str) {
+    eprintln!("scripts/loadtest: {line}");
+}
+
+/// Prints the report. Who has seen enough of it may close the pipe.
+fn print(options: &Options, report: &Report) -> Result<()> {
+    let text = match options.json.as_deref() {
+        Some(path) if path == Path::new("-") => json(report)? + "\n",
+        _ => report.text(),
+    };
+    let mut output = std::io::stdout().lock();
+    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
+        Err(source) if source.kind() != ErrorKind::BrokenPipe => {
+            Err(LoadError::File { doing: "writing", path: "standard output".into(), source })
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Makes what the report is to be written to: whoever waits for it is not to lose it to a misspelt path.
 fn prepare(options: &Options) -> Result<()> {
-    let failed = |path: &Path| {
-        let path = path.to_owned();
-        move |source| LoadError::File { doing: "writing", path, source }
-    };
     if let Some(path) = options.json.as_deref().filter(|path| *path != Path::new("-")) {
-        fs::OpenOptions::new().append(true).create(true).open(path).map_err(failed(path))?;
+        keep::prepare(path)?;
     }
-    options.report.as_deref().map_or(Ok(()), |directory| fs::create_dir_all(directory).map_err(failed(directory)))
+    let Some(directory) = &options.report else { return Ok(()) };
+    let failed = |source| LoadError::File { doing: "making", path: directory.clone(), source };
+    fs::create_dir_all(directory).map_err(failed)
 }
 
 fn json(report: &Report) -> Result<String> {
     serde_json::to_string(report).map_err(|error| LoadError::System(error.to_string()))
 }
 
-/// Writes the report where it was asked for: after each part, so that a run that is killed leaves what it had.
+/// Writes the report where it was asked for: after each part, also one that failed, so that a run that is killed leaves what it had.
 fn save(options: &Options, report: &Report) -> Result<()> {
     if let Some(path) = options.json.as_deref().filter(|path| *path != Path::new("-")) {
-        let failed = |source| LoadError::File { doing: "writing", path: path.to_owned(), source };
-        fs::write(path, json(report)? + "\n").map_err(failed)?;
+        keep::replace(path, &(json(report)? + "\n"))?;
     }
     match &options.report {
         Some(directory) => pages::write(report, directory),
@@ -269,7 +294,7 @@ impl Run<'_> {
                 self.progress.line(&problem);
                 report.problems.push(problem);
                 stop(Some(running), report);
-                Ok(())
+                save(self.options, report)
             }
         }
     }

@@ -7,6 +7,7 @@ use std::path::Path;
 use carpool_benches::plot::{Axis, Plot, Series};
 
 use crate::error::{LoadError, Result};
+use crate::keep;
 use crate::report::Report;
 use crate::trial::FrameSize;
 
@@ -18,10 +19,7 @@ pub fn write(report: &Report, directory: &Path) -> Result<()> {
         source,
     })?;
     let plots = plots(report);
-    let file = |name: &str, text: &str| {
-        let path = directory.join(name);
-        fs::write(&path, text).map_err(|source| LoadError::File { doing: "writing", path, source })
-    };
+    let file = |name: &str, text: &str| keep::replace(&directory.join(name), text);
     for (name, plot) in &plots {
         file(name, &plot.to_svg().map_err(LoadError::Plot)?)?;
     }
