@@ -100,7 +100,7 @@ fn run(options: &Options) -> Result<()> {
         return Ok(());
     }
     prepare(options)?;
-    let done = run.measure(&mut report);
+    let done = run.measure(&mut report).map_err(|error| run.cause(error));
     run.progress.clear();
     // What was found is worth having also where not all was; and to be seen also where it cannot be saved.
     if done.is_ok() || !report.trials.is_empty() {
@@ -280,7 +280,7 @@ impl Run<'_> {
             None => self.start(window)?,
         };
         report.bench = running.setting.clone();
-        let done = measure(&mut running.bench, report);
+        let done = measure(&mut running.bench, report).map_err(|error| self.cause(error));
         report.trials.append(&mut running.bench.records);
         match done {
             Ok(()) => {
@@ -297,6 +297,11 @@ impl Run<'_> {
                 save(self.options, report)
             }
         }
+    }
+
+    /// Why something failed. SIGINT of a terminal also ends the programs that are asked meanwhile: that they fail is then not the cause.
+    fn cause(&self, error: LoadError) -> LoadError {
+        self.interrupt.check().err().map_or(error, LoadError::from)
     }
 
     /// Starts a router, unless one runs already, and the generator.
