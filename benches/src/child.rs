@@ -12,8 +12,9 @@ use crate::error::BenchError;
 /// How long a program may take to end once it has all its input.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What makes a command one that ends with who started it (util-linux, which every Debian has).
+/// What makes a command one that ends with who started it, and its Debian package.
 const BOUND: &str = "setpriv";
+const BOUND_PACKAGE: &str = "util-linux";
 const BOUND_ARGUMENTS: [&str; 3] = ["--pdeathsig", "KILL", "--"];
 
 /// A program that is killed when the thread that starts it ends, in whatever way: a router or a generator that spins is not to
@@ -40,6 +41,9 @@ pub fn spawn(command: &mut Command, program: &'static str, package: &'static str
         return Err(BenchError::Missing { program, package });
     }
     command.spawn().map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound if command.get_program() == BOUND => {
+            BenchError::Missing { program: BOUND, package: BOUND_PACKAGE }
+        }
         io::ErrorKind::NotFound => BenchError::Missing { program, package },
         _ => BenchError::Run { program, problem: error.to_string() },
     })
@@ -114,5 +118,11 @@ mod tests {
             let error = output(&mut command(missing), "no-such-program", "its-package").expect_err("it is missing");
             assert!(error.to_string().contains("install Debian's package its-package"), "{error}");
         }
+    }
+
+    #[test]
+    fn where_nothing_can_be_bound_the_package_of_what_binds_is_named() {
+        let error = output(command("sh").env("PATH", "/nowhere"), "sh", "dash").expect_err("it is missing");
+        assert_eq!(error.to_string(), "setpriv is missing: install Debian's package util-linux");
     }
 }
