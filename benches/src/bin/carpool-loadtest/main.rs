@@ -111,13 +111,12 @@ fn run(options: &Options) -> Result<()> {
     done
 }
 
-/// The first error is why there is no whole report; the others are said.
+/// The first error is why there is no whole report; others are said, unless they are the same again.
 fn first_of(results: [Result<()>; 3]) -> Result<()> {
     let mut errors = results.into_iter().filter_map(Result::err);
     let Some(first) = errors.next() else { return Ok(()) };
-    for other in errors {
-        say(&other.to_string());
-    }
+    let reason = first.to_string();
+    errors.map(|other| other.to_string()).filter(|other| *other != reason).for_each(|other| say(&other));
     Err(first)
 }
 
