@@ -436,6 +436,24 @@ impl<B: Buffer> PoolBuffer<B> {
         taken.map(|()| self.layout.room())
     }
 
+    /// Writes an IPv4 packet that has a seat, and whose TTL is still to be decremented, behind rows of whole packets, and says what room
+    /// is left. None, and the pool is as before, where there are no such rows.
+    #[inline(always)]
+    pub(super) fn seat_row(&mut self, packet: &[u8], ttl: u8) -> Option<Room> {
+        let (Layout::Native(rows), Some(shared), true) = (&self.layout, &mut self.buffer, self.is_shared) else {
+            return None;
+        };
+        let data_at = rows.claim(shared)?;
+        let written = rows.writer(shared, data_at).and_then(|mut writer| {
+            writer.write(packet, ttl, true)?;
+            Some(writer.finish())
+        });
+        shared.truncate(written.unwrap_or(data_at));
+        written?;
+        self.layout = Layout::Native(rows.joined_by(1, packet.len() as u16));
+        Some(self.layout.room())
+    }
+
     /// When its first packet came.
     #[inline(always)]
     pub(super) fn opened(&self) -> Tick {

@@ -17,6 +17,8 @@ use crate::packet::Buffer;
 
 /// Pools that are brought closer at once: a burst.
 const BROUGHT: usize = 32;
+/// So few packets that come together take their seats one by one.
+const A_FEW: usize = 2;
 /// So many open pools are in the cache anyway.
 const FEW: usize = 128;
 
@@ -74,9 +76,47 @@ impl<B: Buffer> PacketPooler<B> {
         };
         // Nothing else opens there meanwhile: what takes a decision is left to the caller.
         match self.pools.get(slot.index()) {
-            Some(pool) if pool.has_rows() => self.board_rows::<FRONT, _, _>((slot, ttl), queue, packets, now, out),
-            _ => self.board_each::<FRONT, _, _>((slot, ttl), queue, packets, now, out),
+            Some(pool) if !pool.has_rows() => self.board_each::<FRONT, _, _>((slot, ttl), queue, packets, now, out),
+            Some(_) if queue.hashes.len() <= A_FEW => {
+                self.board_few::<FRONT, _, _>((slot, ttl), queue, packets, now, out)
+            }
+            _ => self.board_rows::<FRONT, _, _>((slot, ttl), queue, (None, packets), now, out),
         }
+    }
+
+    /// The same where they are so few that each takes its seat by itself, as far as there are seats.
+    #[inline(never)]
+    fn board_few<const FRONT: usize, M, T>(
+        &mut self,
+        (slot, ttl): (Slot, u8),
+        queue: &Queue<'_>,
+        packets: &mut impl Iterator<Item = (B, T)>,
+        now: Tick,
+        out: &mut M,
+    ) -> (usize, Option<(B, T)>)
+    where
+        M: PoolSink<Buffer = B>,
+    {
+        for (aboard, &(flow, pair)) in queue.hashes.iter().enumerate() {
+            let Some((packet, with)) = packets.next() else { return (aboard, None) };
+            let bytes = packet.bytes().get(FRONT..).unwrap_or_default();
+            let pool = self.pools.get_mut(slot.index()).filter(|pool| pool.has_seat(bytes.len()));
+            let Some(pool) = pool else {
+                let rest = Queue { question: queue.question, hashes: queue.hashes.get(aboard..).unwrap_or_default() };
+                let next = Some((packet, with));
+                let (more, refused) = self.board_rows::<FRONT, _, _>((slot, ttl), &rest, (next, packets), now, out);
+                return (aboard + more, refused);
+            };
+            let (reference, open) = (pool.reference(), self.open.generations());
+            let seated = if self.flows.enter(flow, reference, open) { pool.seat_row(bytes, ttl) } else { None };
+            let Some(room) = seated else { return (aboard, Some((uncovered::<FRONT, B>(packet), with))) };
+            self.pairs.enter(pair, reference, open);
+            self.counters.staged += 1;
+            self.counters.absorbed += 1;
+            out.free(packet);
+            self.leave_full(slot, room, now, out);
+        }
+        (queue.hashes.len(), None)
     }
 
     /// The same where they are not whole, or do not lie behind rows.

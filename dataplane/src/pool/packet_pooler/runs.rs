@@ -45,20 +45,20 @@ enum Behind<P> {
 
 impl<B: Buffer> PacketPooler<B> {
     /// Has packets board the pool in `slot`, and those that open there next, while that takes no decision. Their rows have this
-    /// TTL. Returns how many did, and the one, if any, that did not.
+    /// TTL, and the first one may be at hand already. Returns how many did, and the one, if any, that did not.
     #[inline(never)]
     pub(super) fn board_rows<const FRONT: usize, M, T>(
         &mut self,
         seat: (Slot, u8),
         queue: &Queue<'_>,
-        packets: &mut impl Iterator<Item = (B, T)>,
+        (mut next, packets): (Option<(B, T)>, &mut impl Iterator<Item = (B, T)>),
         now: Tick,
         out: &mut M,
     ) -> (usize, Option<(B, T)>)
     where
         M: PoolSink<Buffer = B>,
     {
-        let (mut aboard, mut next, mut refused) = (0, None, None);
+        let (mut aboard, mut refused) = (0, None);
         let mut leaving = Leaving::new();
         while let Some(waiting) = queue.hashes.get(aboard..).filter(|waiting| !waiting.is_empty()) {
             let Some(first) = next.take().or_else(|| packets.next()) else { break };
