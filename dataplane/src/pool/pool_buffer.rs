@@ -1,18 +1,21 @@
 //! One open pool: its first packet alone, then a buffer that packets are copied into, each where the pool's layout has
 //! it.
+//!
+//! Here is what a pool is, and how it comes and goes; [`seats`] has how packets board it on the short way.
 
-use super::layout::{self, Codecs, Encoders, EntryWriter, Layout, NativeRows, OuterHeader, Room};
+mod seats;
+
+pub(super) use seats::{Aboard, Seats};
+
+use super::layout::{self, Codecs, Encoders, Layout, NativeRows, OuterHeader, Room};
 use super::open_pools::{PoolKey, PoolReference};
 use super::path::Trunk;
 use super::representation::{Lone, PoolLayout};
 use super::ride::{LoneRide, Ride};
 use super::shortcut::{Opening, Question};
-use crate::arch::{Tick, TickSpan, prefetch_read};
+use crate::arch::{Tick, TickSpan};
 use crate::fib::PeerIndex;
 use crate::packet::{Buffer, BufferSource, ipv4};
-
-/// Bytes of a cache line.
-const LINE: usize = 64;
 
 /// What an open pool has become when it is flushed.
 pub(super) enum Flushed<B> {
@@ -31,26 +34,6 @@ pub(super) enum Flushed<B> {
     },
     /// A buffer that turned out shorter than what was written to it.
     Broken(B),
-}
-
-/// What packets find in a pool that they board together.
-pub(super) struct Seats {
-    /// What is in it.
-    pub(super) rows: NativeRows,
-    /// So many of them may join, at least one, and nothing is to be decided about that but whether they fit.
-    pub(super) most: u8,
-    pub(super) aboard: Aboard,
-}
-
-/// Who is in a pool.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Aboard {
-    /// It is not open.
-    Nobody,
-    /// A packet in its own buffer.
-    One,
-    /// Packets in a buffer for all.
-    Some,
 }
 
 /// Why a packet did not join a pool; the pool is as before.
@@ -157,130 +140,6 @@ impl<B: Buffer> PoolBuffer<B> {
         }
     }
 
-    /// Whether another pool may be opened here as the last one was, with a packet of `length` bytes that asks this, and nothing
-    /// is to be decided about that.
-    #[inline(always)]
-    pub(super) fn opens_again_for(&self, question: Question, length: usize) -> bool {
-        let can_open = self.layout.opens_again() && self.layout.can_open(length);
-        self.buffer.is_none() && self.asked == question && can_open && !self.is_adaptive
-    }
-
-    /// Opens another pool as the last one was, with the packet that [it opens again for](PoolBuffer::opens_again_for): one of
-    /// IPv4 whose TTL is still to be decremented.
-    #[inline(always)]
-    pub(super) fn open_again(&mut self, packet: B, reference: PoolReference, now: Tick) {
-        self.layout.open_again(packet.len());
-        self.buffer = Some(packet);
-        (self.reference, self.opened) = (reference, now);
-        (self.enough, self.is_shared, self.is_plain, self.is_held) = (u8::MAX, false, true, false);
-    }
-
-    /// Decrements the TTL of the first packet where that is still to be done.
-    #[inline(always)]
-    fn settle_first(&mut self) {
-        if std::mem::take(&mut self.is_plain)
-            && let Some(first) = &mut self.buffer
-        {
-            ipv4::decrement_ttl(first.bytes_mut());
-        }
-    }
-
-    /// What packets find here that board together and ask this, of which the first has `length` bytes. None where their rows
-    /// are not those of whole packets, or something is to be decided before it joins.
-    #[inline(always)]
-    pub(super) fn seats(&self, question: Question, length: usize) -> Option<Seats> {
-        let Layout::Native(rows) = &self.layout else { return None };
-        let seats = match self.buffer {
-            None => {
-                let opens = self.asked == question && rows.can_open(length) && !self.is_adaptive;
-                opens.then(|| Seats { rows: rows.emptied(), most: rows.rows_left(), aboard: Aboard::Nobody })
-            }
-            Some(_) if self.is_shared => {
-                let most = rows.rows_left().min(self.rows_to_fill().saturating_sub(rows.rows()));
-                Some(Seats { rows: *rows, most, aboard: Aboard::Some })
-            }
-            Some(_) => {
-                let takes_second = self.enough == u8::MAX && !self.is_adaptive;
-                takes_second.then(|| Seats { rows: *rows, most: rows.rows_left(), aboard: Aboard::One })
-            }
-        };
-        seats.filter(|seats| seats.most > 0)
-    }
-
-    /// The first packet, the TTL of its row, and whether its own is still to be decremented.
-    #[inline(always)]
-    pub(super) fn first(&self) -> Option<(&[u8], u8, bool)> {
-        self.buffer.as_ref().map(|first| (first.bytes(), self.trunk.distance(), self.is_plain))
-    }
-
-    /// The buffer for all, if there is one: for who tells the pool of what it writes to it.
-    #[inline(always)]
-    pub(super) fn shared(&mut self) -> Option<&mut B> {
-        self.buffer.as_mut().filter(|_| self.is_shared)
-    }
-
-    /// Notes what was written to the buffer for all.
-    #[inline(always)]
-    pub(super) fn take_up(&mut self, rows: NativeRows) {
-        self.layout = Layout::Native(rows);
-    }
-
-    /// Has this buffer, which the first packet was written to, be for all. Returns its own.
-    #[inline(always)]
-    pub(super) fn share(&mut self, shared: B) -> Option<B> {
-        (self.is_shared, self.is_plain) = (true, false);
-        self.buffer.replace(shared)
-    }
-
-    /// Opens another pool as the last one was, with packets in a buffer for all.
-    #[inline(always)]
-    pub(super) fn open_with(&mut self, shared: B, rows: NativeRows, reference: PoolReference, now: Tick) {
-        (self.buffer, self.layout) = (Some(shared), Layout::Native(rows));
-        (self.reference, self.opened) = (reference, now);
-        (self.enough, self.is_shared, self.is_plain, self.is_held) = (u8::MAX, true, false, false);
-    }
-
-    /// Ends the pool and gives its buffer away, where that is one for all in which packets are whole and behind rows.
-    #[inline(always)]
-    pub(super) fn take_rows(&mut self) -> Option<(B, NativeRows)> {
-        match self.layout {
-            Layout::Native(rows) if self.is_shared => self.buffer.take().map(|shared| (shared, rows)),
-            _ => None,
-        }
-    }
-
-    /// Puts a second packet, which [it takes](PoolBuffer::takes_second), to the first: one of IPv4 whose TTL is still to be
-    /// decremented. The buffers of both go back to `memory`, and what room is left is returned.
-    ///
-    /// # Errors
-    /// The packet, and the pool is as before.
-    #[inline(never)]
-    pub(super) fn second_coded<M>(
-        &mut self,
-        mut packet: B,
-        ttl: u8,
-        headroom: usize,
-        encoders: (&mut Encoders, Tick),
-        memory: &mut M,
-    ) -> Result<Room, B>
-    where
-        M: BufferSource<Buffer = B>,
-    {
-        let Some(header) = packet.bytes().first_chunk::<{ ipv4::MIN_HEADER_LEN }>().copied() else {
-            return Err(packet);
-        };
-        ipv4::decrement_ttl(packet.bytes_mut());
-        match self.join(packet, ttl, headroom, encoders, memory) {
-            Ok(_) => Ok(self.room()),
-            Err((mut packet, _)) => {
-                if let Some(changed) = packet.bytes_mut().first_chunk_mut() {
-                    *changed = header;
-                }
-                Err(packet)
-            }
-        }
-    }
-
     /// A pool of a single packet that nothing joins, to be flushed at once.
     pub(super) fn alone(packet: B, ride: &LoneRide<'_>, port_offset: u16) -> PoolBuffer<B> {
         PoolBuffer {
@@ -322,41 +181,6 @@ impl<B: Buffer> PoolBuffer<B> {
         self.buffer.is_some()
     }
 
-    /// Has what says where its buffer is brought closer.
-    #[inline(always)]
-    pub(super) fn prefetch(&self) {
-        let place = std::ptr::from_ref(self).cast::<u8>();
-        for line in 0..size_of::<PoolBuffer<B>>().div_ceil(LINE) {
-            prefetch_read(place.wrapping_add(line * LINE));
-        }
-    }
-
-    /// The same with what says where the buffer's bytes are.
-    #[inline(always)]
-    pub(super) fn prefetch_buffer(&self) {
-        if let Some(buffer) = &self.buffer {
-            buffer.prefetch();
-        }
-    }
-
-    /// The same with where the next packet goes.
-    #[inline(always)]
-    pub(super) fn prefetch_seat(&self) {
-        if let (Some(buffer), Layout::Native(rows)) = (&self.buffer, &self.layout) {
-            let bytes = buffer.bytes();
-            prefetch_read(bytes.as_ptr().wrapping_add(rows.next_row()));
-            prefetch_read(bytes.as_ptr_range().end);
-            prefetch_read(bytes.as_ptr_range().end.wrapping_add(LINE));
-        }
-    }
-
-    /// Whether a second packet of `length` bytes may join the first one, and nothing is to be decided about that.
-    #[inline(always)]
-    pub(super) fn takes_second(&self, length: usize) -> bool {
-        let fits = self.layout.opens_again() && self.layout.fits(length);
-        self.buffer.is_some() && !self.is_shared && fits && self.enough == u8::MAX && !self.is_adaptive
-    }
-
     /// How long its window is.
     #[inline(always)]
     pub(super) fn window(&self) -> TickSpan {
@@ -373,85 +197,6 @@ impl<B: Buffer> PoolBuffer<B> {
     #[inline(always)]
     pub(super) fn reference(&self) -> PoolReference {
         self.reference
-    }
-
-    /// Whether a packet of `length` bytes may join and nothing is to be decided about that: there is a buffer for all, room,
-    /// and the pool does not leave for the number of its packets.
-    #[inline(always)]
-    pub(super) fn has_seat(&self, length: usize) -> bool {
-        let (fits, rows) = self.layout.has_room(length);
-        fits && self.buffer.is_some() && self.is_shared && rows < self.rows_to_fill()
-    }
-
-    /// Whether it is to leave because a packet of `length` bytes does not fit, and nothing is to be decided about that but how
-    /// the next one opens.
-    #[inline(always)]
-    pub(super) fn is_full_for(&self, length: usize) -> bool {
-        let is_full = self.layout.opens_again() && !self.layout.fits(length) && self.layout.can_open(length);
-        self.buffer.is_some() && is_full
-    }
-
-    /// The pool that has fewer packets than this does not leave for the number of them when one more joins.
-    #[inline(always)]
-    pub(super) fn rows_to_fill(&self) -> u8 {
-        self.enough.saturating_sub(1)
-    }
-
-    /// Writes several IPv4 packets to it, where they are to go without the headers that the far end has learned, and there is a
-    /// buffer for all. `hashes` are those of the packets.
-    #[inline(always)]
-    pub(super) fn entry_writer<'a>(
-        &'a mut self,
-        (hashes, tos): (&[(u32, u32)], u8),
-        encoders: &'a mut Encoders,
-        now: Tick,
-    ) -> Option<EntryWriter<'a, B>> {
-        let codecs = self.codecs(encoders, now);
-        match (&mut self.layout, &mut self.buffer) {
-            (Layout::Learned(entries), Some(buffer)) if self.is_shared => {
-                Some(EntryWriter::new(entries, buffer, codecs, (hashes, tos)))
-            }
-            _ => None,
-        }
-    }
-
-    /// Writes a packet that has a seat behind those that are there, and says what room is left. None, and pool and packet are as
-    /// before, where its layout is not for it. `PLAIN`: it is an IPv4 packet, and its TTL is still to be decremented.
-    #[inline(never)]
-    pub(super) fn seat<const PLAIN: bool>(
-        &mut self,
-        packet: &mut B,
-        ttl: u8,
-        (encoders, now): (&mut Encoders, Tick),
-    ) -> Option<Room> {
-        let codecs = &mut self.codecs(encoders, now);
-        let header = if PLAIN { packet.bytes().first_chunk::<{ ipv4::MIN_HEADER_LEN }>().copied() } else { None };
-        if header.is_some() {
-            ipv4::decrement_ttl(packet.bytes_mut());
-        }
-        let taken = self.layout.append(self.buffer.as_mut()?, packet.bytes(), ttl, codecs);
-        if let (None, Some(header), Some(changed)) = (taken, header, packet.bytes_mut().first_chunk_mut()) {
-            *changed = header;
-        }
-        taken.map(|()| self.layout.room())
-    }
-
-    /// Writes an IPv4 packet that has a seat, and whose TTL is still to be decremented, behind rows of whole packets, and says what room
-    /// is left. None, and the pool is as before, where there are no such rows.
-    #[inline(always)]
-    pub(super) fn seat_row(&mut self, packet: &[u8], ttl: u8) -> Option<Room> {
-        let (Layout::Native(rows), Some(shared), true) = (&self.layout, &mut self.buffer, self.is_shared) else {
-            return None;
-        };
-        let data_at = rows.claim(shared)?;
-        let written = rows.writer(shared, data_at).and_then(|mut writer| {
-            writer.write(packet, ttl, true)?;
-            Some(writer.finish())
-        });
-        shared.truncate(written.unwrap_or(data_at));
-        written?;
-        self.layout = Layout::Native(rows.joined_by(1, packet.len() as u16));
-        Some(self.layout.room())
     }
 
     /// When its first packet came.
@@ -586,6 +331,16 @@ impl<B: Buffer> PoolBuffer<B> {
         }
     }
 
+    /// Decrements the TTL of the first packet where that is still to be done.
+    #[inline(always)]
+    fn settle_first(&mut self) {
+        if std::mem::take(&mut self.is_plain)
+            && let Some(first) = &mut self.buffer
+        {
+            ipv4::decrement_ttl(first.bytes_mut());
+        }
+    }
+
     #[inline(always)]
     fn codecs<'a>(&self, encoders: &'a mut Encoders, now: Tick) -> Codecs<'a> {
         Codecs {
@@ -666,6 +421,15 @@ impl<B: Buffer> PoolBuffer<B> {
     #[inline(always)]
     pub(super) fn outer(&self) -> &OuterHeader {
         &self.outer
+    }
+
+    /// Ends the pool and gives its buffer away, where that is one for all in which packets are whole and behind rows.
+    #[inline(always)]
+    pub(super) fn take_rows(&mut self) -> Option<(B, NativeRows)> {
+        match self.layout {
+            Layout::Native(rows) if self.is_shared => self.buffer.take().map(|shared| (shared, rows)),
+            _ => None,
+        }
     }
 
     /// Ends the pool; a pooled packet takes `sequence` and moves it on by one. `instance` is our own. None where no pool is
