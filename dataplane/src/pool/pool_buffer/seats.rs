@@ -42,7 +42,9 @@ impl<B: Buffer> PoolBuffer<B> {
         let seats = match self.buffer {
             None => {
                 let opens = self.asked == question && rows.can_open(length) && !self.is_adaptive;
-                opens.then(|| Seats { rows: rows.emptied(), most: rows.rows_left(), aboard: Aboard::Nobody })
+                // Of its rows none is taken, however many the last pool had.
+                let rows = rows.emptied();
+                opens.then(|| Seats { rows, most: rows.rows_left(), aboard: Aboard::Nobody })
             }
             Some(_) if self.is_shared => {
                 let most = rows.rows_left().min(self.rows_to_fill().saturating_sub(rows.rows()));

@@ -9,11 +9,11 @@ use crate::pool::path::SharedHops;
 use crate::pool::{FlushReason, PoolerLimits};
 
 /// What lies in front of those that board together.
-const FRONT: usize = 14;
+pub(super) const FRONT: usize = 14;
 
 /// One thing that happens.
 #[derive(Clone, Debug)]
-enum Step {
+pub(super) enum Step {
     /// Packets of these flows and lengths come at one time, to the peer of this number.
     Burst(u8, Vec<(u8, u16)>),
     /// So much time passes.
@@ -44,7 +44,7 @@ fn some_rule() -> impl Strategy<Value = Rule> {
     )
 }
 
-fn flow(number: u8) -> Flow {
+pub(super) fn flow(number: u8) -> Flow {
     // Two flows of a pair, and a flow of another class.
     Flow {
         source: number / 2,
@@ -55,22 +55,27 @@ fn flow(number: u8) -> Flow {
 }
 
 /// A pooler, and how it is given packets.
-struct Side {
-    pooler: PacketPooler<TestBuffer>,
-    memory: Memory,
+pub(super) struct Side {
+    pub(super) pooler: PacketPooler<TestBuffer>,
+    pub(super) memory: Memory,
     together: bool,
     now: Tick,
     number: u16,
+    /// Packets that did not board.
+    pub(super) staged: usize,
 }
 
 impl Side {
-    fn new(together: bool) -> Side {
-        let limits = PoolerLimits { pools: 16, flows: 4096, peers: 4, ..PoolerLimits::default() };
-        let (pooler, memory) = (PacketPooler::new(limits), Memory::new(2048));
-        Side { pooler, memory, together, now: Tick(0), number: 0 }
+    pub(super) fn new(together: bool) -> Side {
+        Side::with(together, PoolerLimits { pools: 16, flows: 4096, peers: 4, ..PoolerLimits::default() })
     }
 
-    fn take(&mut self, step: &Step, rule: &Rule) {
+    pub(super) fn with(together: bool, limits: PoolerLimits) -> Side {
+        let (pooler, memory) = (PacketPooler::new(limits), Memory::new(2048));
+        Side { pooler, memory, together, now: Tick(0), number: 0, staged: 0 }
+    }
+
+    pub(super) fn take(&mut self, step: &Step, rule: &Rule) {
         match step {
             Step::Burst(peer_number, packets) => {
                 let peer = peer(*peer_number, 1000);
@@ -112,7 +117,7 @@ impl Side {
         }
     }
 
-    fn board(&mut self, packets: &[Vec<u8>], rides: &[Ride<'_>]) {
+    pub(super) fn board(&mut self, packets: &[Vec<u8>], rides: &[Ride<'_>]) {
         let receive = |packet: &Vec<u8>| {
             let mut packet = self.memory.receive(packet);
             increment_ttl(packet.bytes_mut());
@@ -135,6 +140,7 @@ impl Side {
                 Some((mut buffer, number)) => {
                     assert_eq!(number, at, "taken out of turn");
                     buffer.bytes_mut().copy_from_slice(&packets[at]);
+                    self.staged += 1;
                     self.pooler.stage(buffer, &rides[at], self.now, &mut self.memory);
                     at += 1;
                 }
@@ -144,7 +150,7 @@ impl Side {
         assert!(buffers.next().is_none());
     }
 
-    fn sent(&mut self) -> Vec<Vec<u8>> {
+    pub(super) fn sent(&mut self) -> Vec<Vec<u8>> {
         let bytes = |sent: Sent| match sent {
             Sent::Lone(packet) | Sent::Pooled { packet, .. } => packet.bytes().to_vec(),
         };

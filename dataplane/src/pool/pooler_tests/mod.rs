@@ -11,6 +11,7 @@ mod properties;
 mod reader;
 mod refusals;
 mod representations;
+mod runs;
 mod shared_hops;
 mod simplemux;
 mod vectors;
