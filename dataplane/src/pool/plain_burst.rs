@@ -243,7 +243,7 @@ mod tests {
         let fields = (
             prop_oneof![8 => Just(17u8), 1 => any::<u8>(), 1 => Just(6u8)],
             prop_oneof![8 => Just(0u16), 2 => Just(0x4000u16), 1 => any::<u16>()],
-            prop_oneof![Just(46u8 << 2), Just(0), any::<u8>()],
+            prop_oneof![3 => Just(46u8 << 2), 1 => Just(0), 1 => any::<u8>()],
             (
                 0u8..3,
                 0u8..3,
@@ -253,7 +253,8 @@ mod tests {
             ),
             24u16..90,
         );
-        let way = prop::option::weighted(0.9, (prop::option::weighted(0.8, 0u16..2), 60u16..90));
+        let mtu = prop_oneof![3 => Just(80u16), 1 => 60u16..90];
+        let way = prop::option::weighted(0.9, (prop::option::weighted(0.8, 0u16..2), mtu));
         (fields, way).prop_map(|((protocol, fragment, tos, (source, destination, from, to, net), length), way)| {
             let mut packet = vec![0; usize::from(length)];
             (packet[0], packet[1], packet[8], packet[9]) = (0x45, tos, 64, protocol);

@@ -326,6 +326,8 @@ proptest! {
         bench.flush_due(now + 1000);
         out.extend(bench.sent());
         prop_assert_eq!((bench.pooler.held(), bench.indexes.len(), bench.waiting.len()), (0, 0, 0));
+        let indexes = out.iter().filter(|sent| sent.starts_with("index")).count();
+        prop_assert_eq!(bench.pooler.counters().indexes, indexes as u64);
         let numbers: Vec<&str> = out
             .iter()
             .filter(|sent| !sent.starts_with("index"))
