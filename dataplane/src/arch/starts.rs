@@ -35,8 +35,8 @@ impl Starts {
     /// Where in a frame the TTL is.
     pub const TTL: usize = 22;
 
-    /// Looks at the frames that begin with `starts` and have these `lengths`, at most [`BURST`]. They are plain where they are
-    /// to the Ethernet address `station`, and hold what `packet::ipv4::Plain` recognises; `but` is the port that it takes, in
+    /// Looks at the frames that begin with `starts` and have these `lengths`, at most [`BURST`]; behind theirs, `lengths` has zeros.
+    /// They are plain where they are to the Ethernet address `station`, and hold what `packet::ipv4::Plain` recognises; `but` is the port that it takes, in
     /// network byte order. False, and nothing is seen, where the processor has no vectors to do that with.
     #[inline(always)]
     pub fn look(
@@ -73,13 +73,9 @@ impl Starts {
             see([a, b, c, d, e, f, g, h]);
         }
         if let [first, ..] = rest {
-            // The first once more in place of those that are missing.
+            // The first once more in place of those that are missing: without a length it is not plain.
             see(std::array::from_fn(|lane| &**rest.get(lane).unwrap_or(first)));
         }
-        let count = starts.len().min(BURST) as u32;
-        let present = u32::MAX.checked_shr(BURST as u32 - count).unwrap_or(0);
-        self.plain &= present;
-        self.padded &= present;
         self.longest = longest(lengths);
     }
 }
@@ -305,6 +301,7 @@ mod tests {
             }
             prop_assert_eq!(seen.longest, lengths.iter().copied().max().unwrap_or(0));
             prop_assert_eq!(u64::from(seen.plain) >> frames.len(), 0, "bits of frames that are not there");
+            prop_assert_eq!(seen.padded & !seen.plain, 0, "what ends where is known of plain ones only");
             for (at, (start, length)) in before.iter().zip(lengths).enumerate() {
                 let (header, packet) = start.split_first_chunk::<HEADER_LEN>().expect("long enough");
                 let is_for_us = header.starts_with(&STATION) && header.ends_with(&[8, 0]);
