@@ -381,11 +381,10 @@ impl<'a> WhoWaits<'a> {
             }
             None => ((rows.rows_left() == 0).then_some(FlushReason::Count), Behind::Nobody),
             Some(next) => {
-                // One that fits into the next pool, but not into this one.
-                let length = next.0.len().saturating_sub(FRONT);
-                let fits_next = left < length + ROW_LEN && rows.can_open(length);
+                // Who does not wait elsewhere was refused for want of room: the next pool may have it.
+                let opens_next = rows.can_open(next.0.len().saturating_sub(FRONT));
                 match waiting.get(count) {
-                    Some(&(flow, _)) if fits_next && !self.is_elsewhere(flow) => {
+                    Some(&(flow, _)) if opens_next && !self.is_elsewhere(flow) => {
                         (Some(FlushReason::Full), Behind::Next(next))
                     }
                     _ => (None, Behind::Refused(next)),
