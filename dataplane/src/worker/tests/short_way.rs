@@ -169,6 +169,44 @@ proptest! {
     }
 }
 
+/// Catches: a packet that leaves by a link which it is a byte too long for.
+#[test]
+fn no_way_that_is_remembered_takes_a_byte_more_than_its_link() {
+    // One after the other to the same gateway, to the same host, and to one and the other in turn.
+    for to in [[UNPOOLED, UNPOOLED_TOO], [ON_LINK, ON_LINK], [UNPOOLED, ON_LINK]] {
+        // By themselves, and behind one whose way is not remembered.
+        for alone in [true, false] {
+            let mut bench = warm();
+            bench.change(|state| {
+                let mut ports = state.ports.to_vec();
+                ports[1].mtu = 1400;
+                state.ports = ports.into();
+            });
+            let of_length = |to, length| {
+                let data = udp(WEST_HOST, to, (1, 2), length, 1);
+                packet(Ipv4Header { dont_fragment: true, ..Ipv4Header::parse(&data).expect("sound") }, &data[20..])
+            };
+            for to in to {
+                bench.west_sends(&of_length(to, 60));
+                bench.run();
+            }
+            east_gets(&mut bench);
+            if !alone {
+                bench.west_sends(&of_length(Ipv4Addr::new(203, 0, 115, 1), 60));
+            }
+            let [small, fits, too_long] = [60, 1400, 1401].map(|length| to.map(|to| of_length(to, length)));
+            let sent = [&small[0], &fits[1], &too_long[0], &small[0], &small[1], &too_long[1], &fits[0]];
+            sent.iter().for_each(|packet| bench.west_sends(packet));
+            bench.run();
+            let expected: Vec<_> =
+                sent.iter().filter(|packet| packet.len() <= 1400).map(|packet| after_hops(packet, 1)).collect();
+            let got: Vec<_> = east_gets(&mut bench).iter().map(|frame| frame[14..].to_vec()).collect();
+            assert_eq!(got, expected, "{to:?}, alone: {alone}");
+            assert_eq!(bench.end().drops(Drop::FragmentationNeeded), 2, "{to:?}, alone: {alone}");
+        }
+    }
+}
+
 #[test]
 fn a_gateway_that_has_another_address_gets_the_next_packet_there() {
     const OTHER_MAC: [u8; 6] = [2, 0, 0, 0, 9, 9];
@@ -326,17 +364,24 @@ fn a_burst_that_its_port_has_no_room_for_asks_the_port_once_and_not_for_each_pac
 #[test]
 fn a_burst_of_frames_of_all_lengths_from_nothing_on_is_forwarded_in_order() {
     let mut bench = warm();
-    let mut expected = Vec::new();
+    let mut expected = [vec![], vec![]];
     for number in 0..BURST as u8 {
         // Every eighth frame is a runt of 34 to 37 bytes, which a virtual link delivers as it is.
         let runt = number % 8 == 7;
         let payload = if runt { usize::from(number / 8) } else { 40 };
-        let ip = packet(header(WEST_HOST, UNPOOLED, 99, payload), &vec![number; payload]);
-        let frame = [&OWN_WEST_MAC[..], &WEST_HOST_MAC, &[8, 0], &ip].concat();
+        // One goes elsewhere than the next.
+        let way = usize::from(number % 2);
+        let ip = packet(header(WEST_HOST, [UNPOOLED, BACK][way], 99, payload), &vec![number; payload]);
+        // One is padded, and one to another station.
+        let padding = if number % 8 == 3 { 9 } else { 0 };
+        let station = if number == 5 { ALIKE_MAC } else { OWN_WEST_MAC };
+        let frame = [&station[..], &WEST_HOST_MAC, &[8, 0], &ip, &[0xee; 9][..padding]].concat();
         assert!(bench.west.send_bytes(&mut bench.cache, &frame));
-        expected.push(after_hops(&ip, 1));
+        if number != 5 {
+            expected[way].push(after_hops(&ip, 1));
+        }
     }
     bench.run();
-    assert_eq!(bench.east_gets(), expected);
-    bench.end();
+    assert_eq!([bench.east_gets(), bench.west_gets()], expected);
+    assert_eq!(bench.end().drops(Drop::NotForUs), 1);
 }

@@ -92,6 +92,20 @@ fn what_is_due_is_counted_and_so_is_a_packet_that_ends_here() {
     assert_eq!((counters.get(Counter::AbsorbedDepooled), counters.get(Counter::PoolReceived)), (1, 0));
 }
 
+/// Catches: a pooled packet that goes the way which is remembered, unopened, as a runt came with it.
+#[test]
+fn what_is_due_gets_out_where_frames_are_looked_at_one_by_one() {
+    let mut bench = on_the_way(POOLER.into());
+    let runt = packet(header(WEST_HOST, Ipv4Addr::new(198, 51, 100, 5), 99, 0), &[]);
+    let runt = [&OWN_WEST_MAC[..], &WEST_HOST_MAC, &[8, 0], &runt].concat();
+    for _ in 0..2 {
+        assert!(bench.west.send_bytes(&mut bench.cache, &runt));
+        bench.west_sends(&third_is_due());
+        bench.run();
+    }
+    assert_eq!(bench.end().get(Counter::TransitOpened), 2);
+}
+
 #[test]
 fn what_may_not_be_opened_goes_on_untouched() {
     let sound = third_is_due();
