@@ -72,7 +72,7 @@ fn a_port_that_takes_frames_is_not_given_up() {
 }
 
 /// A pooled packet with these packets.
-fn pooled(src: Ipv4Addr, dst: Ipv4Addr, ecn: u8, sequence: u32, inner: &[Vec<u8>]) -> Vec<u8> {
+pub(super) fn pooled(src: Ipv4Addr, dst: Ipv4Addr, ecn: u8, sequence: u32, inner: &[Vec<u8>]) -> Vec<u8> {
     let mut start = 0;
     let rows: Vec<Row> = inner
         .iter()

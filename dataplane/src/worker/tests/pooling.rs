@@ -1,16 +1,24 @@
 //! Pools on their way out, pooled packets on their way in, and both with a second router.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::lab::*;
+use super::order::pooled;
+use super::transit::{VIA_WEST, on_the_way, route};
 use crate::arch::TickSpan;
+use crate::fib::PeerIndex;
 use crate::packet::ecn;
 use crate::packet::ipv4::Ipv4Header;
 use crate::pool::path::PoolPath;
-use crate::pool::wire::PooledPacket;
+use crate::pool::provisioned::{Stream, StreamId, StreamSet};
+use crate::pool::wire::{PooledPacket, RowType};
 use crate::pool::{Dscp, Lone, Match, PoolLayout, Rule, RuleSet};
 use crate::worker::{Counter, Drop, Event};
+
+/// A destination that is routed to the gateway and has no path.
+const UNPOOLED: Ipv4Addr = Ipv4Addr::new(203, 0, 114, 7);
 
 fn stream(count: u8, length: usize) -> Vec<Vec<u8>> {
     (0..count).map(|tag| udp(WEST_HOST, FAR_HOST, (16_400, 16_500), length, tag)).collect()
@@ -69,6 +77,22 @@ fn a_route_that_changes_is_the_next_pooled_packets_at_once() {
     bench.end();
 }
 
+/// Catches: pooled packets on a link that does not take them, once the way to their peer is remembered.
+#[test]
+fn pooled_packets_too_long_for_the_way_to_their_peer_are_dropped_each() {
+    let mut bench = on_the_way(OWN_EAST.into());
+    route(&mut bench, "198.51.100.77/32", VIA_WEST);
+    bench.change(|state| {
+        let mut ports = state.ports.to_vec();
+        ports[0].mtu = 1000;
+        state.ports = ports.into();
+    });
+    stream(11, 280).iter().for_each(|packet| bench.west_sends(packet));
+    bench.run();
+    assert_eq!((bench.west_gets().len(), bench.east_gets().len()), (0, 0));
+    assert_eq!(bench.end().drops(Drop::FragmentationNeeded), 2);
+}
+
 #[test]
 fn a_lone_packet_leaves_as_itself() {
     let mut bench = Bench::new();
@@ -92,6 +116,24 @@ fn a_packet_too_large_for_the_rule_does_not_overtake_its_flow() {
     assert_eq!(carried(&left[0]).len(), 2, "the pool left first");
     assert_eq!(left[1..], [after_hops(&large, 1)]);
     assert_eq!(bench.end().get(Counter::FlushOrder), 1);
+}
+
+/// Catches: packets that are counted on the long way only.
+#[test]
+fn whatever_goes_on_is_counted_when_its_way_is_remembered_as_well() {
+    let mut bench = Bench::new();
+    let large = udp(WEST_HOST, FAR_HOST, (16_400, 16_500), 900, 9);
+    for round in 1..=3 {
+        bench.west_sends(&large);
+        stream(3, 200).iter().for_each(|packet| bench.west_sends(packet));
+        bench.run();
+        bench.wait(Duration::from_millis(5));
+        bench.run();
+        let counters = bench.counters();
+        let counted = [Counter::Forwarded, Counter::PoolTooLarge, Counter::PoolStaged].map(|name| counters.get(name));
+        assert_eq!(counted, [4 * round, round, 3 * round], "round {round}");
+    }
+    bench.end();
 }
 
 #[test]
@@ -287,4 +329,70 @@ fn a_congestion_mark_on_the_outside_reaches_the_capable_packets_inside() {
         assert_eq!(Ipv4Header::parse(&inner).expect("sound").ecn(), 3);
     }
     depooler.end();
+}
+
+/// Catches: a pooled packet that is taken from a peer as its sender was one a moment ago.
+#[test]
+fn a_peer_is_believed_until_it_is_none_any_more() {
+    let mut bench = Bench::new();
+    let inner = udp(PEER, UNPOOLED, (1, 2), 60, 1);
+    for (sequence, taken) in [(0, 1), (1, 0)] {
+        bench.west_sends(&pooled(PEER, OWN_WEST, 0, sequence, std::slice::from_ref(&inner)));
+        bench.run();
+        assert_eq!(bench.east_gets(), vec![after_hops(&inner, 1); taken]);
+        bench.change(|state| state.peers = Arc::new(crate::worker::PeerTable::new(vec![])));
+    }
+    assert_eq!(bench.end().drops(Drop::PoolUnknownPeer), 1);
+}
+
+/// Catches: pool traffic that is pooled once more where it was in a pooled packet.
+#[test]
+fn pooled_packets_and_hellos_inside_of_pooled_packets_are_not_pooled() {
+    let mut bench = Bench::new();
+    let inner = |port| [1, 2].map(|tag| udp(PEER, FAR_HOST, (1, port), 60, tag));
+    // The first has the way remembered.
+    for sequence in 0..2 {
+        bench.west_sends(&pooled(PEER, OWN_WEST, 0, sequence, &inner(5004)));
+        bench.run();
+    }
+    bench.wait(Duration::from_millis(5));
+    bench.run();
+    assert_eq!(bench.east_gets().iter().map(|outer| carried(outer).len()).sum::<usize>(), 4);
+    bench.west_sends(&pooled(PEER, OWN_WEST, 0, 2, &inner(POOL_PORT)));
+    bench.run();
+    assert_eq!(bench.east_gets(), inner(POOL_PORT).map(|packet| after_hops(&packet, 1)));
+    assert_eq!(bench.end().get(Counter::PoolStaged), 4);
+}
+
+/// Catches: an entry that is taken for a whole packet as it looks like one, and a whole packet that is taken for an entry.
+#[test]
+fn a_row_is_what_its_type_says_whatever_it_looks_like() {
+    let mut bench = Bench::new();
+    let inner = udp(WEST_HOST, UNPOOLED, (1, 2), 60, 1);
+    let whole = |sequence, packet: &[u8]| pooled(PEER, OWN_WEST, 0, sequence, &[packet.to_vec()]);
+    // The first leaves memory for the others' short way.
+    let mut entry = whole(1, &inner)[28..].to_vec();
+    entry[8 + 5] = RowType::Provisioned.number();
+    let entry = udp_with(PEER, OWN_WEST, (POOL_PORT, POOL_PORT), &entry);
+    for (outer, taken) in [(whole(0, &inner), 1), (entry, 0)] {
+        bench.west_sends(&outer);
+        bench.run();
+        assert_eq!(bench.east_gets(), vec![after_hops(&inner, 1); taken]);
+    }
+    // The first bytes of a packet are the name of this stream, and no flags.
+    let stream = Stream {
+        id: StreamId(0x45b8),
+        peer: PeerIndex(0),
+        source: SocketAddr::new(WEST_HOST.into(), 1),
+        destination: SocketAddr::new(UNPOOLED.into(), 2),
+        dscp: Dscp::new(46).expect("a code point"),
+        ttl: 64,
+    };
+    bench.change(|state| state.streams = Arc::new(StreamSet::new(&[stream]).expect("sound")));
+    let dying = packet(Ipv4Header { ttl: 1, ..Ipv4Header::parse(&inner).expect("sound") }, &inner[20..]);
+    bench.west_sends(&whole(2, &dying));
+    bench.run();
+    assert_eq!(bench.east_gets(), [] as [Vec<u8>; 0]);
+    let counters = bench.end();
+    assert_eq!((counters.drops(Drop::TtlExpired), counters.drops(Drop::PoolUnknownStream)), (1, 1));
 }

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::lab::*;
 use super::nodes::to_peer;
 use crate::dpdk::BURST;
-use crate::fib::{Adjacency, Entry, EntryId, NeighbourIndex, NeighbourTable};
+use crate::fib::{Adjacency, Entry, EntryId, NeighbourIndex, NeighbourTable, PathIndex};
 use crate::packet::ipv4::Ipv4Header;
 use crate::packet::ipv4::tests::seal;
 use crate::packet::mutation::mutated;
@@ -239,6 +239,24 @@ fn a_host_on_a_link_is_remembered_until_it_has_another_address() {
     bench.end();
 }
 
+/// Catches: packets that are not pooled any more though there is a path, as the way to their host is remembered.
+#[test]
+fn packets_to_a_host_on_a_link_are_pooled_where_that_has_a_path() {
+    let mut bench = warm();
+    bench.change(|state| {
+        let mut entries = state.entries.to_vec();
+        entries[usize::from(EAST_LINK.0)].path = Some(PathIndex(0));
+        state.entries = entries.into();
+    });
+    for _ in 0..3 {
+        [1, 2].iter().for_each(|tag| bench.west_sends(&udp(WEST_HOST, ON_LINK, (7, 8), 60, *tag)));
+        bench.run();
+        bench.wait(Duration::from_millis(5));
+        bench.run();
+    }
+    assert_eq!(bench.end().get(Counter::PoolStaged), 6);
+}
+
 #[test]
 fn a_host_that_is_not_resolved_is_not_remembered() {
     let mut bench = warm();
@@ -359,6 +377,80 @@ fn a_burst_that_its_port_has_no_room_for_asks_the_port_once_and_not_for_each_pac
     out.abandon();
     out.free_dropped(&mut cache);
     assert_eq!(asked, 1, "calls of the port for one burst, all of which is dropped");
+}
+
+/// Catches: packets that are dropped although their port would have taken what was queued for it.
+#[test]
+fn a_run_that_there_is_no_room_for_has_its_port_take_what_is_queued() {
+    use arrayvec::ArrayVec;
+
+    use crate::arch::TickRate;
+    use crate::dpdk::{HEADROOM, Mbuf, Mempool, Nic, TX_BUFFER, test_eal};
+    use crate::worker::hop_cache::HopCache;
+    use crate::worker::output::Output;
+    use crate::worker::{Bell, WorkerShared};
+
+    #[derive(Default)]
+    struct Takes(usize);
+
+    impl Nic for Takes {
+        fn rx_burst(&mut self, _: &mut ArrayVec<Mbuf, BURST>) -> usize {
+            0
+        }
+
+        fn tx_burst(&mut self, frames: &mut ArrayVec<Mbuf, TX_BUFFER>) -> usize {
+            let count = frames.drain(..).count();
+            self.0 += count;
+            count
+        }
+    }
+
+    let mempool = Mempool::create(test_eal(), "takes", 511, 256 + HEADROOM).expect("memory");
+    let mut cache = mempool.cache();
+    let shared = WorkerShared::new(Bell::new().expect("a descriptor"));
+    let mut out = Output::new(vec![(EAST, Takes::default())], TickRate::NANOSECONDS, shared);
+    let mut frame = || {
+        let mut frame = cache.alloc().expect("memory");
+        frame.append(60).expect("room").fill(0);
+        frame
+    };
+    // A run finds room for half of it.
+    let queued = TX_BUFFER - BURST / 2;
+    (0..queued).for_each(|_| out.queue_at(frame(), 0));
+    let mut hop = *HopCache::new(TickRate::NANOSECONDS).at(EntryId::NO_ROUTE);
+    hop.mtu = 1500;
+    let (sent, left) = out.forward_run(&mut (0..BURST).map(|_| (frame(), ())), BURST, &hop);
+    assert!(left.is_none());
+    assert_eq!((sent, out.ports[0].nic.0, out.queued(), out.counters.drops(Drop::TxFull)), (BURST, queued, BURST, 0));
+    out.abandon();
+    out.free_dropped(&mut cache);
+}
+
+/// Catches: a packet that goes the way of another leaf, as that was remembered in the place of its own meanwhile.
+#[test]
+fn a_way_that_was_forgotten_for_another_since_the_look_is_not_taken() {
+    let mut bench = warm();
+    // 1024 entries further on, one has the same place.
+    let same_place = EntryId(VIA_EAST_POOLED.0 + 1024);
+    bench.change(|state| {
+        let mut entries = state.entries.to_vec();
+        let via_west = entries[usize::from(VIA_WEST.0)];
+        entries.resize(usize::from(same_place.0) + 1, entries[0]);
+        entries[usize::from(same_place.0)] = via_west;
+        state.entries = entries.into();
+    });
+    bench.routes.insert("203.0.117.0/24".parse().expect("prefix"), same_place).expect("room");
+    // Too large for the rule.
+    let large = udp(WEST_HOST, FAR_HOST, (1, 2), 900, 1);
+    bench.west_sends(&large);
+    bench.run();
+    let elsewhere = udp(WEST_HOST, Ipv4Addr::new(203, 0, 117, 7), (1, 2), 60, 2);
+    bench.west_sends(&elsewhere);
+    bench.west_sends(&large);
+    bench.run();
+    assert_eq!(bench.east_gets(), vec![after_hops(&large, 1); 2]);
+    assert_eq!(bench.west_gets(), [after_hops(&elsewhere, 1)]);
+    bench.end();
 }
 
 #[test]
