@@ -13,6 +13,8 @@ pub const DESTINATIONS: u16 = 256;
 /// The path MTU that pools are formed for, in bytes.
 pub const PATH_MTU: u16 = 1500;
 
+/// Where kinds of packets are mixed, every so manieth is of another kind.
+pub const MIXED: u16 = 16;
 /// In transit every so manieth row is due.
 pub const EXTRACT_EVERY: u16 = 5;
 
@@ -61,6 +63,12 @@ pub enum Setting {
     OwnPath,
     /// Two workers share the pools, the other one owns the path.
     HandedOver,
+    /// One packet in [`MIXED`] has an option in its header.
+    Mixed,
+    /// Every second packet goes to a destination without a path, so that it is not pooled.
+    HalfPooled,
+    /// Likewise all but those to one of the [`DESTINATIONS`].
+    FewPooled,
 }
 
 /// Where packets go to.
@@ -115,6 +123,7 @@ impl Case {
     pub const ALL: &'static [Case] = &[
         forward("forward_64", 46, Destinations::Few),
         forward("forward_64_hosts", 46, Destinations::Hosts),
+        Case { setting: Setting::Mixed, ..forward("forward_64_mixed", 46, Destinations::Few) },
         forward("forward_64_4k", 46, Destinations::Random(4_000)),
         forward("forward_64_1m", 46, Destinations::Random(1_000_000)),
         forward("forward_60", 60, Destinations::Streams),
@@ -129,6 +138,8 @@ impl Case {
         pool_whole("pool_300_adaptive", Setting::Adaptive, 300, 4),
         pool_whole("pool_60_own_path", Setting::OwnPath, 60, 22),
         pool_whole("pool_60_handed_over", Setting::HandedOver, 60, 22),
+        pool_whole("pool_60_half", Setting::HalfPooled, 60, 22),
+        Case { destinations: Destinations::Few, ..pool_whole("pool_64_few", Setting::FewPooled, 46, 28) },
         case("pool_ipv6_60", Work::Pool, Carriage::Ipv6, 60, 21),
         case("depool_ipv6_60", Work::Depool, Carriage::Ipv6, 60, 21),
         // The file is short: one packet in four is behind the one announced, which takes a byte more.
@@ -149,14 +160,25 @@ impl Case {
     /// How many workers there are. Those of a case share a core, so that only their instructions say anything.
     pub fn workers(&self) -> u16 {
         match self.setting {
-            Setting::Usual | Setting::Adaptive => 1,
             Setting::OwnPath | Setting::HandedOver => 2,
+            _ => 1,
         }
+    }
+
+    /// Whether the packets to destination `number` are pooled.
+    pub fn pools(&self, number: u16) -> bool {
+        self.work == Work::Pool
+            && match self.setting {
+                Setting::HalfPooled => number.is_multiple_of(2),
+                Setting::FewPooled => number == 0,
+                _ => true,
+            }
     }
 
     /// The case that it is compared with in the same run, if there is one: what else the same router would do with the packets.
     pub fn reference(&self) -> Option<Case> {
         let name = match (self.work, self.carriage, self.length) {
+            (Work::Pool, Carriage::Whole, 46) => "forward_64",
             (Work::Pool, Carriage::Whole, 60) | (Work::Depool, Carriage::Whole, 60) => "forward_60",
             (Work::Pool, Carriage::Whole, 300) | (Work::Depool, Carriage::Whole, 300) => "forward_300",
             (Work::Pool, ..) => "pool_60",

@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use carpool_dataplane::fib::EntryId;
 use ipnet::Ipv4Net;
 
-use crate::case::{Case, DESTINATIONS, Destinations, STREAMS, Work};
+use crate::case::{Case, DESTINATIONS, Destinations, STREAMS};
 use crate::error::BenchError;
 use crate::fib::hop::NEXT_HOPS;
 use crate::fib::reference::Reference;
@@ -54,12 +54,12 @@ fn path_networks(case: &Case) -> impl Iterator<Item = (Ipv4Addr, EntryId)> {
 /// Where everything goes that is not in the table of the Internet, in the family of the case.
 pub fn own(case: &Case) -> Vec<(IpAddr, u8, EntryId)> {
     let network = Network::of(case);
-    let out = match (case.work, case.destinations) {
-        (Work::Pool, _) => VIA_POOLED,
-        (_, Destinations::Hosts) => LINK,
+    let out = |number| match case.destinations {
+        _ if case.pools(number) => VIA_POOLED,
+        Destinations::Hosts => LINK,
         _ => VIA,
     };
-    let networks = (0..DESTINATIONS).map(|number| (network.destination(number), network.prefix_len(), out));
+    let networks = (0..DESTINATIONS).map(|number| (network.destination(number), network.prefix_len(), out(number)));
     let hosts = [(network.peer, VIA), (network.beyond, VIA), (network.router, LOCAL)];
     let hosts = hosts.map(|(address, entry)| (address, if address.is_ipv6() { 128 } else { 32 }, entry));
     let by_path = path_networks(case).map(|(network, entry)| (network.into(), 24, entry));

@@ -14,7 +14,7 @@ use carpool_dataplane::packet::{
 use pcap_file::pcap::{PcapPacket, PcapWriter};
 
 use crate::carriage::{DSCP, TTL};
-use crate::case::{Carriage, Case, Destinations, EXTRACT_EVERY, STREAMS, Work};
+use crate::case::{Carriage, Case, DESTINATIONS, Destinations, EXTRACT_EVERY, MIXED, STREAMS, Setting, Work};
 use crate::error::BenchError;
 use crate::growth::Dimension;
 use crate::network::{Network, ROUTER_MAC, SENDER_MAC, ports};
@@ -24,6 +24,8 @@ use crate::peer::{self, Sent};
 const FRAMES: u16 = 256;
 /// Shortest Ethernet frame without its checksum, in bytes: with it, 64.
 const MIN_FRAME: usize = 60;
+/// An option that asks for nothing (RFC 791, 3.1), four times.
+const OPTION: [u8; 4] = [1; 4];
 /// Length of an RTP header.
 const RTP_LEN: usize = 12;
 
@@ -43,6 +45,19 @@ pub fn write_capture(case: &Case, path: &Path) -> Result<(), BenchError> {
 pub fn frames(case: &Case) -> Result<Vec<Sent>, BenchError> {
     let framed = |sent: Sent| Sent { packet: frame(&sent.packet), rows: sent.rows };
     Ok(packets(case)?.into_iter().map(framed).collect())
+}
+
+/// How many of the first `received` packets of a case, which come over and over, are pooled.
+pub fn pooled(case: &Case, received: u64) -> u64 {
+    let is_pooled: Vec<bool> = (0..FRAMES).map(|number| case.pools(destination(case, number.into()))).collect();
+    let count = |frames: usize| is_pooled.iter().take(frames).filter(|is_pooled| **is_pooled).count() as u64;
+    received / u64::from(FRAMES) * count(FRAMES.into()) + count((received % u64::from(FRAMES)) as usize)
+}
+
+/// The number of the destination of packet `number`.
+fn destination(case: &Case, number: u32) -> u16 {
+    let all = if case.destinations == Destinations::Streams { STREAMS } else { DESTINATIONS };
+    (number % u32::from(all)) as u16
 }
 
 /// Packets that are taken out of the first `received` ones of a case, which come over and over, on the queue `queue` of so many: each
@@ -71,7 +86,7 @@ fn packets(case: &Case) -> Result<Vec<Sent>, BenchError> {
     let mut number = 0..;
     let mut next = || stream_packet(case, number.next().unwrap_or_default());
     let to = match case.work {
-        Work::Forward if case.destinations != Destinations::Streams => {
+        Work::Forward | Work::Pool if case.destinations != Destinations::Streams => {
             return Ok((0..FRAMES).map(|number| own(forwarded_packet(case, number))).collect());
         }
         Work::Forward | Work::Pool => {
@@ -103,7 +118,24 @@ fn frame(packet: &[u8]) -> Vec<u8> {
 
 /// A packet to the destination `number`.
 fn forwarded_packet(case: &Case, number: u16) -> Vec<u8> {
-    datagram(case, number, &vec![number as u8; payload_len(case)])
+    let payload = vec![number as u8; payload_len(case)];
+    if case.setting == Setting::Mixed && number % MIXED == MIXED / 2 {
+        return with_option(&datagram(case, number, &payload[OPTION.len()..]));
+    }
+    datagram(case, number, &payload)
+}
+
+/// The same packet with an option in its header.
+fn with_option(packet: &[u8]) -> Vec<u8> {
+    let (header, payload) = packet.split_at(ipv4::MIN_HEADER_LEN);
+    let mut header = [header, &OPTION].concat();
+    let length = (header.len() + payload.len()) as u16;
+    header[0] = 0x40 | (header.len() / 4) as u8;
+    header[2..4].copy_from_slice(&length.to_be_bytes());
+    header[10..12].fill(0);
+    let checksum = Sum::of(&header).checksum();
+    header[10..12].copy_from_slice(&checksum.to_be_bytes());
+    [&header, payload].concat()
 }
 
 /// The packet `number` of all streams in turn.
@@ -211,7 +243,22 @@ mod tests {
             assert!(packets.iter().all(|sent| sent.packet.len() == usize::from(case.length)), "{}", case.name);
             let ports = if case.carriage == Carriage::Ipv6 { 40..44 } else { 20..24 };
             let streams: HashSet<_> = packets.iter().map(|sent| &sent.packet[ports.clone()]).collect();
-            assert_eq!(streams.len(), usize::from(STREAMS), "{}", case.name);
+            let expected = if case.destinations == Destinations::Few { DESTINATIONS } else { STREAMS };
+            assert_eq!(streams.len(), usize::from(expected), "{}", case.name);
+        }
+    }
+
+    #[test]
+    fn one_packet_in_sixteen_has_an_option_where_kinds_are_mixed() {
+        let packets = packets(&named("forward_64_mixed")).expect("packets");
+        let headers = packets.iter().map(|sent| Ipv4Header::parse(&sent.packet).expect("sound"));
+        assert_eq!(headers.filter(|header| header.header_len == 24 && header.total_len == 46).count(), 16);
+    }
+
+    #[test]
+    fn what_is_pooled_is_counted_over_the_end_of_the_file() {
+        for (name, expected) in [("pool_60", 259), ("pool_60_half", 130), ("pool_64_few", 2), ("forward_64", 0)] {
+            assert_eq!(pooled(&named(name), 259), expected, "{name}");
         }
     }
 
