@@ -327,7 +327,8 @@ impl<N: Nic> Stages<N> {
         }
         match entry.adjacency {
             Adjacency::Connected { .. } | Adjacency::Via { .. } => {
-                if self.hops.is_ours(&entry) || !self.is_owned_elsewhere(&entry, moment) {
+                let is_known = self.hops.find(leaf, packet.header.dst.to_bits()).is_some();
+                if !is_known && (self.hops.is_ours(&entry) || !self.is_owned_elsewhere(&entry, moment)) {
                     self.hops.learn(leaf, entry, moment, |port| self.out.position(port));
                     self.hops.learn_host(packet.header.dst, leaf, entry, moment, |port| self.out.position(port));
                 }
