@@ -30,7 +30,7 @@ pub use lcore::{Lcore, LcoreHandle};
 pub use mbuf::Mbuf;
 pub use memory::{Memory, MemoryChoice};
 pub use mempool::{HEADROOM, Mempool, MempoolCache, MempoolError};
-pub use nic::{BURST, Nic, TX_BUFFER, move_all};
+pub use nic::{BURST, Nic, TX_BUFFER, move_first};
 pub use port::{Link, Port, PortError, PortOptions, PortStats};
 pub use queue::PortQueue;
 pub use wake::{Armed, Waiter, WakeHandle, Woken};

@@ -22,18 +22,24 @@ pub trait Nic {
     fn tx_burst(&mut self, packets: &mut ArrayVec<Mbuf, TX_BUFFER>) -> usize;
 }
 
-/// Moves received packets behind those that wait to be transmitted, in order: all of them, or none where they have no room.
+/// Moves the first `count` received packets behind those that wait to be transmitted, in order: all of these, or none where they have
+/// no room or are not so many.
 #[inline(always)]
-pub fn move_all(from: &mut ArrayVec<Mbuf, BURST>, to: &mut ArrayVec<Mbuf, TX_BUFFER>) {
-    let (count, start) = (from.len(), to.len());
-    if count > to.remaining_capacity() {
+pub fn move_first(from: &mut ArrayVec<Mbuf, BURST>, count: usize, to: &mut ArrayVec<Mbuf, TX_BUFFER>) {
+    let (len, start) = (from.len(), to.len());
+    if count > to.remaining_capacity() || count > len {
         return;
     }
     let end = to.as_mut_ptr().wrapping_add(start);
     // SAFETY: `count` packets are read, and there is room for as many behind the `start` that are there; the regions are two.
     unsafe { std::ptr::copy_nonoverlapping(from.as_ptr(), end, count) };
-    // SAFETY: none is here any more: each packet has one owner.
-    unsafe { from.set_len(0) };
+    if count < len {
+        let first = from.as_mut_ptr();
+        // SAFETY: the packets behind those are read, and take the places from the first one on, of which there are more.
+        unsafe { std::ptr::copy(first.wrapping_add(count), first, len - count) };
+    }
+    // SAFETY: so many are left here, from the first place on: each packet has one owner.
+    unsafe { from.set_len(len - count) };
     // SAFETY: so many are initialised.
     unsafe { to.set_len(start + count) };
 }

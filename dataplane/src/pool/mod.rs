@@ -3,6 +3,7 @@
 mod company;
 mod compiled_match;
 mod flow_hash;
+mod flow_look;
 mod flow_order;
 mod header_template;
 pub mod hello;
@@ -37,6 +38,7 @@ pub mod wire;
 
 pub use compiled_match::class_word;
 pub use flow_hash::FlowSeed;
+pub use flow_look::FlowLook;
 pub use open_pools::PoolKey;
 pub use packet_pooler::Queue;
 pub use packet_pooler::{MAX_BUCKETS, OpenPool, PacketPooler, PoolSink, PoolerLimits, Staged};

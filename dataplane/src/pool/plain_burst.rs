@@ -170,19 +170,19 @@ impl Work for Look<'_> {
 }
 
 /// What is read of eight packets.
-struct Fields<L> {
+pub(super) struct Fields<L> {
     asked: Asked<L>,
     /// Zero where it is no fragment.
-    fragment: L,
+    pub fragment: L,
     /// DSCP and ECN.
     tos: L,
-    flow: L,
+    pub flow: L,
     pair: L,
 }
 
 impl<L: Lanes> Fields<L> {
     #[inline(always)]
-    fn read(form: impl Form<Lanes = L>, starts: &[&[u8; START]; LANES], keys: FlowKeys) -> Fields<L> {
+    pub fn read(form: impl Form<Lanes = L>, starts: &[&[u8; START]; LANES], keys: FlowKeys) -> Fields<L> {
         let [first, second, third, source, destination, ports] = form.load_columns(starts);
         let byte = form.splat(0xff);
         let (tos, protocol) = (first.shr::<8>() & byte, third.shr::<8>() & byte);

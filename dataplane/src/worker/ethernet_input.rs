@@ -2,7 +2,7 @@
 
 use arrayvec::ArrayVec;
 
-use crate::arch::{Starts, prefetch_read};
+use crate::arch::prefetch_read;
 use crate::dpdk::{BURST, Mbuf, Nic};
 use crate::fib::PortIndex;
 use crate::packet::ethernet::{EtherType, EthernetHeader, HEADER_LEN, MacAddr};
@@ -10,18 +10,35 @@ use crate::packet::ipv4::Plain;
 
 use super::drop::Drop;
 use super::ip_input::SoundBurst;
+use super::mixed_burst::KnownBurst;
 use super::moment::Moment;
 use super::origin::{Family, Origin};
-use super::short_way::{FrameStarts, cut};
+use super::short_way::{FrameStarts, cut, first_positions};
 use super::stages::Stages;
 use super::stopwatch::Stage;
 
 /// IP packets with their origin, on the way to validation.
 pub(super) type IpBurst = ArrayVec<(Mbuf, Origin), BURST>;
 
+/// Who received a frame.
+#[derive(Clone, Copy)]
+pub(super) struct Receiver {
+    port: PortIndex,
+    /// The Ethernet address of the port.
+    own: MacAddr,
+}
+
+impl Receiver {
+    /// The origin of plain packets.
+    #[inline(always)]
+    pub fn origin(self) -> Origin {
+        Origin::received(self.port, false, Family::V4)
+    }
+}
+
 impl<N: Nic> Stages<N> {
-    /// Sorts a received burst: sound IP packets go to `ip`; ARP is handled; the rest is dropped. True where all of it has gone on
-    /// already.
+    /// Sorts a received burst and sends all of it on its way: IP packets, alone or in `ip`, which is empty and is so again; ARP is
+    /// handled; the rest is dropped.
     #[inline]
     pub(super) fn ethernet_input(
         &mut self,
@@ -29,11 +46,11 @@ impl<N: Nic> Stages<N> {
         port: PortIndex,
         ip: &mut SoundBurst,
         moment: &Moment<'_>,
-    ) -> bool {
+    ) {
         let own = moment.state.port(port).map_or(MacAddr::ZERO, |port| MacAddr(port.mac));
         let count = frames.len();
-        let mut seen = Starts::default();
-        let (is_seen, leave) = {
+        let mut burst = KnownBurst::new();
+        let is_seen = {
             let (mut starts, mut lengths) = (FrameStarts::default(), [0; BURST]);
             for (frame, length) in frames.iter_mut().zip(&mut lengths) {
                 *length = frame.len() as u16;
@@ -42,49 +59,58 @@ impl<N: Nic> Stages<N> {
                     starts.push(start);
                 }
             }
+            let seen = &mut burst.seen;
             let is_seen = starts.len() == count && seen.look(&starts, &lengths, own.0, self.hops.pool_port());
-            let all_plain = is_seen && seen.plain.count_ones() as usize == count;
-            let leave = if all_plain && self.is_only_forwarding() {
-                self.write_short(&mut starts, &lengths, &seen, moment)
-            } else {
-                None
-            };
-            (is_seen, leave)
-        };
-        if let Some(leave) = leave {
-            self.send_short(frames, seen.padded, &leave);
-            return true;
-        }
-        self.out.stopwatch.enter(Stage::Input);
-        let origin = Origin::received(port, false, Family::V4);
-        if is_seen {
-            cut(frames, seen.padded);
-            for (position, (frame, dst)) in frames.drain(..).zip(seen.destinations).enumerate() {
-                if seen.plain >> position & 1 == 1 {
-                    ip.push_plain(frame, origin, dst);
-                } else {
-                    self.sort_frame(frame, port, own, ip, moment);
-                }
+            if is_seen && seen.plain != 0 {
+                self.look_up(&starts, &mut burst, moment);
+                self.write_short(&mut starts, &lengths, &mut burst);
             }
-            return false;
+            is_seen
+        };
+        if burst.seen.plain == 0 {
+            self.sort_each(frames, Receiver { port, own }, !is_seen, ip, moment);
+            self.send_all(ip, 0, moment);
+        } else if burst.written.packets == first_positions(count) && !self.may_overtake(&burst) {
+            self.send_short(frames, burst.seen.padded, &burst.written);
+        } else {
+            cut(frames, burst.seen.padded);
+            self.send_mixed(frames, &burst, Receiver { port, own }, ip, moment);
         }
-        let [o0, o1, o2, o3, o4, o5] = own.0;
+    }
+
+    /// Sorts frames of which nothing is known, or that none of them is plain.
+    #[inline(never)]
+    fn sort_each(
+        &mut self,
+        frames: &mut ArrayVec<Mbuf, BURST>,
+        receiver: Receiver,
+        may_be_plain: bool,
+        ip: &mut SoundBurst,
+        moment: &Moment<'_>,
+    ) {
+        self.out.stopwatch.enter(Stage::Input);
+        let [o0, o1, o2, o3, o4, o5] = receiver.own.0;
         let (own_number, pool_port) = (u64::from_be_bytes([0, 0, o0, o1, o2, o3, o4, o5]), self.hops.pool_port());
         for mut frame in frames.drain(..) {
-            match recognise(&frame, own_number, pool_port) {
+            match Some(&frame).filter(|_| may_be_plain).and_then(|frame| recognise(frame, own_number, pool_port)) {
                 Some(plain) => {
                     frame.truncate(HEADER_LEN + usize::from(plain.total_len));
-                    ip.push_plain(frame, origin, plain.dst);
+                    ip.push_plain(frame, receiver.origin(), plain.dst);
                 }
-                None => self.sort_frame(frame, port, own, ip, moment),
+                None => self.sort_frame(frame, receiver, ip, moment),
             }
         }
-        false
     }
 
     /// Sorts a frame that is not known to hold a plain packet for us.
     #[inline(never)]
-    fn sort_frame(&mut self, mut frame: Mbuf, port: PortIndex, own: MacAddr, ip: &mut SoundBurst, moment: &Moment<'_>) {
+    pub(super) fn sort_frame(
+        &mut self,
+        mut frame: Mbuf,
+        Receiver { port, own }: Receiver,
+        ip: &mut SoundBurst,
+        moment: &Moment<'_>,
+    ) {
         let header = match EthernetHeader::parse(frame.bytes()) {
             Some(header) if frame.is_contiguous() => header,
             _ => return self.out.drop(frame, Drop::FrameMalformed),

@@ -36,6 +36,8 @@ pub(super) struct Hop {
     pub frame: [u8; HEADER_LEN],
     /// The largest packet that takes it, in bytes.
     pub mtu: u16,
+    /// The longest frame that takes it and need not be looked at, in bytes: none where there is a path.
+    pub longest: u16,
     /// Which of the worker's ports it leaves by.
     pub at: u16,
     /// The path that stream packets can be pooled on, where there are rules for that.
@@ -78,7 +80,7 @@ pub(super) type KnownPeer = (PeerIndex, ZeroChecksum);
 impl HopCache {
     /// An empty one.
     pub fn new(rate: TickRate) -> HopCache {
-        let nowhere = Hop { tag: 0, frame: [0; HEADER_LEN], mtu: 0, at: 0, path: None };
+        let nowhere = Hop { tag: 0, frame: [0; HEADER_LEN], mtu: 0, longest: 0, at: 0, path: None };
         HopCache {
             places: Box::new([nowhere; PLACES]),
             hosts: Box::new([Host { address: 0, hop: nowhere }; HOST_PLACES]),
@@ -260,7 +262,8 @@ impl HopCache {
         neighbour.mark_used();
         let mut frame = [0; HEADER_LEN];
         EthernetHeader { dst: MacAddr(mac), src: MacAddr(out.mac), ether_type: EtherType::IPV4 }.write(&mut frame);
-        Some(Hop { tag: self.tag(leaf), frame, mtu: out.mtu, at, path })
+        let longest = if path.is_none() { out.mtu.saturating_add(HEADER_LEN as u16) } else { 0 };
+        Some(Hop { tag: self.tag(leaf), frame, mtu: out.mtu, longest, at, path })
     }
 
     #[inline(always)]

@@ -147,13 +147,25 @@ impl<N: Nic> Stages<N> {
         let count = burst.packets.len();
         let destinations = burst.destinations.get(..count).unwrap_or_default();
         moment.fib.lookup_burst(moment.section, destinations, &mut leaves);
+        self.send_found(burst, &leaves, depth, moment);
+    }
+
+    /// The same where its IPv4 packets were looked up.
+    #[inline(never)]
+    pub(super) fn send_found(
+        &mut self,
+        burst: &mut SoundBurst,
+        leaves: &[EntryId; BURST],
+        depth: u8,
+        moment: &Moment<'_>,
+    ) {
         burst.packets6.look_up(moment);
         self.out.stopwatch.enter(Stage::Forward);
         // A loop of its own where nothing is pooled: what it need not ask costs a tenth.
         if self.is_only_forwarding() {
-            self.send_each(burst, &leaves, depth, moment);
+            self.send_each(burst, leaves, depth, moment);
         } else {
-            self.pool_or_send_each(burst, &leaves, depth, moment);
+            self.pool_or_send_each(burst, leaves, depth, moment);
         }
         (burst.frames, burst.special) = (0, 0);
         self.take_up_reentry(depth, 1, moment);

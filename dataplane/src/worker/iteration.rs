@@ -142,13 +142,9 @@ impl<N: Nic> Worker<N> {
             if received > 0 {
                 packets += received;
                 stages.out.counters.add(Counter::In, received as u64);
-                // 3. Ethernet: IP goes on, ARP is handled. Plain packets may all take the short way from here.
+                // 3. Ethernet: ARP is handled. 4. and 5. IP: validated, looked up, then dropped, answered, taken apart, forwarded or staged.
                 stages.out.stopwatch.enter(Stage::Input);
-                let all_gone = stages.ethernet_input(&mut frames, port, &mut ip, moment);
-                // 4. and 5. IP: validated, looked up, then dropped, answered, taken apart, forwarded or staged.
-                if !all_gone {
-                    stages.send_all(&mut ip, 0, moment);
-                }
+                stages.ethernet_input(&mut frames, port, &mut ip, moment);
                 stages.out.stopwatch.enter(Stage::Rx);
             }
         }

@@ -1,8 +1,8 @@
 //! The life of a packet on one core.
 //!
 //! [`Worker::iterate`] is that life from top to bottom; each stage is a file of its own: `ethernet_input` and
-//! `arp_input`, `ip_input`, then `local_input`, `depool_input`, `index_input` and `simplemux_input` for what is ours,
-//! `forward`, `transit_input`, `pooling` and `fragment` for what goes on, `multicast_input`, `overlay_input` and `legs` for
+//! `arp_input`, `short_way` and `mixed_burst` for packets that need nothing more, `ip_input`, then `local_input`,
+//! `depool_input`, `index_input` and `simplemux_input` for what is ours, `forward`, `transit_input`, `pooling` and `fragment` for what goes on, `multicast_input`, `overlay_input` and `legs` for
 //! what goes several ways, `output` and `neighbour_queue` for the way out. IPv6 packets have the same life: where
 //! a stage does something else with them, there is one beside it with a 6 in its name, and `nd_input` is to them what
 //! `arp_input` is. `handover` is between workers, where each path has one that owns its pools. What workers share with the
@@ -32,6 +32,7 @@ mod leg_table;
 mod legs;
 mod local6_input;
 mod local_input;
+mod mixed_burst;
 mod moment;
 mod multicast_input;
 mod nd_input;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use arrayvec::ArrayVec;
 
 use crate::arch::{Tick, TickRate, TickSpan};
-use crate::dpdk::{BURST, Mbuf, MempoolCache, Nic, TX_BUFFER, move_all};
+use crate::dpdk::{BURST, Mbuf, MempoolCache, Nic, TX_BUFFER, move_first};
 use crate::fib::{Adjacency, PortIndex};
 use crate::packet::ethernet::{EthernetHeader, HEADER_LEN, MacAddr};
 use crate::packet::ipv4;
@@ -316,17 +316,25 @@ impl<N: Nic> Output<N> {
         }
     }
 
-    /// Queues whole frames, all of `frames`, for the port at this position.
+    /// Queues whole frames, the first `count` of `frames`, for the port at this position.
     #[inline(always)]
-    pub fn queue_burst(&mut self, frames: &mut ArrayVec<Mbuf, BURST>, at: usize) {
-        if self.ports.get(at).is_some_and(|output| output.buffer.remaining_capacity() < frames.len()) {
+    pub fn queue_first(&mut self, frames: &mut ArrayVec<Mbuf, BURST>, count: usize, at: usize) {
+        if self.ports.get(at).is_some_and(|output| output.buffer.remaining_capacity() < count) {
             self.send_queued(at);
         }
+        let before = frames.len();
         if let Some(output) = self.ports.get_mut(at) {
-            move_all(frames, &mut output.buffer);
+            move_first(frames, count, &mut output.buffer);
         }
-        for frame in frames.drain(..) {
-            // The port was asked a moment ago.
+        if frames.len() == before {
+            self.queue_as_many(frames.drain(..count.min(before)), at);
+        }
+    }
+
+    /// Queues frames for the port at this position, which was asked a moment ago, as far as there is room.
+    #[inline(never)]
+    fn queue_as_many(&mut self, frames: impl Iterator<Item = Mbuf>, at: usize) {
+        for frame in frames {
             let refused = match self.ports.get_mut(at) {
                 Some(output) => output.buffer.try_push(frame).map_err(|full| (full.element(), Drop::TxFull)),
                 None => Err((frame, Drop::NoRoute)),

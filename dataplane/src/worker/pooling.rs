@@ -266,12 +266,25 @@ impl<N: Nic> Stages<N> {
     /// Sends a packet as it is, after those of its flow that wait.
     #[inline(always)]
     fn send_unpooled<H: Header>(&mut self, packet: Packet<H>, order: Order, entry: Entry, moment: &Moment<'_>) {
+        self.hold_back(order, moment);
+        self.out.send(packet.mbuf, entry.adjacency, packet.header.dst(), moment);
+    }
+
+    /// Has the pools leave that hold packets which this one, of IPv4, would overtake.
+    #[inline(never)]
+    pub(super) fn have_leave_before(&mut self, packet: &[u8], moment: &Moment<'_>) {
+        if let Some(fields) = StreamFields::read(packet, self.seed) {
+            self.hold_back(Order::of(&fields), moment);
+        }
+    }
+
+    #[inline(always)]
+    fn hold_back(&mut self, order: Order, moment: &Moment<'_>) {
         let mut exit = PoolExit { out: &mut self.out, mempool: &mut self.mempool, hops: &mut self.hops, moment };
         match order {
             Order::Pair(pair) => self.pooler.pass_fragment(pair, moment.now, &mut exit),
             Order::Flow(flow) => self.pooler.pass(flow, moment.now, &mut exit),
         }
-        self.out.send(packet.mbuf, entry.adjacency, packet.header.dst(), moment);
     }
 
     /// Has the pools leave that hold packets which the fragments of this packet would overtake.

@@ -13,6 +13,7 @@ mod lab;
 mod lab6;
 mod learned;
 mod legs6;
+mod mixed_burst;
 mod multicast;
 mod neighbours6;
 mod nodes;

@@ -367,11 +367,11 @@ fn a_burst_that_its_port_has_no_room_for_asks_the_port_once_and_not_for_each_pac
     let mut out = Output::new(vec![(EAST, Stalled::default())], TickRate::NANOSECONDS, shared);
     for _ in 0..TX_BUFFER / BURST {
         let mut burst: ArrayVec<Mbuf, BURST> = (0..BURST).map(|_| cache.alloc().expect("memory")).collect();
-        out.queue_burst(&mut burst, 0);
+        out.queue_first(&mut burst, BURST, 0);
     }
     assert_eq!((out.queued(), out.ports[0].nic.0), (TX_BUFFER, 0));
     let mut burst: ArrayVec<Mbuf, BURST> = (0..BURST).map(|_| cache.alloc().expect("memory")).collect();
-    out.queue_burst(&mut burst, 0);
+    out.queue_first(&mut burst, BURST, 0);
     assert_eq!(out.counters.drops(Drop::TxFull), BURST as u64);
     let asked = out.ports[0].nic.0;
     out.abandon();
