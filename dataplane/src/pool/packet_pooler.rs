@@ -10,7 +10,7 @@ mod boarding;
 mod flushing;
 mod runs;
 
-pub use boarding::Queue;
+pub use boarding::{Crowd, Queue};
 
 use std::sync::Arc;
 

@@ -4,6 +4,7 @@
 
 use super::flow_hash::{FlowKeys, FlowSeed, hashes_of_lanes};
 use super::open_pools::PoolKey;
+use super::packet_pooler::{Crowd, Queue};
 use super::rule::RuleSet;
 use super::rule_table::PARTS;
 use super::shortcut::{Question, Way};
@@ -12,6 +13,9 @@ use crate::arch::lanes::{Form, LANES, Lanes, Work};
 
 /// The most packets of a burst: one for each bit of a word.
 pub const BURST: usize = u32::BITS as usize;
+
+/// So many packets that ask the same board faster together than each by itself.
+const RUN: usize = 4;
 
 /// The bytes of a packet that are looked at: a header without options, and ports.
 pub const START: usize = 24;
@@ -103,6 +107,31 @@ impl PlainLooks {
     /// Nothing was seen.
     pub fn none() -> PlainLooks {
         PlainLooks { boards: 0, alike: 0, free: 0, too_large: 0, questions: [0; BURST], hashes: [(0, 0); BURST] }
+    }
+
+    /// The packets from `first` on that board one after the other, up to so many that ask the same that they are to board as a
+    /// [run](PlainLooks::run).
+    #[inline(always)]
+    pub fn crowd(&self, first: usize) -> Crowd<'_> {
+        let in_a_row = (1..RUN).fold(u32::MAX, |runs, behind| runs & self.alike >> behind);
+        let runs = in_a_row.checked_shr(first as u32).unwrap_or(0);
+        let boards = self.boards.checked_shr(first as u32).unwrap_or(0);
+        let end = first + boards.trailing_ones().min(runs.trailing_zeros()) as usize;
+        Crowd {
+            questions: self.questions.get(first..end).unwrap_or_default(),
+            hashes: self.hashes.get(first..end).unwrap_or_default(),
+        }
+    }
+
+    /// The packets from `first` on that ask the same, where they are as many as board faster together than each by itself.
+    #[inline(always)]
+    pub fn run(&self, first: usize) -> Option<Queue<'_>> {
+        // Behind it; at the end a zero was shifted in.
+        let more = (self.alike.checked_shr(first as u32 + 1).unwrap_or(0)).trailing_ones() as usize;
+        if more + 1 < RUN {
+            return None;
+        }
+        Some(Queue { question: self.question(first)?, hashes: self.hashes.get(first..=first + more)? })
     }
 
     /// What the packet at this position asks, if it may board.

@@ -53,6 +53,12 @@ impl Question {
         Question(word)
     }
 
+    /// Its word.
+    #[cfg(test)]
+    pub(super) fn word(self) -> u64 {
+        self.0
+    }
+
     /// DSCP and ECN of who asks.
     #[inline(always)]
     pub(super) fn tos(self) -> u8 {

@@ -251,8 +251,12 @@ impl<N: Nic> Stages<N> {
         let mut none_waits = self.reentry.waiting(depth) == 0;
         loop {
             let packet = match looks.at(position) {
-                Look::Boards(queue) if none_waits => {
-                    let (aboard, left) = self.board(&mut packets, &queue, moment);
+                look @ (Look::Boards(_) | Look::Crowd(_)) if none_waits => {
+                    let (aboard, left) = match look {
+                        Look::Crowd(crowd) => self.board_crowd(&mut packets, &crowd, moment),
+                        Look::Boards(queue) => self.board(&mut packets, &queue, moment),
+                        _ => (0, None),
+                    };
                     forwarded += aboard;
                     position += aboard;
                     match left {
@@ -282,7 +286,7 @@ impl<N: Nic> Stages<N> {
                         packet => packet,
                     }
                 }
-                Look::Boards(_) | Look::Free { .. } | Look::Undecided => packets.next(),
+                Look::Boards(_) | Look::Crowd(_) | Look::Free { .. } | Look::Undecided => packets.next(),
             };
             let (Some((mbuf, origin)), Some(&leaf)) = (packet, leaves.get(position)) else { break };
             self.send_long((uncovered(mbuf, burst.frames, position), origin), leaf, position, packets6, depth, moment);

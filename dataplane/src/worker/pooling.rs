@@ -12,8 +12,8 @@ use crate::packet::ipv4::{self, PROTOCOL_UDP};
 use crate::pool::hello::Capabilities;
 use crate::pool::path::SharedHops;
 use crate::pool::{
-    self, Detected, FlushReason, Format, Ordinary, PlainBurst, PlainLooks, PoolKey, PoolSink, Question, Queue, Ride,
-    RuleIndex, StreamFields, Unstaged, Way, detect,
+    self, Crowd, Detected, FlushReason, Format, Ordinary, PlainBurst, PlainLooks, PoolKey, PoolSink, Question, Queue,
+    Ride, RuleIndex, StreamFields, Unstaged, Way, detect,
 };
 
 use super::counters::Counter;
@@ -93,6 +93,8 @@ impl Order {
 pub(super) enum Look<'a> {
     /// It may board a pool, with those that come next and ask the same.
     Boards(Queue<'a>),
+    /// It may board a pool, and those that come next may board others.
+    Crowd(Crowd<'a>),
     /// It is to be forwarded as it is where nothing of its flow waits. `too_large`: for its rule.
     Free { flow: u32, too_large: bool },
     /// Nothing.
@@ -116,14 +118,9 @@ impl Looks {
     pub fn at(&self, position: usize) -> Look<'_> {
         let has = |bits: u32| position < BURST && bits >> position & 1 == 1;
         let looks = &self.0;
-        let (Some(&(flow, _)), Some(question)) = (looks.hashes.get(position), looks.question(position)) else {
-            return Look::Undecided;
-        };
+        let Some(&(flow, _)) = looks.hashes.get(position) else { return Look::Undecided };
         if has(looks.boards) {
-            // Behind it; at the end a zero was shifted in.
-            let more = (looks.alike >> position >> 1).trailing_ones() as usize;
-            let hashes = looks.hashes.get(position..=position + more).unwrap_or_default();
-            Look::Boards(Queue { question, hashes })
+            looks.run(position).map_or_else(|| Look::Crowd(looks.crowd(position)), Look::Boards)
         } else if has(looks.free) {
             Look::Free { flow, too_large: has(looks.too_large) }
         } else {
@@ -182,6 +179,21 @@ impl<N: Nic> Stages<N> {
         self.out.stopwatch.enter(Stage::Pool);
         let mut exit = PoolExit { out: &mut self.out, mempool: &mut self.mempool, hops: &mut self.hops, moment };
         let boarded = self.pooler.board_plain::<HEADER_LEN, _, _>(packets, queue, moment.now, &mut exit);
+        self.out.stopwatch.enter(Stage::Forward);
+        boarded
+    }
+
+    /// The same for packets each of which may ask something else.
+    #[inline(always)]
+    pub(super) fn board_crowd(
+        &mut self,
+        packets: &mut impl Iterator<Item = (Mbuf, Origin)>,
+        crowd: &Crowd<'_>,
+        moment: &Moment<'_>,
+    ) -> (usize, Option<(Mbuf, Origin)>) {
+        self.out.stopwatch.enter(Stage::Pool);
+        let mut exit = PoolExit { out: &mut self.out, mempool: &mut self.mempool, hops: &mut self.hops, moment };
+        let boarded = self.pooler.board_crowd::<HEADER_LEN, _, _>(packets, crowd, moment.now, &mut exit);
         self.out.stopwatch.enter(Stage::Forward);
         boarded
     }

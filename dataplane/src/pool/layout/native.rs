@@ -139,6 +139,13 @@ impl NativeRows {
         self.append_entry(buffer, row_type(packet), packet.len(), ttl, write)
     }
 
+    /// Puts an IPv4 packet that fits, and whose TTL, which is above 0, is still to be decremented, behind those in `buffer`. None, and the
+    /// pool is as before, where the buffer has no room for it.
+    #[inline(always)]
+    pub(in crate::pool) fn seat<B: Buffer>(&mut self, buffer: &mut B, packet: &[u8], ttl: u8) -> Option<()> {
+        self.append_entry(buffer, RowType::WholeIpv4, packet.len(), ttl, |out| copy_plain(packet, out))
+    }
+
     /// Where the next row goes, in bytes from the start of the buffer.
     #[inline(always)]
     pub(in crate::pool) fn next_row(&self) -> usize {
@@ -269,10 +276,10 @@ impl<'a> RowWriter<'a> {
         (self.rows, self.data) = (rows, data);
         let length = packet.len() as u16;
         Row { start: self.start, length, ttl, row_type: RowType::WholeIpv4 }.write(row);
-        copy(packet, copied);
         if plain {
-            let (from, to) = (second_word(packet)?, copied.get_mut(8..)?.first_chunk_mut()?);
-            *to = ipv4::decrement_ttl_in(u64::from_le_bytes(from)).to_le_bytes();
+            copy_plain(packet, copied)?;
+        } else {
+            copy(packet, copied);
         }
         (self.start, self.data_at) = (self.start.wrapping_add(length), self.data_at + packet.len());
         Some(())
@@ -283,6 +290,15 @@ impl<'a> RowWriter<'a> {
     pub(in crate::pool) fn finish(self) -> usize {
         self.data_at
     }
+}
+
+/// Copies an IPv4 packet with its TTL decremented.
+#[inline(always)]
+fn copy_plain(packet: &[u8], out: &mut [u8]) -> Option<()> {
+    copy(packet, out);
+    let (from, to) = (second_word(packet)?, out.get_mut(8..)?.first_chunk_mut()?);
+    *to = ipv4::decrement_ttl_in(u64::from_le_bytes(from)).to_le_bytes();
+    Some(())
 }
 
 /// The second eight bytes of a header.

@@ -17,8 +17,6 @@ use crate::packet::Buffer;
 
 /// Pools that are brought closer at once: a burst.
 const BROUGHT: usize = 32;
-/// So few packets that come together take their seats one by one.
-const A_FEW: usize = 2;
 /// So many open pools are in the cache anyway.
 const FEW: usize = 128;
 
@@ -35,6 +33,43 @@ pub struct Queue<'a> {
     pub question: Question,
     /// Their hashes, as in [`Ride`]: by flow and by pair.
     pub hashes: &'a [(u32, u32)],
+}
+
+/// Packets one after the other, each of which asks something, and what is to be known of each.
+#[derive(Clone, Copy)]
+pub struct Crowd<'a> {
+    /// What each of them asks: the words of their questions.
+    pub(in super::super) questions: &'a [u64],
+    /// Their hashes, as in [`Ride`]: by flow and by pair.
+    pub(in super::super) hashes: &'a [(u32, u32)],
+}
+
+impl<'a> Crowd<'a> {
+    /// The same but for so many in front.
+    fn from(&self, first: usize) -> Crowd<'a> {
+        Crowd {
+            questions: self.questions.get(first..).unwrap_or_default(),
+            hashes: self.hashes.get(first..).unwrap_or_default(),
+        }
+    }
+
+    /// Those from the one at `first` on that ask the same.
+    fn queue(&self, first: usize) -> Option<Queue<'a>> {
+        let Crowd { questions, hashes } = self.from(first);
+        let word = questions.first()?;
+        let count = questions.iter().take_while(|other| *other == word).count();
+        Some(Queue { question: Question::of_word(*word), hashes: hashes.get(..count).unwrap_or(hashes) })
+    }
+}
+
+/// What there is of a packet that did not take a seat.
+enum Unseated<P> {
+    /// It was not taken: there are no seats.
+    NotTaken,
+    /// There is no room for it at this seat.
+    NoRoom((Slot, u8), P),
+    /// Something is to be decided about it.
+    Refused(P),
 }
 
 impl<B: Buffer> PacketPooler<B> {
@@ -77,46 +112,87 @@ impl<B: Buffer> PacketPooler<B> {
         // Nothing else opens there meanwhile: what takes a decision is left to the caller.
         match self.pools.get(slot.index()) {
             Some(pool) if !pool.has_rows() => self.board_each::<FRONT, _, _>((slot, ttl), queue, packets, now, out),
-            Some(_) if queue.hashes.len() <= A_FEW => {
-                self.board_few::<FRONT, _, _>((slot, ttl), queue, packets, now, out)
-            }
             _ => self.board_rows::<FRONT, _, _>((slot, ttl), queue, (None, packets), now, out),
         }
     }
 
-    /// The same where they are so few that each takes its seat by itself, as far as there are seats.
-    #[inline(never)]
-    fn board_few<const FRONT: usize, M, T>(
+    /// The same for packets of which hardly any asks what the one before it asks: each takes its seat by itself.
+    #[inline(always)]
+    pub fn board_crowd<const FRONT: usize, M, T>(
         &mut self,
-        (slot, ttl): (Slot, u8),
-        queue: &Queue<'_>,
         packets: &mut impl Iterator<Item = (B, T)>,
+        crowd: &Crowd<'_>,
         now: Tick,
         out: &mut M,
     ) -> (usize, Option<(B, T)>)
     where
         M: PoolSink<Buffer = B>,
     {
-        for (aboard, &(flow, pair)) in queue.hashes.iter().enumerate() {
-            let Some((packet, with)) = packets.next() else { return (aboard, None) };
-            let bytes = packet.bytes().get(FRONT..).unwrap_or_default();
-            let pool = self.pools.get_mut(slot.index()).filter(|pool| pool.has_seat(bytes.len()));
-            let Some(pool) = pool else {
-                let rest = Queue { question: queue.question, hashes: queue.hashes.get(aboard..).unwrap_or_default() };
-                let next = Some((packet, with));
-                let (more, refused) = self.board_rows::<FRONT, _, _>((slot, ttl), &rest, (next, packets), now, out);
-                return (aboard + more, refused);
+        let mut aboard = 0;
+        while aboard < crowd.hashes.len() {
+            let (more, behind) = self.seat_each::<FRONT, M, T>(packets, crowd.from(aboard), now, out);
+            aboard += more;
+            let Some(queue) = crowd.queue(aboard) else { break };
+            let (more, refused) = match behind {
+                Unseated::NotTaken => self.board_plain::<FRONT, M, T>(packets, &queue, now, out),
+                Unseated::NoRoom(seat, packet) => {
+                    self.board_rows::<FRONT, M, T>(seat, &queue, (Some(packet), packets), now, out)
+                }
+                Unseated::Refused((packet, with)) => (0, Some((uncovered::<FRONT, B>(packet), with))),
             };
-            let (reference, open) = (pool.reference(), self.open.generations());
-            let seated = if self.flows.enter(flow, reference, open) { pool.seat_row(bytes, ttl) } else { None };
-            let Some(room) = seated else { return (aboard, Some((uncovered::<FRONT, B>(packet), with))) };
+            aboard += more;
+            if more == 0 || refused.is_some() {
+                return (aboard, refused);
+            }
+        }
+        (aboard, None)
+    }
+
+    /// Has packets take their seats one by one, where there are rows in a buffer for all. Returns how many did, and what there is of
+    /// the one that did not.
+    #[inline(never)]
+    fn seat_each<const FRONT: usize, M, T>(
+        &mut self,
+        packets: &mut impl Iterator<Item = (B, T)>,
+        crowd: Crowd<'_>,
+        now: Tick,
+        out: &mut M,
+    ) -> (usize, Unseated<(B, T)>)
+    where
+        M: PoolSink<Buffer = B>,
+    {
+        let (mut aboard, mut behind) = (0, Unseated::NotTaken);
+        // Nothing opens meanwhile: what was found for the one before holds for one that asks the same.
+        let (mut last, mut found) = (Question::NONE, None);
+        for (&question, &(flow, pair)) in crowd.questions.iter().zip(crowd.hashes) {
+            let question = Question::of_word(question);
+            if question != last {
+                (last, found) = (question, self.asked(question));
+            }
+            let Some((slot, ttl)) = found else { break };
+            let Some(pool) = self.pools.get_mut(slot.index()) else { break };
+            let reference = pool.reference();
+            let Some((rows, shared)) = pool.seated() else { break };
+            let Some((packet, with)) = packets.next() else { break };
+            let bytes = packet.bytes().get(FRONT..).unwrap_or_default();
+            if !rows.fits(bytes.len()) {
+                behind = Unseated::NoRoom((slot, ttl), (packet, with));
+                break;
+            }
+            let open = self.open.generations();
+            if !self.flows.enter(flow, reference, open) || rows.seat(shared, bytes, ttl).is_none() {
+                behind = Unseated::Refused((packet, with));
+                break;
+            }
             self.pairs.enter(pair, reference, open);
-            self.counters.staged += 1;
-            self.counters.absorbed += 1;
+            let room = rows.room();
+            aboard += 1;
             out.free(packet);
             self.leave_full(slot, room, now, out);
         }
-        (queue.hashes.len(), None)
+        self.counters.staged += aboard as u64;
+        self.counters.absorbed += aboard as u64;
+        (aboard, behind)
     }
 
     /// The same where they are not whole, or do not lie behind rows.

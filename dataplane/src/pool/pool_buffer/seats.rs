@@ -183,22 +183,15 @@ impl<B: Buffer> PoolBuffer<B> {
         taken.map(|()| self.layout.room())
     }
 
-    /// Writes an IPv4 packet that has a seat, and whose TTL is still to be decremented, behind rows of whole packets, and says what room
-    /// is left. None, and the pool is as before, where there are no such rows.
+    /// The rows of its packets and the buffer for all, where these are whole and it does not leave for the number of them when
+    /// one more joins.
     #[inline(always)]
-    pub(in crate::pool) fn seat_row(&mut self, packet: &[u8], ttl: u8) -> Option<Room> {
-        let (Layout::Native(rows), Some(shared), true) = (&self.layout, &mut self.buffer, self.is_shared) else {
-            return None;
-        };
-        let data_at = rows.claim(shared)?;
-        let written = rows.writer(shared, data_at).and_then(|mut writer| {
-            writer.write(packet, ttl, true)?;
-            Some(writer.finish())
-        });
-        shared.truncate(written.unwrap_or(data_at));
-        written?;
-        self.layout = Layout::Native(rows.joined_by(1, packet.len() as u16));
-        Some(self.layout.room())
+    pub(in crate::pool) fn seated(&mut self) -> Option<(&mut NativeRows, &mut B)> {
+        let most = self.rows_to_fill();
+        match (&mut self.layout, &mut self.buffer) {
+            (Layout::Native(rows), Some(shared)) if self.is_shared && rows.rows() < most => Some((rows, shared)),
+            _ => None,
+        }
     }
 
     /// Writes several IPv4 packets to it, where they are to go without the headers that the far end has learned, and there is a

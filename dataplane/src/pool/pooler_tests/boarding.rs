@@ -14,8 +14,8 @@ pub(super) const FRONT: usize = 14;
 /// One thing that happens.
 #[derive(Clone, Debug)]
 pub(super) enum Step {
-    /// Packets of these flows and lengths come at one time, to the peer of this number.
-    Burst(u8, Vec<(u8, u16)>),
+    /// Packets of these flows and lengths come at one time, each to the peer of this number.
+    Burst(Vec<(u8, u16, u8)>),
     /// So much time passes.
     Wait(u64),
     /// A packet of this flow is forwarded.
@@ -25,9 +25,12 @@ pub(super) enum Step {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let packet = (0u8..6, prop_oneof![4 => Just(60u16), 2 => 20u16..120, 1 => 200u16..700]);
+    let length = || prop_oneof![4 => Just(60u16), 2 => 20u16..120, 1 => 200u16..700];
+    let to_one = (1u8..3).prop_flat_map(move |peer| prop::collection::vec((0u8..6, length(), Just(peer)), 1..20));
+    let to_several = prop::collection::vec((0u8..6, length(), 1u8..4), 1..32);
     prop_oneof![
-        8 => (1u8..3, prop::collection::vec(packet, 1..20)).prop_map(|(peer, packets)| Step::Burst(peer, packets)),
+        6 => to_one.prop_map(Step::Burst),
+        6 => to_several.prop_map(Step::Burst),
         2 => (1u64..400).prop_map(Step::Wait),
         1 => (0u8..6).prop_map(Step::Pass),
         1 => Just(Step::Flush),
@@ -54,11 +57,22 @@ pub(super) fn flow(number: u8) -> Flow {
     }
 }
 
+/// How packets are given to a pooler.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum By {
+    /// One by one.
+    Stage,
+    /// Those together that come one after the other and ask the same.
+    Runs,
+    /// All together.
+    Crowds,
+}
+
 /// A pooler, and how it is given packets.
 pub(super) struct Side {
     pub(super) pooler: PacketPooler<TestBuffer>,
     pub(super) memory: Memory,
-    together: bool,
+    by: By,
     now: Tick,
     number: u16,
     /// Packets that did not board.
@@ -66,29 +80,33 @@ pub(super) struct Side {
 }
 
 impl Side {
-    pub(super) fn new(together: bool) -> Side {
-        Side::with(together, PoolerLimits { pools: 16, flows: 4096, peers: 4, ..PoolerLimits::default() })
+    pub(super) fn new(by: By) -> Side {
+        Side::with(by, PoolerLimits { pools: 16, flows: 4096, peers: 4, ..PoolerLimits::default() })
     }
 
-    pub(super) fn with(together: bool, limits: PoolerLimits) -> Side {
+    pub(super) fn with(by: By, limits: PoolerLimits) -> Side {
         let (pooler, memory) = (PacketPooler::new(limits), Memory::new(2048));
-        Side { pooler, memory, together, now: Tick(0), number: 0, staged: 0 }
+        Side { pooler, memory, by, now: Tick(0), number: 0, staged: 0 }
     }
 
     pub(super) fn take(&mut self, step: &Step, rule: &Rule) {
         match step {
-            Step::Burst(peer_number, packets) => {
-                let peer = peer(*peer_number, 1000);
-                let packets: Vec<Vec<u8>> = packets
+            Step::Burst(burst) => {
+                let peers = [0, 1, 2, 3].map(|number| peer(number, 1000));
+                let packets: Vec<Vec<u8>> = burst
                     .iter()
-                    .map(|(of, length)| {
+                    .map(|(of, length, _)| {
                         self.number += 1;
                         packet(flow(*of), self.number, *length)
                     })
                     .collect();
-                let rides: Vec<Ride<'_>> =
-                    packets.iter().map(|packet| ride(&fields(packet), *peer_number, &peer, 0, rule)).collect();
-                if self.together { self.board(&packets, &rides) } else { self.stage(&packets, &rides) }
+                let numbers = burst.iter().map(|(.., number)| *number);
+                let rides: Vec<Ride<'_>> = packets
+                    .iter()
+                    .zip(numbers)
+                    .map(|(packet, number)| ride(&fields(packet), number, &peers[usize::from(number)], 0, rule))
+                    .collect();
+                if self.by == By::Stage { self.stage(&packets, &rides) } else { self.board(&packets, &rides) }
             }
             Step::Wait(time) => {
                 self.now = self.now + TickSpan(*time);
@@ -130,11 +148,18 @@ impl Side {
         let mut at = 0;
         while let Some(ride) = rides.get(at) {
             let question = ride.question.expect("each asks something");
-            let alike = rides[at..].iter().take_while(|other| other.question == ride.question);
-            let hashes: Vec<(u32, u32)> = alike.map(|ride| (ride.flow, ride.pair)).collect();
-            let queue = Queue { question, hashes: &hashes };
-            let (aboard, left) =
-                self.pooler.board_plain::<FRONT, _, _>(&mut buffers, &queue, self.now, &mut self.memory);
+            let is_asked = |other: &&Ride<'_>| self.by == By::Crowds || other.question == ride.question;
+            let asking = rides[at..].iter().take_while(is_asked);
+            let (hashes, questions): (Vec<(u32, u32)>, Vec<u64>) =
+                asking.map(|ride| ((ride.flow, ride.pair), ride.question.map_or(u64::MAX, Question::word))).unzip();
+            let (now, memory) = (self.now, &mut self.memory);
+            let (aboard, left) = if self.by == By::Crowds {
+                let crowd = Crowd { questions: &questions, hashes: &hashes };
+                self.pooler.board_crowd::<FRONT, _, _>(&mut buffers, &crowd, now, memory)
+            } else {
+                let queue = Queue { question, hashes: &hashes };
+                self.pooler.board_plain::<FRONT, _, _>(&mut buffers, &queue, now, memory)
+            };
             at += aboard;
             match left {
                 Some((mut buffer, number)) => {
@@ -163,22 +188,28 @@ proptest! {
     fn those_that_board_together_leave_as_those_that_are_staged_one_by_one(
         rule in some_rule(), steps in prop::collection::vec(step(), 1..40),
     ) {
-        let (mut together, mut alone) = (Side::new(true), Side::new(false));
+        let mut alone = Side::new(By::Stage);
+        let mut others = [By::Runs, By::Crowds].map(Side::new);
         for step in steps.iter().chain(&[Step::Flush]) {
-            together.take(step, &rule);
             alone.take(step, &rule);
-            prop_assert_eq!(together.sent(), alone.sent());
-            prop_assert_eq!(together.pooler.held(), alone.pooler.held());
-            prop_assert_eq!(together.memory.outstanding, alone.memory.outstanding);
+            let sent = alone.sent();
+            for together in &mut others {
+                together.take(step, &rule);
+                prop_assert_eq!(&together.sent(), &sent);
+                prop_assert_eq!(together.pooler.held(), alone.pooler.held());
+                prop_assert_eq!(together.memory.outstanding, alone.memory.outstanding);
+            }
         }
-        prop_assert_eq!(together.memory.outstanding, 0);
-        prop_assert_eq!(together.pooler.counters(), alone.pooler.counters());
+        for together in others {
+            prop_assert_eq!(together.memory.outstanding, 0);
+            prop_assert_eq!(together.pooler.counters(), alone.pooler.counters());
+        }
     }
 }
 
 #[test]
 fn what_pools_were_opened_by_is_forgotten_when_all_are_flushed() {
-    let mut side = Side::new(true);
+    let mut side = Side::new(By::Runs);
     let rule = rule(100, 3);
     let mut addressees = Vec::new();
     for number in [1, 99] {

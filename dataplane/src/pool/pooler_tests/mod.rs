@@ -22,7 +22,7 @@ use std::sync::OnceLock;
 use self::memory::{Memory, TestBuffer};
 use super::hello::Capabilities;
 use super::{
-    Format, Match, PacketPooler, PeerPath, PoolKey, Question, Queue, Ride, Rule, RuleIndex, Staged, StreamFields,
+    Crowd, Format, Match, PacketPooler, PeerPath, PoolKey, Question, Queue, Ride, Rule, RuleIndex, Staged, StreamFields,
 };
 use crate::arch::{Tick, TickSpan};
 use crate::fib::{PathIndex, PeerIndex};

@@ -1,6 +1,6 @@
 //! One behaviour of packets that board in runs per test.
 
-use super::boarding::{Side, Step};
+use super::boarding::{By, Side, Step};
 use super::memory::Sent;
 use super::*;
 use crate::packet::Buffer;
@@ -8,7 +8,7 @@ use crate::pool::{FlushReason, PoolerLimits, Representation, Unstaged};
 
 /// A burst of packets of these flows and lengths, to peer 1, whose path takes 1000 bytes.
 fn burst(packets: &[(u8, u16)]) -> Step {
-    Step::Burst(1, packets.to_vec())
+    Step::Burst(packets.iter().map(|&(flow, length)| (flow, length, 1)).collect())
 }
 
 /// The numbers of packets in the order they left.
@@ -28,7 +28,7 @@ fn the_next_pool_opens_without_a_decision_whatever_had_the_one_before_leave() {
     // and the longest that a pool can begin with.
     for (max_count, length) in [(2, 60), (3, 60), (8, 60), (255, 200), (255, 20), (255, 932)] {
         for count in [1, 3, 7, 32] {
-            let mut side = Side::new(true);
+            let mut side = Side::new(By::Runs);
             (0..100).for_each(|_| side.take(&burst(&vec![(0, length); count]), &rule(100, max_count)));
             assert_eq!(side.staged, 1, "{max_count} packets of {length} bytes to a pool, {count} at a time");
         }
@@ -39,7 +39,7 @@ fn the_next_pool_opens_without_a_decision_whatever_had_the_one_before_leave() {
 #[test]
 fn a_burst_that_fills_many_pools_leaves_whole_and_in_order() {
     for (max_count, length) in [(2, 60), (3, 60), (255, 450)] {
-        let mut side = Side::new(true);
+        let mut side = Side::new(By::Runs);
         let rule = rule(100, max_count);
         side.take(&burst(&[(0, length)]), &rule);
         side.take(&burst(&[(0, length); 32]), &rule);
@@ -53,7 +53,7 @@ fn a_burst_that_fills_many_pools_leaves_whole_and_in_order() {
 #[test]
 fn a_pool_whose_flows_find_no_place_leaves_behind_those_that_filled_before() {
     // There are eight places. 15 packets of a flow fill a pool and begin the next, which eleven flows more join.
-    let mut side = Side::with(true, PoolerLimits { pools: 16, flows: 8, peers: 4, ..PoolerLimits::default() });
+    let mut side = Side::with(By::Runs, PoolerLimits { pools: 16, flows: 8, peers: 4, ..PoolerLimits::default() });
     let rule = rule(100, 255);
     side.take(&burst(&[(0, 60)]), &rule);
     side.take(&Step::Wait(100), &rule);
@@ -71,7 +71,7 @@ fn a_pool_that_a_run_leaves_room_in_for_the_shortest_packet_waits_for_it() {
         let rule = rule(100, 255);
         // All together, and behind the first of them.
         for first in [0, 1, 2] {
-            let mut side = Side::new(true);
+            let mut side = Side::new(By::Runs);
             side.take(&burst(&[(0, 60)]), &rule);
             side.take(&Step::Wait(100), &rule);
             side.sent();
@@ -86,7 +86,7 @@ fn a_pool_that_a_run_leaves_room_in_for_the_shortest_packet_waits_for_it() {
 /// Catches: a pool that begins with a packet that is too long for company, as the one before it was full.
 #[test]
 fn a_packet_too_long_for_company_does_not_open_the_next_pool_of_a_run() {
-    let mut side = Side::new(true);
+    let mut side = Side::new(By::Runs);
     let rule = rule(100, 255);
     side.take(&burst(&[(0, 60)]), &rule);
     side.take(&Step::Wait(100), &rule);
@@ -99,7 +99,7 @@ fn a_packet_too_long_for_company_does_not_open_the_next_pool_of_a_run() {
 #[test]
 fn a_held_pool_takes_of_a_run_what_it_requires() {
     for representation in [Representation::Whole, Representation::Learned] {
-        let mut side = Side::new(true);
+        let mut side = Side::new(By::Runs);
         let rule = Rule { required_count: 3, hold: TickSpan(500), representation, ..rule(100, 255) };
         side.take(&burst(&[(0, 60)]), &rule);
         side.take(&Step::Wait(100), &rule);
@@ -130,7 +130,7 @@ impl Side {
 
 /// A pooler of so many pools, in which that of class 0 was open for 100 ticks, and those of 16 other windows are.
 fn with_all_windows(pools: u16, representation: Representation) -> Side {
-    let mut side = Side::with(true, PoolerLimits { pools, flows: 4096, peers: 4, ..PoolerLimits::default() });
+    let mut side = Side::with(By::Runs, PoolerLimits { pools, flows: 4096, peers: 4, ..PoolerLimits::default() });
     side.class(0, 3, 100, representation);
     assert_eq!(side.after(100), (1, 0));
     (1..=16).for_each(|class| side.class(class, 1, 1000 + u64::from(class), representation));

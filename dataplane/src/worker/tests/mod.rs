@@ -23,6 +23,7 @@ mod pooling;
 mod pooling6;
 mod reentry;
 mod regressions;
+mod several_pools;
 mod short_way;
 mod simplemux;
 mod stages;
