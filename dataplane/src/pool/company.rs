@@ -45,6 +45,19 @@ struct Entry {
 
 impl Entry {
     #[inline]
+    fn opens(&mut self, window: TickSpan, now: Tick) -> bool {
+        let silence = now.since(self.opened);
+        self.learn(silence <= window);
+        if silence.0 >> HALF_LIFE > window.0 {
+            let halvings = (silence.0 >> HALF_LIFE).checked_div(window.0).unwrap_or(u64::MAX);
+            self.average = self.average.checked_shr(halvings.min(16) as u32).unwrap_or(0);
+        }
+        self.opened = now;
+        self.is_pending = true;
+        self.average >= WORTH_WAITING
+    }
+
+    #[inline]
     fn learn(&mut self, had_company: bool) {
         if self.is_pending {
             self.is_pending = false;
@@ -79,15 +92,14 @@ impl Company {
     #[inline]
     pub(super) fn opens(&mut self, key: PoolKey, window: TickSpan, now: Tick) -> bool {
         let Some(entry) = self.entry(key) else { return true };
-        let silence = now.since(entry.opened);
-        entry.learn(silence <= window);
-        if silence.0 >> HALF_LIFE > window.0 {
-            let halvings = (silence.0 >> HALF_LIFE).checked_div(window.0).unwrap_or(u64::MAX);
-            entry.average = entry.average.checked_shr(halvings.min(16) as u32).unwrap_or(0);
-        }
-        entry.opened = now;
-        entry.is_pending = true;
-        entry.average >= WORTH_WAITING
+        entry.opens(window, now)
+    }
+
+    /// What [`opens`](Company::opens) would say; nothing is learned.
+    #[inline]
+    pub(super) fn would_wait(&self, key: PoolKey, window: TickSpan, now: Tick) -> bool {
+        let known = self.sets.get(self.place(key)).and_then(|Set(set)| set.iter().find(|entry| entry.tag == tag(key)));
+        known.is_some_and(|entry| { *entry }.opens(window, now))
     }
 
     /// The packet that opened the pool of `key` has company.
@@ -101,9 +113,8 @@ impl Company {
     /// What is known of `key`; nothing, in place of the oldest of its set, where that is so.
     #[inline]
     fn entry(&mut self, key: PoolKey) -> Option<&mut Entry> {
-        let hash = key.hash();
-        let tag = (hash >> 8) as u32 | 1;
-        let Set(entries) = self.sets.get_mut((hash >> self.shift) as usize)?;
+        let (place, tag) = (self.place(key), tag(key));
+        let Set(entries) = self.sets.get_mut(place)?;
         let way = match entries.iter().position(|entry| entry.tag == tag) {
             Some(way) => way,
             None => {
@@ -114,10 +125,24 @@ impl Company {
         };
         entries.get_mut(way)
     }
+
+    /// The set that a key is in.
+    #[inline(always)]
+    fn place(&self, key: PoolKey) -> usize {
+        (key.hash() >> self.shift) as usize
+    }
+}
+
+/// What a key is known by in its set.
+#[inline(always)]
+fn tag(key: PoolKey) -> u32 {
+    (key.hash() >> 8) as u32 | 1
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::super::rule::{Dscp, RuleIndex};
     use super::*;
 
@@ -152,6 +177,31 @@ mod tests {
         waits(&mut company, (0..100).map(|n| 5000 + n * 10));
         assert!(company.opens(key(1), WINDOW, Tick(1_000_000)), "a short pause is forgotten over");
         assert!(!company.opens(key(1), WINDOW, Tick(1_000_000 + 3 * 4096 * 1000)), "a long one is not");
+    }
+
+    proptest! {
+        /// Catches: an answer that is not what is said when the pool opens, and one that teaches something.
+        #[test]
+        fn what_would_be_said_of_a_pool_is_what_is_said_when_it_opens(
+            steps in prop::collection::vec((0u16..6, 0u64..3000, any::<bool>(), 0u8..3), 0..300),
+        ) {
+            let (mut asked, mut other) = (Company::new(4), Company::new(4));
+            let mut now = 5000;
+            for (number, later, comes, times) in steps {
+                now += if later == 0 { 5_000_000 } else { later };
+                let (key, now) = (key(number), Tick(now));
+                for _ in 0..times {
+                    asked.would_wait(key, WINDOW, now);
+                }
+                let would = asked.would_wait(key, WINDOW, now);
+                prop_assert_eq!(would, asked.opens(key, WINDOW, now));
+                prop_assert_eq!(would, other.opens(key, WINDOW, now));
+                if comes {
+                    asked.came(key);
+                    other.came(key);
+                }
+            }
+        }
     }
 
     #[test]

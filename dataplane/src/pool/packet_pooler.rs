@@ -352,9 +352,7 @@ impl<B: Buffer> PacketPooler<B> {
                 self.counters.absorbed += absorbed;
                 if absorbed == 2 {
                     self.counters.created += 1;
-                    if ride.rule.adaptive {
-                        self.company.came(ride.key);
-                    }
+                    self.has_company(slot);
                 }
                 Ok(slot)
             }
@@ -393,6 +391,34 @@ impl<B: Buffer> PacketPooler<B> {
             pool.leave_at_once();
         }
         Ok(slot)
+    }
+
+    /// Whether the first packet of another pool like the last one in `slot` would wait at all.
+    #[inline(always)]
+    fn would_wait(&self, slot: Slot, now: Tick) -> bool {
+        self.pools.get(slot.index()).is_some_and(|pool| {
+            !pool.is_adaptive()
+                || pool.window() == TickSpan(0)
+                || self.company.would_wait(pool.key(), pool.window(), now)
+        })
+    }
+
+    /// Another pool like the last one in `slot` has opened, with a packet that [would wait](PacketPooler::would_wait).
+    #[inline(always)]
+    fn has_opened(&mut self, slot: Slot, now: Tick) {
+        if let Some(pool) =
+            self.pools.get(slot.index()).filter(|pool| pool.is_adaptive() && pool.window() > TickSpan(0))
+        {
+            self.company.opens(pool.key(), pool.window(), now);
+        }
+    }
+
+    /// The first packet of the pool in `slot` has company.
+    #[inline(always)]
+    fn has_company(&mut self, slot: Slot) {
+        if let Some(pool) = self.pools.get(slot.index()).filter(|pool| pool.is_adaptive()) {
+            self.company.came(pool.key());
+        }
     }
 
     /// A pool that has no room for any packet, or expects none, does not wait for one; any other remembers whose packets it has.

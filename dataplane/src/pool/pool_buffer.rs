@@ -67,7 +67,7 @@ pub(super) struct PoolBuffer<B> {
     opened: Tick,
     /// How long its window is.
     window: TickSpan,
-    /// Whether it is for packets that may not wait at all.
+    /// Whether its packets wait only where company is likely.
     is_adaptive: bool,
     /// With so many packets it leaves and does not wait for its deadline.
     enough: u8,
@@ -179,6 +179,12 @@ impl<B: Buffer> PoolBuffer<B> {
     #[inline(always)]
     pub(super) fn is_open(&self) -> bool {
         self.buffer.is_some()
+    }
+
+    /// Whether its packets wait only where company is likely.
+    #[inline(always)]
+    pub(super) fn is_adaptive(&self) -> bool {
+        self.is_adaptive
     }
 
     /// How long its window is.

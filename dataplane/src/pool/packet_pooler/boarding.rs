@@ -297,8 +297,9 @@ impl<B: Buffer> PacketPooler<B> {
     where
         M: PoolSink<Buffer = B>,
     {
+        let waits = self.would_wait(slot, now);
         let Some(pool) = self.pools.get_mut(slot.index()) else { return Err(packet) };
-        if !pool.opens_again_for(question, packet.len()) || !self.open.open_again(slot, pool.key()) {
+        if !waits || !pool.opens_again_for(question, packet.len()) || !self.open.open_again(slot, pool.key()) {
             return Err(packet);
         }
         let (reference, open) = (self.open.generations().reference(slot), self.open.generations());
@@ -311,6 +312,7 @@ impl<B: Buffer> PacketPooler<B> {
         self.pairs.enter(hashes.1, reference, open);
         pool.open_again(packet, reference, now);
         let room = pool.room();
+        self.has_opened(slot, now);
         self.counters.staged += 1;
         self.leave_full(slot, room, now, out);
         Ok(())
@@ -337,6 +339,7 @@ impl<B: Buffer> PacketPooler<B> {
         self.pairs.enter(pair, reference, open);
         let headroom = usize::from(self.limits.link_headroom);
         let room = pool.second_coded(packet, ttl, headroom, (&mut self.encoders, now), out)?;
+        self.has_company(slot);
         self.counters.staged += 1;
         self.counters.absorbed += 2;
         self.counters.created += 1;

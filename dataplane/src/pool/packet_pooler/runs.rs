@@ -148,6 +148,9 @@ impl<B: Buffer> PacketPooler<B> {
             self.counters.absorbed += 1;
             self.counters.created += 1;
             pool.share(fresh).into_iter().for_each(|first| out.free(first));
+            if pool.is_adaptive() {
+                self.company.came(pool.key());
+            }
         }
         pool.take_up(rows);
         match reason {
@@ -186,6 +189,9 @@ impl<B: Buffer> PacketPooler<B> {
         let mut run = Run::new();
         let mut aboard = 0;
         loop {
+            if !self.would_wait(slot, now) {
+                return (aboard, Behind::Refused(first));
+            }
             // The buffer for all is taken before anybody boards: where there is none, one does.
             let waiting = waiting.get(aboard..).unwrap_or_default();
             let mut fresh = if waiting.len() > 1 { out.alloc(self.limits.link_headroom.into()) } else { None };
@@ -196,6 +202,12 @@ impl<B: Buffer> PacketPooler<B> {
                 .have_board::<FRONT, B, T>(&mut run, seats, waiting, first, packets);
             let count = run.len();
             aboard += count;
+            if count > 0 {
+                self.has_opened(slot, now);
+            }
+            if count > 1 {
+                self.has_company(slot);
+            }
             let (mut shared, data_at) = match (fresh, claimed) {
                 (Some(shared), Some(data_at)) if count > 1 => (shared, data_at),
                 (fresh, _) => {

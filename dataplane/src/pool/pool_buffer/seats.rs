@@ -41,7 +41,7 @@ impl<B: Buffer> PoolBuffer<B> {
         let Layout::Native(rows) = &self.layout else { return None };
         let seats = match self.buffer {
             None => {
-                let opens = self.asked == question && rows.can_open(length) && !self.is_adaptive;
+                let opens = self.asked == question && rows.can_open(length);
                 // Of its rows none is taken, however many the last pool had.
                 let rows = rows.emptied();
                 opens.then(|| Seats { rows, most: rows.rows_left(), aboard: Aboard::Nobody })
@@ -51,7 +51,7 @@ impl<B: Buffer> PoolBuffer<B> {
                 Some(Seats { rows: *rows, most, aboard: Aboard::Some })
             }
             Some(_) => {
-                let takes_second = self.enough == u8::MAX && !self.is_adaptive;
+                let takes_second = self.enough == u8::MAX;
                 takes_second.then(|| Seats { rows: *rows, most: rows.rows_left(), aboard: Aboard::One })
             }
         };
@@ -96,7 +96,7 @@ impl<B: Buffer> PoolBuffer<B> {
     #[inline(always)]
     pub(in crate::pool) fn opens_again_for(&self, question: Question, length: usize) -> bool {
         let can_open = self.layout.opens_again() && self.layout.can_open(length);
-        self.buffer.is_none() && self.asked == question && can_open && !self.is_adaptive
+        self.buffer.is_none() && self.asked == question && can_open
     }
 
     /// Opens another pool as the last one was, with the packet that [it opens again for](PoolBuffer::opens_again_for): one of
@@ -113,7 +113,7 @@ impl<B: Buffer> PoolBuffer<B> {
     #[inline(always)]
     pub(in crate::pool) fn takes_second(&self, length: usize) -> bool {
         let fits = self.layout.opens_again() && self.layout.fits(length);
-        self.buffer.is_some() && !self.is_shared && fits && self.enough == u8::MAX && !self.is_adaptive
+        self.buffer.is_some() && !self.is_shared && fits && self.enough == u8::MAX
     }
 
     /// Puts a second packet, which [it takes](PoolBuffer::takes_second), to the first: one of IPv4 whose TTL is still to be

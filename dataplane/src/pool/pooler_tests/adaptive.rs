@@ -12,7 +12,7 @@ const MILLISECOND: u64 = 1_000_000;
 const SECOND: u64 = 1_000_000_000;
 
 /// What became of some traffic.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 struct Outcome {
     /// The mean time that packets waited, in nanoseconds.
     delay: f64,
@@ -22,8 +22,24 @@ struct Outcome {
     at_once: u64,
 }
 
-/// Sends packets of 200 bytes at these times, in turn of 16 flows, under a window of 1 ms.
+/// Sends packets of 200 bytes at these times, in turn of 16 flows, under a window of 1 ms. It is the same whether pools open by a
+/// decision or again as they were.
 fn outcome(times: &[u64], adaptive: bool) -> Outcome {
+    let decided = outcome_by(times, adaptive, |pooler, packet, ride, now, memory| {
+        pooler.stage(packet, &Ride { question: None, ..*ride }, now, memory);
+    });
+    let boarded = outcome_by(times, adaptive, |pooler, packet, ride, now, memory| {
+        stage(pooler, packet, ride, now, memory);
+    });
+    assert_eq!(boarded, decided);
+    decided
+}
+
+fn outcome_by(
+    times: &[u64],
+    adaptive: bool,
+    take: impl Fn(&mut PacketPooler<TestBuffer>, TestBuffer, &Ride<'_>, Tick, &mut Memory),
+) -> Outcome {
     let rule = Rule { adaptive, ..rule(MILLISECOND, 255) };
     let mut pooler = PacketPooler::new(PoolerLimits { pools: 16, flows: 256, peers: 2, ..PoolerLimits::default() });
     let mut memory = Memory::new(2176);
@@ -49,7 +65,8 @@ fn outcome(times: &[u64], adaptive: bool) -> Outcome {
         let flow = Flow { source: (number % 16) as u8, destination: 1, port: 5000, tos: 0 };
         let bytes = packet(flow, number as u16, 200);
         let buffer = memory.receive(&bytes);
-        pooler.stage(buffer, &ride(&fields(&bytes), 1, &peer(1, 1500), 0, &rule), Tick(time), &mut memory);
+        let peer = peer(1, 1500);
+        take(&mut pooler, buffer, &ride(&fields(&bytes), 1, &peer, 0, &rule), Tick(time), &mut memory);
         leave(&mut memory, time);
     }
     while let Some(deadline) = pooler.next_deadline() {
