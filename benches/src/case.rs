@@ -38,7 +38,7 @@ pub enum Work {
 pub enum Carriage {
     /// Whole, behind an index.
     Whole,
-    /// IPv6 packets, whole, with IPv6 outside.
+    /// IPv6 packets, whole, with IPv6 outside where they are pooled.
     Ipv6,
     /// RTP, behind headers that the far end learns.
     Learned,
@@ -114,6 +114,10 @@ const fn forward(name: &'static str, length: u16, destinations: Destinations) ->
     Case { destinations, ..case(name, Work::Forward, Carriage::Whole, length, 1) }
 }
 
+const fn forward_ipv6(name: &'static str, length: u16, destinations: Destinations) -> Case {
+    Case { carriage: Carriage::Ipv6, ..forward(name, length, destinations) }
+}
+
 const fn pool_whole(name: &'static str, setting: Setting, length: u16, rows: u16) -> Case {
     Case { setting, ..case(name, Work::Pool, Carriage::Whole, length, rows) }
 }
@@ -126,6 +130,7 @@ impl Case {
         Case { setting: Setting::Mixed, ..forward("forward_64_mixed", 46, Destinations::Few) },
         forward("forward_64_4k", 46, Destinations::Random(4_000)),
         forward("forward_64_1m", 46, Destinations::Random(1_000_000)),
+        forward_ipv6("forward_ipv6_78", 60, Destinations::Few),
         forward("forward_60", 60, Destinations::Streams),
         forward("forward_300", 300, Destinations::Streams),
         case("pool_60", Work::Pool, Carriage::Whole, 60, 22),

@@ -87,7 +87,7 @@ pub fn measure(case: &Case, lookup: Lookup, program: &Path, place: &Place<'_>) -
     let failed = |problem: String| BenchError::Run { program: PROGRAM, problem };
     let [rules4, rules6] = ["l3fwd.v4", "l3fwd.v6"].map(|name| place.directory.join(name));
     fs::write(&rules4, routes::l3fwd_rules(case)?).map_err(|error| failed(error.to_string()))?;
-    // It takes both files or none.
+    // It takes both files or none. In this network are all destinations of IPv6.
     fs::write(&rules6, "R2001:db8::/32 1\n").map_err(|error| failed(error.to_string()))?;
     let path = place.directory.join("l3fwd.log");
     let log = File::create(&path).map_err(|error| failed(error.to_string()))?;

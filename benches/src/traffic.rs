@@ -228,11 +228,16 @@ mod tests {
     }
 
     #[test]
-    fn forwarded_frames_are_of_the_shortest_length_and_go_to_256_destinations() {
+    fn forwarded_frames_are_as_long_as_their_case_says_and_go_to_256_destinations() {
         let packets = packets(&named("forward_64")).expect("packets");
         assert!(packets.iter().all(|sent| frame(&sent.packet).len() == MIN_FRAME));
         let destinations: HashSet<_> =
             packets.iter().map(|sent| Ipv4Header::parse(&sent.packet).expect("sound").dst).collect();
+        assert_eq!(destinations.len(), 256);
+        let packets = super::packets(&named("forward_ipv6_78")).expect("packets");
+        assert!(packets.iter().all(|sent| frame(&sent.packet).len() + 4 == 78), "with their checksum");
+        let destinations: HashSet<_> =
+            packets.iter().map(|sent| Ipv6Header::parse(&sent.packet).expect("sound").dst).collect();
         assert_eq!(destinations.len(), 256);
     }
 
