@@ -11,6 +11,9 @@ use super::ethernet::MacAddr;
 /// The length of the fixed header in bytes.
 pub const HEADER_LEN: usize = 40;
 
+/// Where in it the hop limit is, in bytes.
+pub const HOP_LIMIT_AT: usize = 7;
+
 /// What every link must carry whole, in bytes (RFC 8200 section 5).
 pub const MIN_MTU: u16 = 1280;
 

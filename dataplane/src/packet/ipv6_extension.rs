@@ -142,7 +142,7 @@ pub fn walk<'a>(
 /// Headers that have a next header field where others have theirs: RFC 8200 section 4.1, Mobility (RFC 6275), HIP
 /// (RFC 7401), Shim6 (RFC 5533). Encapsulating Security Payload is none: what is in it cannot be read.
 #[inline]
-const fn is_extension(next_header: u8) -> bool {
+pub(super) const fn is_extension(next_header: u8) -> bool {
     matches!(next_header, HOP_BY_HOP | ROUTING | FRAGMENT | AUTHENTICATION | DESTINATION_OPTIONS | 135 | 139 | 140)
 }
 

@@ -18,6 +18,7 @@ pub mod icmpv6;
 pub mod ipv4;
 pub mod ipv6;
 pub mod ipv6_extension;
+pub mod ipv6_plain;
 pub mod nd;
 pub mod too_big;
 pub mod udp;

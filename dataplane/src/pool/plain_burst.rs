@@ -134,6 +134,14 @@ impl PlainLooks {
         Some(Queue { question: self.question(first)?, hashes: self.hashes.get(first..=first + more)? })
     }
 
+    /// Notes what was seen of the packet at this position.
+    #[inline(always)]
+    pub(super) fn note(&mut self, position: usize, question: Question, hashes: (u32, u32)) {
+        if let (Some(asked), Some(place)) = (self.questions.get_mut(position), self.hashes.get_mut(position)) {
+            (*asked, *place) = (question.word(), hashes);
+        }
+    }
+
     /// What the packet at this position asks, if it may board.
     #[inline(always)]
     pub fn question(&self, position: usize) -> Option<Question> {

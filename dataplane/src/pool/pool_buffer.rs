@@ -15,6 +15,7 @@ use super::ride::{LoneRide, Ride};
 use super::shortcut::{Opening, Question};
 use crate::arch::{Tick, TickSpan};
 use crate::fib::PeerIndex;
+use crate::packet::ipv6::decrement_hop_limit;
 use crate::packet::{Buffer, BufferSource, ipv4};
 
 /// What an open pool has become when it is flushed.
@@ -58,7 +59,7 @@ pub(super) struct PoolBuffer<B> {
     reference: PoolReference,
     /// Whether `buffer` is one for all.
     is_shared: bool,
-    /// Whether `buffer` is an IPv4 packet whose TTL is still to be decremented: where it is copied, not where it is read
+    /// Whether `buffer` is a packet whose TTL is still to be decremented: where it is copied, not where it is read
     /// from soon after.
     is_plain: bool,
     trunk: Trunk,
@@ -343,7 +344,12 @@ impl<B: Buffer> PoolBuffer<B> {
         if std::mem::take(&mut self.is_plain)
             && let Some(first) = &mut self.buffer
         {
-            ipv4::decrement_ttl(first.bytes_mut());
+            let bytes = first.bytes_mut();
+            // Which was above 0.
+            let _ = match bytes.first() {
+                Some(0x60..=0x6f) => decrement_hop_limit(bytes),
+                _ => ipv4::decrement_ttl(bytes),
+            };
         }
     }
 

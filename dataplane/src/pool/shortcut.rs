@@ -14,6 +14,9 @@ const SETS: usize = 1024;
 /// Answers in a set.
 const WAYS: usize = 4;
 
+/// The bit of a question that IPv6 packets have.
+const IPV6: u64 = 1 << 7;
+
 /// What decides which pool a packet joins, in one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Question(u64);
@@ -30,7 +33,7 @@ impl Question {
             | u64::from(rule.0) << 32
             | u64::from(mtu) << 16
             | u64::from(tos) << 8
-            | u64::from(is_ipv6) << 7
+            | if is_ipv6 { IPV6 } else { 0 }
             | u64::from(bucket & 0x7f);
         Question(word)
     }
@@ -54,9 +57,15 @@ impl Question {
     }
 
     /// Its word.
-    #[cfg(test)]
+    #[inline(always)]
     pub(super) fn word(self) -> u64 {
         self.0
+    }
+
+    /// Whether who asks is an IPv6 packet.
+    #[inline(always)]
+    pub(super) fn is_ipv6(self) -> bool {
+        self.0 & IPV6 != 0
     }
 
     /// DSCP and ECN of who asks.

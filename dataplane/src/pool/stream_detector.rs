@@ -5,8 +5,9 @@
 
 use super::flow_hash::{FlowSeed, hashes_ipv4};
 use super::rule::{Dscp, RuleIndex, RuleSet};
-use crate::packet::ipv6::Ipv6Header;
+use crate::packet::ipv6::{self, Ipv6Header};
 use crate::packet::ipv6_extension::UpperLayer;
+use crate::packet::ipv6_plain;
 
 /// Where a packet comes from and goes to, in host byte order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,6 +154,35 @@ impl StreamFields {
             flow: flow_hash(pair ^ u64::from(upper.protocol) << 32, u32::from_be_bytes([p0, p1, p2, p3])),
             pair: (pair >> 32) as u32,
         })
+    }
+
+    /// The same of a plain IPv6 packet that starts like this.
+    #[inline(always)]
+    pub fn of_plain6(start: &[u8; ipv6_plain::START], seed: FlowSeed) -> StreamFields {
+        let (header, ports) = start.split_at(ipv6::HEADER_LEN);
+        let (fixed, addresses) = header.split_at(8);
+        let (source, destination) = addresses.split_at(16);
+        let fixed = u64::from_be_bytes(fixed.first_chunk().copied().unwrap_or_default());
+        let address = |bytes: &[u8]| u128::from_be_bytes(bytes.first_chunk().copied().unwrap_or_default());
+        let (source, destination) = (address(source), address(destination));
+        let (protocol, tos) = ((fixed >> 8) as u8, (fixed >> 52) as u8);
+        let has_ports = has_ports(protocol);
+        let ports = u32::from_be_bytes(ports.first_chunk().copied().unwrap_or_default());
+        let ports = if has_ports { ports } else { 0 };
+        let pair = pair_hash6(seed, source, destination);
+        StreamFields {
+            addresses: Addresses::V6 { source, destination },
+            protocol,
+            has_ports,
+            source_port: (ports >> 16) as u16,
+            destination_port: ports as u16,
+            dscp: Dscp::of_tos(tos),
+            ecn: tos & 3,
+            length: ((fixed >> 16) as u16).saturating_add(ipv6::HEADER_LEN as u16),
+            is_fragment: false,
+            flow: flow_hash(pair ^ u64::from(protocol) << 32, ports),
+            pair: (pair >> 32) as u32,
+        }
     }
 
     /// DSCP and ECN as they stand in the IP header.

@@ -10,6 +10,7 @@ use crate::packet::ipv4::Plain;
 
 use super::drop::Drop;
 use super::ip_input::SoundBurst;
+use super::ip6_input;
 use super::mixed_burst::KnownBurst;
 use super::moment::Moment;
 use super::origin::{Family, Origin};
@@ -48,6 +49,9 @@ impl<N: Nic> Stages<N> {
         moment: &Moment<'_>,
     ) {
         let own = moment.state.port(port).map_or(MacAddr::ZERO, |port| MacAddr(port.mac));
+        if frames.first().is_some_and(holds_ipv6) && self.burst6_input(frames, Receiver { port, own }, ip, moment) {
+            return;
+        }
         let count = frames.len();
         let mut burst = KnownBurst::new();
         let is_seen = {
@@ -89,8 +93,7 @@ impl<N: Nic> Stages<N> {
         moment: &Moment<'_>,
     ) {
         self.out.stopwatch.enter(Stage::Input);
-        let [o0, o1, o2, o3, o4, o5] = receiver.own.0;
-        let (own_number, pool_port) = (u64::from_be_bytes([0, 0, o0, o1, o2, o3, o4, o5]), self.hops.pool_port());
+        let (own_number, pool_port) = (number_of(receiver.own), self.hops.pool_port());
         for mut frame in frames.drain(..) {
             match Some(&frame).filter(|_| may_be_plain).and_then(|frame| recognise(frame, own_number, pool_port)) {
                 Some(plain) => {
@@ -102,7 +105,35 @@ impl<N: Nic> Stages<N> {
         }
     }
 
-    /// Sorts a frame that is not known to hold a plain packet for us.
+    /// Sends a burst on its way whose frames all hold plain IPv6 packets. False, and nothing has changed, where one does not.
+    #[inline(never)]
+    fn burst6_input(
+        &mut self,
+        frames: &mut ArrayVec<Mbuf, BURST>,
+        Receiver { port, own }: Receiver,
+        ip: &mut SoundBurst,
+        moment: &Moment<'_>,
+    ) -> bool {
+        frames.iter().for_each(|frame| prefetch_read(frame.bytes().as_ptr()));
+        let (own_number, pool_port) = (number_of(own), self.hops.pool_port());
+        let packets6 = ip.packets6();
+        packets6.expect(frames.iter().map_while(|frame| recognise6(frame, own_number, pool_port)));
+        if packets6.expected() < frames.len() {
+            packets6.clear();
+            return false;
+        }
+        self.out.stopwatch.enter(Stage::Lookup);
+        packets6.find(moment);
+        if self.forward_burst6(frames, packets6.leaves()) {
+            packets6.clear();
+        } else {
+            packets6.push_expected(frames, Origin::received(port, false, Family::V6));
+            self.send_all(ip, 0, moment);
+        }
+        true
+    }
+
+    /// Sorts a frame that is not known to hold a plain IPv4 packet for us.
     #[inline(never)]
     pub(super) fn sort_frame(
         &mut self,
@@ -111,6 +142,9 @@ impl<N: Nic> Stages<N> {
         ip: &mut SoundBurst,
         moment: &Moment<'_>,
     ) {
+        if let Some(dst) = recognise6(&frame, number_of(own), self.hops.pool_port()) {
+            return ip.push_plain6(frame, Origin::received(port, false, Family::V6), dst);
+        }
         let header = match EthernetHeader::parse(frame.bytes()) {
             Some(header) if frame.is_contiguous() => header,
             _ => return self.out.drop(frame, Drop::FrameMalformed),
@@ -128,6 +162,31 @@ impl<N: Nic> Stages<N> {
         frame.trim_front(HEADER_LEN);
         self.admit(frame, Origin::received(port, link_broadcast, family), ip, moment);
     }
+}
+
+/// An address as it is compared.
+#[inline(always)]
+fn number_of(MacAddr([o0, o1, o2, o3, o4, o5]): MacAddr) -> u64 {
+    u64::from_be_bytes([0, 0, o0, o1, o2, o3, o4, o5])
+}
+
+/// Whether a frame is said to hold an IPv6 packet.
+#[inline(always)]
+fn holds_ipv6(frame: &Mbuf) -> bool {
+    frame
+        .bytes()
+        .first_chunk()
+        .is_some_and(|&[.., t0, t1]: &[u8; HEADER_LEN]| [t0, t1] == EtherType::IPV6.0.to_be_bytes())
+}
+
+/// Recognises the plain IPv6 packet in a frame to the station `own`. Returns whom it is for.
+#[inline(always)]
+fn recognise6(frame: &Mbuf, own: u64, but: u32) -> Option<[u8; 16]> {
+    let (header, packet) = frame.bytes().split_first_chunk::<HEADER_LEN>()?;
+    let &[d0, d1, d2, d3, d4, d5, s0, s1, ..] = header;
+    let dst = u64::from_be_bytes([d0, d1, d2, d3, d4, d5, s0, s1]) >> 16;
+    let is_for_us = dst == own && holds_ipv6(frame) && frame.is_contiguous();
+    if is_for_us { ip6_input::recognise(packet, but) } else { None }
 }
 
 /// Recognises the plain packet in a frame to the station `own`, as [`Plain::recognise`] does.

@@ -5,16 +5,17 @@
 //! as long as the control thread publishes nothing; and of leaves that are a link, for the hosts there. Only what is no one's special case is remembered: a packet whose leaf is not
 //! here takes the long way, which decides everything and loses nothing but time.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use crate::arch::{Tick, TickRate, TickSpan};
 use crate::fib::{Adjacency, Entry, EntryId, Neighbour, PathIndex, PeerIndex, PortIndex};
-use crate::packet::ethernet::{EtherType, EthernetHeader, HEADER_LEN, MacAddr};
+use crate::packet::ethernet::{EthernetHeader, HEADER_LEN, MacAddr};
 use crate::pool::Format;
 use crate::pool::pooled_packet_detector::ZeroChecksum;
 
 use super::moment::{Moment, Publication};
+use super::origin::Family;
 
 /// Leaves that are remembered at once; a power of two. Those that share a place take turns.
 const PLACES: usize = 1024;
@@ -32,7 +33,7 @@ const NO_PORT: u32 = u32::MAX;
 pub(super) struct Hop {
     /// Which leaf it is of, and since which generation.
     tag: u64,
-    /// The Ethernet header of an IPv4 packet that takes it.
+    /// The Ethernet header of a packet that takes it, of the family that it was remembered for.
     pub frame: [u8; HEADER_LEN],
     /// The largest packet that takes it, in bytes.
     pub mtu: u16,
@@ -54,6 +55,8 @@ struct Host {
 /// The hops that a worker remembers.
 pub(super) struct HopCache {
     places: Box<[Hop; PLACES]>,
+    /// The same of leaves that IPv6 packets have met.
+    places6: Box<[Hop; PLACES]>,
     /// Hosts of leaves that have no gateway.
     hosts: Box<[Host; HOST_PLACES]>,
     /// Grows whenever all is forgotten, by more than there are leaves: the upper bits of tags. Those of generation 0 are of no leaf.
@@ -72,6 +75,8 @@ pub(super) struct HopCache {
     last_peer: Option<(IpAddr, KnownPeer)>,
     /// Where the last pooled packet of ours went in this iteration, and the leaf of that.
     last_destination: Option<(u32, EntryId)>,
+    /// The same of one with IPv6 outside.
+    last_destination6: Option<(u128, EntryId)>,
 }
 
 /// What is to be known of a peer to take its pooled packets.
@@ -83,6 +88,7 @@ impl HopCache {
         let nowhere = Hop { tag: 0, frame: [0; HEADER_LEN], mtu: 0, longest: 0, at: 0, path: None };
         HopCache {
             places: Box::new([nowhere; PLACES]),
+            places6: Box::new([nowhere; PLACES]),
             hosts: Box::new([Host { address: 0, hop: nowhere }; HOST_PLACES]),
             generation: 0,
             learnt_from: Publication::NONE,
@@ -93,6 +99,7 @@ impl HopCache {
             shares_paths: false,
             last_peer: None,
             last_destination: None,
+            last_destination6: None,
         }
     }
 
@@ -100,7 +107,7 @@ impl HopCache {
     #[inline(always)]
     pub fn refresh(&mut self, moment: &Moment<'_>) {
         let source = moment.publication();
-        self.last_destination = None;
+        (self.last_destination, self.last_destination6) = (None, None);
         if self.learnt_from != source || moment.now.since(self.until) > TickSpan(0) {
             self.forget(source, moment);
         }
@@ -126,7 +133,8 @@ impl HopCache {
     /// How many leaves are remembered.
     #[cfg(test)]
     pub fn remembered(&self) -> usize {
-        self.places.iter().filter(|hop| hop.tag >> 16 == self.generation >> 16 && hop.mtu > 0).count()
+        let places = self.places.iter().chain(&*self.places6);
+        places.filter(|hop| hop.tag >> 16 == self.generation >> 16 && hop.mtu > 0).count()
     }
 
     /// How many hosts are remembered.
@@ -181,6 +189,22 @@ impl HopCache {
         leaf
     }
 
+    /// The same with IPv6 outside.
+    #[inline(always)]
+    pub fn leaf6(&mut self, destination: Ipv6Addr, moment: &Moment<'_>) -> EntryId {
+        match self.last_destination6 {
+            Some((last, leaf)) if last == destination.to_bits() => leaf,
+            _ => self.find_leaf6(destination, moment),
+        }
+    }
+
+    #[inline(never)]
+    fn find_leaf6(&mut self, destination: Ipv6Addr, moment: &Moment<'_>) -> EntryId {
+        let leaf = moment.fib6.lookup(moment.section, destination);
+        self.last_destination6 = Some((destination.to_bits(), leaf));
+        leaf
+    }
+
     /// Whether stream packets can be pooled on one of the ways that are remembered.
     #[inline(always)]
     pub fn has_paths(&self) -> bool {
@@ -191,6 +215,12 @@ impl HopCache {
     #[inline(always)]
     pub fn at(&self, leaf: EntryId) -> &Hop {
         &self.places[usize::from(leaf.0) % PLACES]
+    }
+
+    /// The same for IPv6 packets.
+    #[inline(always)]
+    pub fn at6(&self, leaf: EntryId) -> &Hop {
+        &self.places6[usize::from(leaf.0) % PLACES]
     }
 
     /// Whether a hop is what is known of a leaf.
@@ -223,12 +253,38 @@ impl HopCache {
     /// Remembers the way of a leaf whose packets go to a next hop that is there. `at`: the position of a port among the
     /// worker's.
     pub fn learn(&mut self, leaf: EntryId, entry: Entry, moment: &Moment<'_>, at: impl Fn(PortIndex) -> Option<usize>) {
-        let Adjacency::Via { port, gateway } = entry.adjacency else { return };
-        let path = entry.path.filter(|_| !moment.state.rules.is_empty());
-        if let Some(hop) = self.hop_to(moment.state.neighbours.get(gateway), (leaf, port, path), moment, at) {
-            self.has_paths |= path.is_some();
+        if let Some(hop) = self.hop_of(leaf, entry, Family::V4, moment, at) {
             self.places[usize::from(leaf.0) % PLACES] = hop;
         }
+    }
+
+    /// The same for IPv6 packets.
+    pub fn learn6(
+        &mut self,
+        leaf: EntryId,
+        entry: Entry,
+        moment: &Moment<'_>,
+        at: impl Fn(PortIndex) -> Option<usize>,
+    ) {
+        if let Some(hop) = self.hop_of(leaf, entry, Family::V6, moment, at) {
+            self.places6[usize::from(leaf.0) % PLACES] = hop;
+        }
+    }
+
+    /// The way of a leaf whose packets go to a next hop that is there.
+    fn hop_of(
+        &mut self,
+        leaf: EntryId,
+        entry: Entry,
+        family: Family,
+        moment: &Moment<'_>,
+        at: impl Fn(PortIndex) -> Option<usize>,
+    ) -> Option<Hop> {
+        let Adjacency::Via { port, gateway } = entry.adjacency else { return None };
+        let path = entry.path.filter(|_| !moment.state.rules.is_empty());
+        let hop = self.hop_to(moment.state.neighbours.get(gateway), (leaf, port, path), family, moment, at)?;
+        self.has_paths |= path.is_some();
+        Some(hop)
     }
 
     /// Remembers the way to the host `address` on a link, where it is there, and its leaf has no path. `at`: as above.
@@ -242,26 +298,31 @@ impl HopCache {
     ) {
         let Entry { adjacency: Adjacency::Connected { port }, path: None } = entry else { return };
         let neighbour = moment.state.neighbours.find4(port, address);
-        if let Some(hop) = self.hop_to(neighbour, (leaf, port, None), moment, at) {
+        if let Some(hop) = self.hop_to(neighbour, (leaf, port, None), Family::V4, moment, at) {
             let address = address.to_bits();
             self.hosts[host_place(address)] = Host { address, hop };
         }
     }
 
-    /// The way to a neighbour that is there.
+    /// The way of packets of a family to a neighbour that is there.
     fn hop_to(
         &self,
         neighbour: Option<&Neighbour>,
         (leaf, port, path): (EntryId, PortIndex, Option<PathIndex>),
+        family: Family,
         moment: &Moment<'_>,
         at: impl Fn(PortIndex) -> Option<usize>,
     ) -> Option<Hop> {
         let (neighbour, out) = (neighbour?, moment.state.port(port)?);
         let at = at(port).and_then(|at| u16::try_from(at).ok())?;
-        let mac = neighbour.mac.filter(|_| !moment.state.legs.has_overlays4())?;
+        let has_overlays = match family {
+            Family::V4 => moment.state.legs.has_overlays::<Ipv4Addr>(),
+            Family::V6 => moment.state.legs.has_overlays::<Ipv6Addr>(),
+        };
+        let mac = neighbour.mac.filter(|_| !has_overlays)?;
         neighbour.mark_used();
         let mut frame = [0; HEADER_LEN];
-        EthernetHeader { dst: MacAddr(mac), src: MacAddr(out.mac), ether_type: EtherType::IPV4 }.write(&mut frame);
+        EthernetHeader { dst: MacAddr(mac), src: MacAddr(out.mac), ether_type: family.ether_type() }.write(&mut frame);
         let longest = if path.is_none() { out.mtu.saturating_add(HEADER_LEN as u16) } else { 0 };
         Some(Hop { tag: self.tag(leaf), frame, mtu: out.mtu, longest, at, path })
     }

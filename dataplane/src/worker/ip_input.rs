@@ -12,7 +12,7 @@ use crate::packet::ipv4::{self, DestinationClass, Ipv4Error, Ipv4Header, Plain, 
 use super::counters::Counter;
 use super::drop::Drop;
 use super::ethernet_input::IpBurst;
-use super::ip6_input::Ipv6Burst;
+use super::ip6_input::{self, Ipv6Burst};
 use super::moment::Moment;
 use super::origin::{Family, Origin, Packet};
 use super::output::drop_reason;
@@ -54,8 +54,14 @@ impl SoundBurst {
 
     /// How many packets of IPv4 it has.
     #[inline(always)]
-    pub fn len(&self) -> usize {
+    pub fn len4(&self) -> usize {
         self.packets.len()
+    }
+
+    /// How many packets it has.
+    #[inline(always)]
+    pub fn len(&self) -> usize {
+        self.packets.len() + self.packets6.len()
     }
 
     /// Adds a plain packet to the destination `dst`. `frame` holds it behind room for an Ethernet header, and nothing else.
@@ -63,6 +69,19 @@ impl SoundBurst {
     pub fn push_plain(&mut self, frame: Mbuf, origin: Origin, dst: u32) {
         self.frames |= self.next_bit();
         self.push(frame, origin, dst);
+    }
+
+    /// Those of IPv6.
+    #[inline(always)]
+    pub fn packets6(&mut self) -> &mut Ipv6Burst {
+        &mut self.packets6
+    }
+
+    /// Adds a plain IPv6 packet, likewise.
+    #[inline(always)]
+    pub fn push_plain6(&mut self, frame: Mbuf, origin: Origin, dst: [u8; 16]) {
+        self.next_is_special();
+        self.packets6.push_plain(frame, origin, dst, self.packets.len());
     }
 
     /// Adds a packet that takes the long way. `mbuf` holds nothing else.
@@ -97,7 +116,25 @@ impl SoundBurst {
             }
         }
         (self.frames, self.special) = (0, 0);
+        if self.packets6.len() > 0 {
+            self.join();
+        }
         &mut self.packets
+    }
+
+    /// Puts the packets of both families in the order they came, as IPv4 packets. There is nothing in front of those.
+    #[cold]
+    fn join(&mut self) {
+        let before = std::mem::take(&mut self.packets);
+        self.packets6.turn();
+        for (position, packet) in before.into_iter().enumerate() {
+            for _ in 0..self.packets6.due(position) {
+                self.packets.extend(self.packets6.take_uncovered());
+            }
+            self.packets.push(packet);
+        }
+        self.packets.extend(std::iter::from_fn(|| self.packets6.take_uncovered()));
+        self.packets6.clear();
     }
 }
 
@@ -112,7 +149,17 @@ impl<N: Nic> Stages<N> {
         for (mut mbuf, origin) in burst.drain(..) {
             let plain = match origin.family() {
                 Family::V4 => Plain::recognise(mbuf.bytes(), self.hops.pool_port()),
-                Family::V6 => None,
+                Family::V6 => {
+                    let may_be_plain = !origin.link_broadcast() && mbuf.headroom() >= HEADER_LEN;
+                    match ip6_input::recognise(mbuf.bytes(), self.hops.pool_port()).filter(|_| may_be_plain) {
+                        Some(dst) => {
+                            mbuf.extend_front(HEADER_LEN);
+                            sound.push_plain6(mbuf, origin, dst);
+                        }
+                        None => self.admit(mbuf, origin, &mut sound, moment),
+                    }
+                    continue;
+                }
             };
             match plain {
                 Some(plain) if !origin.link_broadcast() && mbuf.headroom() >= HEADER_LEN => {
@@ -168,6 +215,7 @@ impl<N: Nic> Stages<N> {
             self.pool_or_send_each(burst, leaves, depth, moment);
         }
         (burst.frames, burst.special) = (0, 0);
+        burst.packets6.clear();
         self.take_up_reentry(depth, 1, moment);
         self.out.free_dropped(&mut self.mempool);
     }
@@ -228,9 +276,7 @@ impl<N: Nic> Stages<N> {
         }
         drop(packets);
         self.out.counters.add(Counter::Forwarded, forwarded as u64);
-        while let Some((packet6, leaf6)) = packets6.next_before(usize::MAX) {
-            self.send_on6(packet6, leaf6, depth, moment);
-        }
+        self.send_each6(packets6, usize::MAX, depth, moment);
     }
 
     /// Whether no packet waits in a pool, and none that takes a way which is remembered can be to.
@@ -295,9 +341,7 @@ impl<N: Nic> Stages<N> {
         }
         drop(packets);
         self.out.counters.add(Counter::Forwarded, forwarded as u64);
-        while let Some((packet6, leaf6)) = packets6.next_before(usize::MAX) {
-            self.send_on6(packet6, leaf6, depth, moment);
-        }
+        self.send_each6(packets6, usize::MAX, depth, moment);
     }
 
     /// Sends a packet the long way, behind those of IPv6 that came before it.
@@ -311,9 +355,7 @@ impl<N: Nic> Stages<N> {
         depth: u8,
         moment: &Moment<'_>,
     ) {
-        while let Some((packet6, leaf6)) = packets6.next_before(position) {
-            self.send_on6(packet6, leaf6, depth, moment);
-        }
+        self.send_each6(packets6, position, depth, moment);
         let to_pool_port = ipv4::is_datagram_to(mbuf.bytes(), self.hops.pool_port());
         if to_pool_port && moment.state.entry(leaf).adjacency == Adjacency::Local {
             self.take_up_reentry(depth, BURST, moment);

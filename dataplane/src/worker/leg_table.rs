@@ -189,9 +189,9 @@ impl LegTable {
         groups.get(&(group, source)).or_else(|| groups.get(&(group, A::UNSPECIFIED)))
     }
 
-    /// Whether there are overlay routes for IPv4 packets.
-    pub fn has_overlays4(&self) -> bool {
-        !Ipv4Addr::legs(self).prefixes.is_empty()
+    /// Whether there are overlay routes for packets of a family.
+    pub fn has_overlays<A: LegAddress>(&self) -> bool {
+        !A::legs(self).prefixes.is_empty()
     }
 
     /// The overlay route with the longest prefix that covers a destination. Costs one look for each length of a prefix

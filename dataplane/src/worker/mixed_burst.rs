@@ -126,7 +126,7 @@ impl<N: Nic> Stages<N> {
         let origin = receiver.origin();
         let gap = positions.len().min(frames.len());
         for (position, frame) in positions.zip(frames.drain(..gap)) {
-            found[others.len() % BURST] = leaves[position % BURST];
+            found[others.len4() % BURST] = leaves[position % BURST];
             if seen.plain >> position & 1 == 1 {
                 others.push_plain(frame, origin, seen.destinations[position % BURST]);
             } else {

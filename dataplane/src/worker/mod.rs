@@ -50,6 +50,7 @@ mod router_state;
 mod run;
 mod shared;
 mod short_way;
+mod short_way6;
 mod simplemux_input;
 mod stages;
 mod stopwatch;

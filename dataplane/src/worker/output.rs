@@ -269,7 +269,7 @@ impl<N: Nic> Output<N> {
         (most, None)
     }
 
-    /// Sends an IPv4 packet of our own making to a hop that was found for it.
+    /// Sends a packet of our own making to a hop that was found for it.
     #[inline(always)]
     pub fn send_short(&mut self, mut mbuf: Mbuf, hop: &Hop) {
         match mbuf.prepend(HEADER_LEN).and_then(|header| header.first_chunk_mut::<HEADER_LEN>()) {

@@ -9,11 +9,12 @@ use crate::fib::{Entry, EntryId, PathIndex, PeerIndex};
 use crate::packet::BufferSource;
 use crate::packet::ethernet::HEADER_LEN;
 use crate::packet::ipv4::{self, PROTOCOL_UDP};
+use crate::packet::ipv6::Ipv6Header;
 use crate::pool::hello::Capabilities;
 use crate::pool::path::SharedHops;
 use crate::pool::{
-    self, Crowd, Detected, FlushReason, Format, Ordinary, PlainBurst, PlainLooks, PoolKey, PoolSink, Question, Queue,
-    Ride, RuleIndex, StreamFields, Unstaged, Way, detect,
+    self, Crowd, Detected, FlowSeed, FlushReason, Format, Ordinary, Plain6, PlainBurst, PlainLooks, PoolKey, PoolSink,
+    Question, Queue, Ride, RuleIndex, RuleSet, StreamFields, Unstaged, Way, detect, look_at_plain6,
 };
 
 use super::counters::Counter;
@@ -59,7 +60,7 @@ impl<N: Nic> PoolSink for PoolExit<'_, N> {
 
     fn pooled(&mut self, packet: Mbuf, _peer: PeerIndex, _rows: u8) {
         let Some(&[0x45, .., d0, d1, d2, d3]) = packet.bytes().first_chunk::<{ ipv4::MIN_HEADER_LEN }>() else {
-            return self.out.route(packet, self.moment);
+            return self.pooled6(packet);
         };
         let destination = Ipv4Addr::new(d0, d1, d2, d3);
         let leaf = self.hops.leaf(destination, self.moment);
@@ -73,6 +74,27 @@ impl<N: Nic> PoolSink for PoolExit<'_, N> {
         }
         let length = packet.len();
         self.out.route_by(packet, length, entry.adjacency, destination, self.moment);
+    }
+}
+
+impl<N: Nic> PoolExit<'_, N> {
+    /// Sends a pooled packet with IPv6 outside.
+    #[inline(never)]
+    fn pooled6(&mut self, packet: Mbuf) {
+        let Ok(Ipv6Header { dst, .. }) = Ipv6Header::parse(packet.bytes()) else {
+            return self.out.route(packet, self.moment);
+        };
+        let leaf = self.hops.leaf6(dst, self.moment);
+        let hop = self.hops.at6(leaf);
+        if self.hops.is_of(hop, leaf) && packet.len() <= usize::from(hop.mtu) {
+            return self.out.send_short(packet, hop);
+        }
+        let entry = self.moment.state.entry(leaf);
+        if self.hops.is_ours(&entry) {
+            self.hops.learn6(leaf, entry, self.moment, |port| self.out.position(port));
+        }
+        let length = packet.len();
+        self.out.route_by(packet, length, entry.adjacency, dst, self.moment);
     }
 }
 
@@ -111,6 +133,18 @@ impl Looks {
     #[inline(always)]
     pub fn none() -> Looks {
         Looks(PlainLooks::none())
+    }
+
+    /// Looks at plain IPv6 packets.
+    #[inline(always)]
+    pub fn look_at6<'a>(
+        &mut self,
+        packets: impl Iterator<Item = Option<Plain6<'a>>>,
+        rules: &RuleSet,
+        seed: FlowSeed,
+        buckets: u8,
+    ) {
+        look_at_plain6(packets, rules, seed, buckets, &mut self.0);
     }
 
     /// What was seen of the packet at this position.
@@ -158,8 +192,13 @@ impl<N: Nic> Stages<N> {
             }
         }
         let (rules, buckets) = (&moment.state.rules, self.pooler.limits().buckets);
-        let looks = &mut looks.0;
-        self.vectors.run(pool::Look { burst: &burst, special, rules, seed: self.seed, buckets, looks });
+        self.vectors.run(pool::Look { burst: &burst, special, rules, seed: self.seed, buckets, looks: &mut looks.0 });
+        self.bring_closer(looks);
+    }
+
+    /// Has what the packets that were looked at will need brought closer, where it may be far.
+    #[inline(always)]
+    pub(super) fn bring_closer(&self, Looks(looks): &Looks) {
         if self.pooler.has_many_open() {
             let first = |position: &usize| (looks.boards & !looks.alike) >> position & 1 == 1;
             let asked = (0..BURST).filter(first).filter_map(|at| Some((looks.question(at)?, *looks.hashes.get(at)?)));

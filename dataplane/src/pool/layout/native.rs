@@ -13,7 +13,7 @@ use super::super::wire::{self, Kind, OVERLAY, PoolHeader, ROW_LEN, Row, RowType}
 use super::outer_header::{self, OuterHeader};
 use super::{Room, SHORTEST};
 use crate::packet::copy::copy;
-use crate::packet::{Buffer, Sum, Total, ipv4};
+use crate::packet::{Buffer, Sum, Total, ipv4, ipv6};
 
 /// A pool of kind 0: how much it can come to hold, and what it holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,10 +139,19 @@ impl NativeRows {
         self.append_entry(buffer, row_type(packet), packet.len(), ttl, write)
     }
 
-    /// Puts an IPv4 packet that fits, and whose TTL, which is above 0, is still to be decremented, behind those in `buffer`. None, and the
+    /// Puts a packet that fits, and whose TTL, which is above 0, is still to be decremented, behind those in `buffer`. None, and the
     /// pool is as before, where the buffer has no room for it.
     #[inline(always)]
-    pub(in crate::pool) fn seat<B: Buffer>(&mut self, buffer: &mut B, packet: &[u8], ttl: u8) -> Option<()> {
+    pub(in crate::pool) fn seat<B: Buffer>(
+        &mut self,
+        buffer: &mut B,
+        packet: &[u8],
+        ttl: u8,
+        is_ipv6: bool,
+    ) -> Option<()> {
+        if is_ipv6 {
+            return self.append_entry(buffer, RowType::WholeIpv6, packet.len(), ttl, |out| copy_plain6(packet, out));
+        }
         self.append_entry(buffer, RowType::WholeIpv4, packet.len(), ttl, |out| copy_plain(packet, out))
     }
 
@@ -271,18 +280,37 @@ impl<'a> RowWriter<'a> {
     /// Writes an IPv4 packet, its TTL, which is above 0, decremented where it is `plain`. None, and it is not there, where it does not fit.
     #[inline(always)]
     pub(in crate::pool) fn write(&mut self, packet: &[u8], ttl: u8, plain: bool) -> Option<()> {
-        let (row, rows) = std::mem::take(&mut self.rows).split_first_chunk_mut::<ROW_LEN>()?;
-        let (copied, data) = std::mem::take(&mut self.data).split_at_mut_checked(packet.len())?;
-        (self.rows, self.data) = (rows, data);
-        let length = packet.len() as u16;
-        Row { start: self.start, length, ttl, row_type: RowType::WholeIpv4 }.write(row);
+        let copied = self.add(packet, ttl, RowType::WholeIpv4)?;
         if plain {
             copy_plain(packet, copied)?;
         } else {
             copy(packet, copied);
         }
-        (self.start, self.data_at) = (self.start.wrapping_add(length), self.data_at + packet.len());
         Some(())
+    }
+
+    /// The same with an IPv6 packet and its hop limit.
+    #[inline(always)]
+    pub(in crate::pool) fn write6(&mut self, packet: &[u8], ttl: u8, plain: bool) -> Option<()> {
+        let copied = self.add(packet, ttl, RowType::WholeIpv6)?;
+        if plain {
+            copy_plain6(packet, copied)?;
+        } else {
+            copy(packet, copied);
+        }
+        Some(())
+    }
+
+    /// Writes the row of a packet. Returns where the packet goes.
+    #[inline(always)]
+    fn add(&mut self, packet: &[u8], ttl: u8, row_type: RowType) -> Option<&'a mut [u8]> {
+        let (row, rows) = std::mem::take(&mut self.rows).split_first_chunk_mut::<ROW_LEN>()?;
+        let (copied, data) = std::mem::take(&mut self.data).split_at_mut_checked(packet.len())?;
+        (self.rows, self.data) = (rows, data);
+        let length = packet.len() as u16;
+        Row { start: self.start, length, ttl, row_type }.write(row);
+        (self.start, self.data_at) = (self.start.wrapping_add(length), self.data_at + packet.len());
+        Some(copied)
     }
 
     /// Ends writing. Returns where the last packet ends in the buffer.
@@ -298,6 +326,14 @@ fn copy_plain(packet: &[u8], out: &mut [u8]) -> Option<()> {
     copy(packet, out);
     let (from, to) = (second_word(packet)?, out.get_mut(8..)?.first_chunk_mut()?);
     *to = ipv4::decrement_ttl_in(u64::from_le_bytes(from)).to_le_bytes();
+    Some(())
+}
+
+/// Copies an IPv6 packet with its hop limit, which is above 0, decremented.
+#[inline(always)]
+fn copy_plain6(packet: &[u8], out: &mut [u8]) -> Option<()> {
+    copy(packet, out);
+    *out.get_mut(ipv6::HOP_LIMIT_AT)? = packet.get(ipv6::HOP_LIMIT_AT)?.saturating_sub(1);
     Some(())
 }
 

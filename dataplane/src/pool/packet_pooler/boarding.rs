@@ -92,7 +92,7 @@ impl<B: Buffer> PacketPooler<B> {
         self.board_one::<false, M>(packet, (slot, ttl), hashes, now, out)
     }
 
-    /// The same for IPv4 packets whose TTL is above 1 and was not decremented yet: it is in the pool only. Takes them from
+    /// The same for packets whose TTL is above 1 and was not decremented yet: it is in the pool only. Takes them from
     /// `packets`, each behind `FRONT` bytes that are not its own and with something that the caller has with it, and returns how
     /// many are aboard, and the one, if any, that is not: nothing is in front of that one any more. Those behind it are left.
     #[inline(always)]
@@ -111,6 +111,10 @@ impl<B: Buffer> PacketPooler<B> {
         };
         // Nothing else opens there meanwhile: what takes a decision is left to the caller.
         match self.pools.get(slot.index()) {
+            // Only whole ones are written with their hop limit still to be decremented.
+            Some(pool) if !pool.has_rows() && queue.question.is_ipv6() => {
+                (0, packets.next().map(|(packet, with)| (uncovered::<FRONT, B>(packet), with)))
+            }
             Some(pool) if !pool.has_rows() => self.board_each::<FRONT, _, _>((slot, ttl), queue, packets, now, out),
             _ => self.board_rows::<FRONT, _, _>((slot, ttl), queue, (None, packets), now, out),
         }
@@ -180,7 +184,7 @@ impl<B: Buffer> PacketPooler<B> {
                 break;
             }
             let open = self.open.generations();
-            if !self.flows.enter(flow, reference, open) || rows.seat(shared, bytes, ttl).is_none() {
+            if !self.flows.enter(flow, reference, open) || rows.seat(shared, bytes, ttl, question.is_ipv6()).is_none() {
                 behind = Unseated::Refused((packet, with));
                 break;
             }

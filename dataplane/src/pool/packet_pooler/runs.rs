@@ -123,10 +123,12 @@ impl<B: Buffer> PacketPooler<B> {
         let count = run.len();
         let written = match &mut fresh {
             _ if count == 0 => None,
-            Some(fresh) => write_run::<FRONT, B>(&seats.rows.emptied(), fresh, data_at, pool.first(), &run, ttl),
-            None => {
-                pool.shared().and_then(|shared| write_run::<FRONT, B>(&seats.rows, shared, data_at, None, &run, ttl))
+            Some(fresh) => {
+                write_run::<FRONT, B>((&seats.rows.emptied(), seats.is_ipv6), fresh, data_at, pool.first(), &run, ttl)
             }
+            None => pool.shared().and_then(|shared| {
+                write_run::<FRONT, B>((&seats.rows, seats.is_ipv6), shared, data_at, None, &run, ttl)
+            }),
         };
         out.free_all(&mut run);
         if written.is_none() {
@@ -225,7 +227,7 @@ impl<B: Buffer> PacketPooler<B> {
             // Where nobody else comes, no room is left for more rows.
             let rows = if reason.is_some() { rows.closed() } else { rows };
             let data_at = if reason.is_some() { rows.reserved() } else { data_at };
-            let written = write_run::<FRONT, B>(&seats.rows, &mut shared, data_at, None, &run, ttl);
+            let written = write_run::<FRONT, B>((&seats.rows, seats.is_ipv6), &mut shared, data_at, None, &run, ttl);
             out.free_all(&mut run);
             if written.is_none() {
                 // What was claimed turned out shorter.
@@ -440,11 +442,11 @@ impl<'a> WhoWaits<'a> {
 }
 
 /// Writes packets, each behind `FRONT` bytes that are not its own, to a buffer, behind the rows in it and from `data_at` on;
-/// before them the first one, which has a row with another TTL and may have its own still to be decremented. The buffer then
+/// all are of one family; before them the first one, which has a row with another TTL and may have its own still to be decremented. The buffer then
 /// ends with the last one. None where they do not fit.
 #[inline(never)]
 fn write_run<const FRONT: usize, B: Buffer>(
-    rows: &NativeRows,
+    (rows, is_ipv6): (&NativeRows, bool),
     buffer: &mut B,
     data_at: usize,
     first: Option<(&[u8], u8, bool)>,
@@ -452,11 +454,20 @@ fn write_run<const FRONT: usize, B: Buffer>(
     ttl: u8,
 ) -> Option<()> {
     let mut writer = rows.writer(buffer, data_at)?;
-    if let Some((packet, ttl, is_plain)) = first {
-        writer.write(packet, ttl, is_plain)?;
-    }
-    for packet in run {
-        writer.write(packet.bytes().get(FRONT..)?, ttl, true)?;
+    if is_ipv6 {
+        if let Some((packet, ttl, is_plain)) = first {
+            writer.write6(packet, ttl, is_plain)?;
+        }
+        for packet in run {
+            writer.write6(packet.bytes().get(FRONT..)?, ttl, true)?;
+        }
+    } else {
+        if let Some((packet, ttl, is_plain)) = first {
+            writer.write(packet, ttl, is_plain)?;
+        }
+        for packet in run {
+            writer.write(packet.bytes().get(FRONT..)?, ttl, true)?;
+        }
     }
     let end = writer.finish();
     buffer.truncate(end);

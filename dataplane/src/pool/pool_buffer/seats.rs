@@ -20,6 +20,8 @@ pub(in crate::pool) struct Seats {
     /// So many of them may join, at least one, and nothing is to be decided about that but whether they fit.
     pub(in crate::pool) most: u8,
     pub(in crate::pool) aboard: Aboard,
+    /// Whether all its packets are of IPv6.
+    pub(in crate::pool) is_ipv6: bool,
 }
 
 /// Who is in a pool.
@@ -39,20 +41,21 @@ impl<B: Buffer> PoolBuffer<B> {
     #[inline(always)]
     pub(in crate::pool) fn seats(&self, question: Question, length: usize) -> Option<Seats> {
         let Layout::Native(rows) = &self.layout else { return None };
+        let is_ipv6 = question.is_ipv6();
         let seats = match self.buffer {
             None => {
                 let opens = self.asked == question && rows.can_open(length);
                 // Of its rows none is taken, however many the last pool had.
                 let rows = rows.emptied();
-                opens.then(|| Seats { rows, most: rows.rows_left(), aboard: Aboard::Nobody })
+                opens.then(|| Seats { rows, most: rows.rows_left(), aboard: Aboard::Nobody, is_ipv6 })
             }
             Some(_) if self.is_shared => {
                 let most = rows.rows_left().min(self.rows_to_fill().saturating_sub(rows.rows()));
-                Some(Seats { rows: *rows, most, aboard: Aboard::Some })
+                Some(Seats { rows: *rows, most, aboard: Aboard::Some, is_ipv6 })
             }
             Some(_) => {
                 let takes_second = self.enough == u8::MAX;
-                takes_second.then(|| Seats { rows: *rows, most: rows.rows_left(), aboard: Aboard::One })
+                takes_second.then(|| Seats { rows: *rows, most: rows.rows_left(), aboard: Aboard::One, is_ipv6 })
             }
         };
         seats.filter(|seats| seats.most > 0)
@@ -99,8 +102,8 @@ impl<B: Buffer> PoolBuffer<B> {
         self.buffer.is_none() && self.asked == question && can_open
     }
 
-    /// Opens another pool as the last one was, with the packet that [it opens again for](PoolBuffer::opens_again_for): one of
-    /// IPv4 whose TTL is still to be decremented.
+    /// Opens another pool as the last one was, with the packet that [it opens again for](PoolBuffer::opens_again_for), whose TTL is
+    /// still to be decremented.
     #[inline(always)]
     pub(in crate::pool) fn open_again(&mut self, packet: B, reference: PoolReference, now: Tick) {
         self.layout.open_again(packet.len());

@@ -25,6 +25,7 @@ mod reentry;
 mod regressions;
 mod several_pools;
 mod short_way;
+mod short_way6;
 mod simplemux;
 mod stages;
 mod team;
