@@ -19,7 +19,7 @@ use super::event::{HELLO_BYTES, HeardHello};
 use super::moment::Moment;
 use super::origin::{Family, Header, Origin, Packet};
 use super::output::Output;
-use super::plain_rows::{cut_plain, fill, rebuild_plain_entries, rebuild_plain_rows};
+use super::plain_rows::{cut_plain, cut_plain6, fill, rebuild_plain_entries, rebuild_plain_rows};
 use super::reentry::{MAX_DEPTH, Queue, Reentry};
 use super::stages::Stages;
 
@@ -178,7 +178,24 @@ impl<N: Nic> Stages<N> {
                 !rows.is_empty()
             });
         }
+        if !rows.is_empty() {
+            depooled.extracted += self.cut_rows6(rows, outer);
+        }
         depooled
+    }
+
+    /// The same for the next rows that are plain IPv6 packets.
+    #[inline(never)]
+    fn cut_rows6<H: Header>(&mut self, rows: &mut Rows<'_>, outer: &Outer<'_, H>) -> u32 {
+        let (pool_port, mempool, mut cut) = (self.hops.pool_port(), &mut self.mempool, 0);
+        if let Some((queue, inside)) = queue_of_plain(&mut self.reentry, outer) {
+            let inside = inside.read_as(Family::V6);
+            fill(queue, |burst| {
+                cut += cut_plain6(rows, burst, inside, pool_port, mempool);
+                !rows.is_empty()
+            });
+        }
+        cut
     }
 
     /// The same for the next rows that are of provisioned streams.

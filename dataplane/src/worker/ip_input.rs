@@ -58,6 +58,12 @@ impl SoundBurst {
         self.packets.len()
     }
 
+    /// How many packets of IPv4 it can come to have beside those of IPv6.
+    #[inline(always)]
+    pub fn most4(&self) -> usize {
+        BURST.saturating_sub(self.packets6.len())
+    }
+
     /// How many packets it has.
     #[inline(always)]
     pub fn len(&self) -> usize {

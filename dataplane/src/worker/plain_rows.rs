@@ -11,6 +11,7 @@ use crate::pool::wire::short_rows::Entries;
 use crate::pool::wire::{RowType, Rows};
 
 use super::ip_input::SoundBurst;
+use super::ip6_input;
 use super::origin::Origin;
 use super::reentry::Queue;
 
@@ -35,14 +36,37 @@ pub(super) fn cut_plain(
     pool_port: u32,
     mempool: &mut MempoolCache,
 ) -> u32 {
-    let (mut ahead, mut cut) = (rows.clone(), 0);
-    while burst.len() < BURST
+    let (mut ahead, mut cut, most) = (rows.clone(), 0, burst.most4());
+    while burst.len4() < most
         && let Some((row, bytes)) = ahead.next()
         && row.row_type == RowType::WholeIpv4
         && let Some(plain) = Plain::recognise(bytes, pool_port)
         && let Some(packet) = mempool.alloc_copy_cached(bytes, HEADER_LEN as u16)
     {
         burst.push_plain(packet, inside, plain.dst);
+        cut += 1;
+        *rows = ahead.clone();
+    }
+    cut
+}
+
+/// The same for rows that are plain IPv6 packets.
+#[inline(never)]
+pub(super) fn cut_plain6(
+    rows: &mut Rows<'_>,
+    burst: &mut SoundBurst,
+    inside: Origin,
+    pool_port: u32,
+    mempool: &mut MempoolCache,
+) -> u32 {
+    let (mut ahead, mut cut) = (rows.clone(), 0);
+    while burst.len() < BURST
+        && let Some((row, bytes)) = ahead.next()
+        && row.row_type == RowType::WholeIpv6
+        && let Some(dst) = ip6_input::recognise(bytes, pool_port)
+        && let Some(packet) = mempool.alloc_copy_cached(bytes, HEADER_LEN as u16)
+    {
+        burst.push_plain6(packet, inside, dst);
         cut += 1;
         *rows = ahead.clone();
     }
@@ -59,8 +83,8 @@ pub(super) fn rebuild_plain_rows(
     pool_port: u32,
     mempool: &mut MempoolCache,
 ) -> u32 {
-    let (mut ahead, mut rebuilt) = (rows.clone(), 0);
-    while burst.len() < BURST
+    let (mut ahead, mut rebuilt, most) = (rows.clone(), 0, burst.most4());
+    while burst.len4() < most
         && let Some((row, bytes)) = ahead.next()
         && row.row_type == RowType::Provisioned
         && let Some((packet, dst)) = streams.plain(peer, bytes, pool_port)
@@ -83,8 +107,8 @@ pub(super) fn rebuild_plain_entries(
     pool_port: u32,
     mempool: &mut MempoolCache,
 ) -> u32 {
-    let (mut ahead, mut rebuilt) = (entries.clone(), 0);
-    while burst.len() < BURST
+    let (mut ahead, mut rebuilt, most) = (entries.clone(), 0, burst.most4());
+    while burst.len4() < most
         && let Some(entry) = ahead.front()
         && let Some((packet, dst)) = contexts.plain(entry, pool_port)
         && let Some(frame) = mempool.alloc_filled_cached(packet.len(), HEADER_LEN as u16, |room| packet.write(room))
