@@ -87,8 +87,9 @@ fn read(table: &Lpm4, mut reader: Reader, probes: &[(u32, Vec<u16>)], stop: &Ato
     }
 }
 
-/// Churns at least so long and until `enough` says so, a minute at most, while two readers look; returns what they saw and the
-/// changes made.
+/// Churns at least so long and until `enough` says so, five minutes at most, while two readers look; returns what they saw and the
+/// changes made. It takes a second where threads get their processors, and has taken more than a minute where twenty others
+/// wanted them.
 fn churn(simd: Simd, waits: bool, at_least: Duration, enough: impl Fn(&Seen) -> bool) -> (Seen, u64) {
     let domain = Domain::new(2);
     let options = FibOptions { simd, ..FibOptions::default() };
@@ -116,7 +117,7 @@ fn churn(simd: Simd, waits: bool, at_least: Duration, enough: impl Fn(&Seen) -> 
             scope.spawn(move || read(table, reader.expect("two slots"), probes, stop, seen));
         }
         let started = Instant::now();
-        let goes_on = |elapsed| elapsed < at_least || (!enough(&seen) && elapsed < Duration::from_secs(60));
+        let goes_on = |elapsed| elapsed < at_least || (!enough(&seen) && elapsed < Duration::from_secs(300));
         while goes_on(started.elapsed()) {
             for _ in 0..256 {
                 let route = churning[random.below(churning.len())];
