@@ -14,13 +14,18 @@ use crate::arch::sum_words;
 /// quotient there is (Granlund and Montgomery, Division by Invariant Integers using Multiplication, 1994, section 9).
 #[inline(always)]
 pub const fn is_header_valid(a: u64, b: u64, c: u32) -> bool {
-    const DIVISOR: u64 = 0xffff;
-    const INVERSE: u64 = 0xfffe_fffe_fffe_ffff;
-    const _: () = assert!(DIVISOR.wrapping_mul(INVERSE) == 1);
     let (sum, first) = a.overflowing_add(b);
     let (sum, second) = sum.overflowing_add(c as u64 + first as u64);
     // No third carry: a sum that overflowed is far from its largest.
-    let sum = sum + second as u64;
+    is_zero(sum + second as u64)
+}
+
+/// Whether words of 16 bits are zero in ones' complement that come to this in 64 bits: a multiple of 0xffff.
+#[inline(always)]
+const fn is_zero(sum: u64) -> bool {
+    const DIVISOR: u64 = 0xffff;
+    const INVERSE: u64 = 0xfffe_fffe_fffe_ffff;
+    const _: () = assert!(DIVISOR.wrapping_mul(INVERSE) == 1);
     sum.wrapping_mul(INVERSE) <= u64::MAX / DIVISOR
 }
 
@@ -187,6 +192,14 @@ impl Total {
     #[inline(always)]
     pub const fn add_sum(&mut self, sum: Sum) {
         self.add(sum.0.swap_bytes() as u64);
+    }
+
+    /// Whether data that contains its checksum, all of which was added, is intact. Not all of it is 0.
+    #[inline(always)]
+    pub const fn is_valid(self) -> bool {
+        let (sum, carry) = self.sum.overflowing_add(self.carries);
+        // No second carry: there were few, so a sum that overflowed is far from its largest.
+        is_zero(sum + carry as u64)
     }
 
     /// The sum of all words.

@@ -20,8 +20,6 @@ use crate::packet::{Sum, Total};
 pub(super) const IPV4_UDP: usize = 28;
 /// IPv6 without extension headers, and UDP.
 const IPV6_UDP: usize = 48;
-/// RTP without contributing sources and extension (RFC 3550 section 5.1).
-pub(super) const RTP_LEN: usize = 12;
 const UDP_LEN: u16 = 8;
 /// From so many bytes on a payload is added up by vectors.
 const LONG: usize = 192;
@@ -40,6 +38,10 @@ mod ipv4 {
     pub(super) const FRAGMENT: u64 = 0xff3f << 48;
     pub(super) const DONT_FRAGMENT: u64 = 0x40 << 48;
     pub(super) const ECN_SHIFT: u32 = 8;
+    /// There as well: the IP id.
+    pub(super) const ID: u64 = 0xffff << 32;
+    /// In the fourth, of which the first half is UDP's: the checksum.
+    pub(super) const UDP_CHECKSUM: u64 = 0xffff << 16;
 }
 
 /// IPv6 and UDP in words.
@@ -147,6 +149,32 @@ impl Template {
     pub(super) fn has<const N: usize>(&self, words: &[u64; N]) -> bool {
         // All at once, and each as it was stored: what was found by its hash is seldom another one.
         self.words.iter().zip(words).fold(0, |differing, (own, other)| differing | own ^ other) == 0
+    }
+
+    /// Whether it is that of a packet which starts with these words and has this `length`, and the packet's UDP checksum is
+    /// the one that [`Template::write`] would write. The packet is IPv4 without options, its header checksum is right, and its
+    /// TTL is still to be decremented.
+    #[inline(always)]
+    pub(super) fn is_of(&self, [a, b, c, d, e]: [u64; 5], length: u16, behind: &[u8]) -> bool {
+        let [own_a, own_b, own_c, ..] = self.words;
+        let (length, udp_len) = (be(length), be(length.wrapping_sub(IPV4_UDP as u16 - UDP_LEN)));
+        // A header checksum that was right is the usual one then: it is never 0xffff.
+        let b = decrement_ttl_in(b);
+        let differing =
+            (a ^ own_a ^ length << 16) & !ipv4::ID | (b ^ own_b) & ipv4::SECOND | c ^ own_c | (d ^ udp_len) & 0xffff;
+        if differing != 0 {
+            return false;
+        }
+        let has_checksum = own_b & ipv4::HAS_CHECKSUM != 0;
+        if d & ipv4::UDP_CHECKSUM == 0 || !has_checksum {
+            return d & ipv4::UDP_CHECKSUM == 0 && !has_checksum;
+        }
+        let mut udp = Total::of(c);
+        udp.add(d);
+        udp.add(e);
+        udp.add((b >> 32) + udp_len + IN_PSEUDO_HEADER);
+        add_payload(&mut udp, behind);
+        udp.is_valid()
     }
 
     /// All its words.
@@ -455,53 +483,4 @@ impl Varying<'_> {
 #[inline(always)]
 pub(super) fn add_payload(total: &mut Total, payload: &[u8]) {
     if payload.len() < LONG { total.add_bytes(payload) } else { total.add_sum(Sum::of_long(payload)) }
-}
-
-/// The fixed part of an RTP header (RFC 3550 section 5.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Rtp {
-    /// Version, padding, extension, count of contributing sources; marker and payload type.
-    pub(super) start: [u8; 2],
-    pub(super) sequence: u16,
-    pub(super) timestamp: u32,
-    pub(super) source: [u8; 4],
-}
-
-impl Rtp {
-    /// Of no packet.
-    pub(super) const NONE: Rtp = Rtp { start: [0; 2], sequence: 0, timestamp: 0, source: [0; 4] };
-
-    /// Reads what may be an RTP header: any 12 bytes.
-    #[inline]
-    pub(super) fn read(payload: &[u8]) -> Option<(Rtp, &[u8])> {
-        let (&[v, pt, s0, s1, t0, t1, t2, t3, r0, r1, r2, r3], rest) = payload.split_first_chunk::<RTP_LEN>()?;
-        let rtp = Rtp {
-            start: [v, pt],
-            sequence: u16::from_be_bytes([s0, s1]),
-            timestamp: u32::from_be_bytes([t0, t1, t2, t3]),
-            source: [r0, r1, r2, r3],
-        };
-        Some((rtp, rest))
-    }
-
-    /// Whether this looks like RTP: version 2, and no type of RTCP (RFC 5761 section 4).
-    #[inline]
-    pub(super) fn is_likely(&self) -> bool {
-        let [first, second] = self.start;
-        first >> 6 == 2 && !(192..224).contains(&second)
-    }
-
-    /// Writes the header as it is on the wire, and adds it up.
-    #[inline(always)]
-    pub(super) fn write(&self, total: &mut Total, out: &mut [u8; RTP_LEN]) {
-        let start = u64::from(u16::from_le_bytes(self.start));
-        let first = u64::from(self.timestamp.swap_bytes()) << 32 | be(self.sequence) << 16 | start;
-        let source = u32::from_le_bytes(self.source);
-        total.add(first);
-        total.add(source.into());
-        let bytes = (u128::from(source) << 64 | u128::from(first)).to_le_bytes();
-        if let Some(bytes) = bytes.first_chunk() {
-            *out = *bytes;
-        }
-    }
 }

@@ -26,6 +26,7 @@ pub mod readdress;
 mod reporting;
 mod representation;
 mod ride;
+mod rtp;
 mod rule;
 mod rule_bits;
 mod rule_table;

@@ -8,12 +8,12 @@
     deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable)
 )]
 
-use super::super::learned::{Encoded, Place, Undo, instance_towards};
+use super::super::learned::{Encoded, Undo, instance_towards};
 use super::super::representation::Lone;
 use super::super::wire::short_rows::{MAX_ENTRY, SHORT_HEADER_LEN, ShortRows, write_short_header};
 use super::outer_header::OuterHeader;
 use super::{Codecs, Room, SHORTEST};
-use crate::packet::{Buffer, Sum, ipv4};
+use crate::packet::{Buffer, Sum};
 
 /// What a row takes at the most, in bytes.
 const ROW: usize = 2;
@@ -152,9 +152,68 @@ impl LearnedEntries {
         Some(())
     }
 
+    /// Has `buffer`, in which these entries are, grow by all that can join. Returns where the rows are and where the next entry goes. None,
+    /// and nothing changes, where the buffer is too small, or more can join than can be counted.
+    #[inline(always)]
+    pub(super) fn claim<'b, B: Buffer>(&self, buffer: &'b mut B) -> Option<(&'b mut [u8], &'b mut [u8])> {
+        let left = usize::from(self.limit).checked_sub(self.length())?;
+        let most_in = usize::from(self.bytes_in) + left + MOST_SAVED * usize::from(self.max_rows);
+        if most_in > usize::from(u16::MAX) {
+            return None;
+        }
+        let data_at = buffer.len();
+        if buffer.append(left).is_none() {
+            // The buffer is what limits the pool: it has no room for two rows that may still be one byte long.
+            buffer.append((left + self.rows.len()).checked_sub(2 * ROW)?)?;
+        }
+        let (front, free) = buffer.bytes_mut().split_at_mut_checked(data_at)?;
+        Some((front.get_mut(self.front()..self.reserved())?, free))
+    }
+
+    /// The rows so far, and the length of the shortest entry.
+    #[inline(always)]
+    pub(super) fn written(&self) -> (ShortRows, usize) {
+        (self.rows, self.shortest.into())
+    }
+
+    /// Takes up what was written where it was [claimed](LearnedEntries::claim): `rows` are all there are then, and of entries so many
+    /// bytes more, of packets of so many, the shortest of all of this length.
+    #[inline(always)]
+    pub(super) fn take_up(
+        &mut self,
+        rows: ShortRows,
+        (written, bytes_in, shortest): (usize, usize, usize),
+        undo: Option<Undo>,
+    ) {
+        self.length = (self.length() + rows.len() - self.rows.len() + written) as u16;
+        self.rows = rows;
+        self.packets = rows.rows();
+        self.shortest = shortest as u16;
+        self.bytes_in += bytes_in as u16;
+        self.undo = undo.or(self.undo);
+    }
+
+    /// Where the entries in its buffer end.
+    #[inline(always)]
+    pub(super) fn end(&self) -> usize {
+        self.reserved() + self.length() - self.front() - self.rows.len()
+    }
+
+    /// Notes what it takes to undo what the compressor noted of the packet appended last.
+    #[inline(always)]
+    pub(super) fn note(&mut self, undo: Undo) {
+        self.undo = Some(undo);
+    }
+
+    /// The most packets there can be.
+    #[inline(always)]
+    pub(super) fn max_rows(&self) -> u8 {
+        self.max_rows
+    }
+
     /// Writes an entry behind those in `buffer`.
     #[inline(always)]
-    fn append_entry<B: Buffer>(&mut self, buffer: &mut B, packet: &[u8], encoded: &Encoded) -> Option<()> {
+    pub(super) fn append_entry<B: Buffer>(&mut self, buffer: &mut B, packet: &[u8], encoded: &Encoded) -> Option<()> {
         let bytes_in = self.bytes_in.checked_add(u16::try_from(packet.len()).ok()?)?;
         let length = encoded.len(packet.len());
         let growth = self.rows.growth(length)?;
@@ -222,73 +281,5 @@ impl LearnedEntries {
         let length = u16::try_from(behind.len()).ok()?;
         outer.write(length, || Sum::of_long(behind), ip_udp)?;
         buffer.trim_front(unused).then_some(())
-    }
-}
-
-/// Packets that are looked for at once.
-const AHEAD: usize = 32;
-
-/// Writes several IPv4 packets to a pool, one after the other.
-pub(in crate::pool) struct EntryWriter<'a, B> {
-    entries: &'a mut LearnedEntries,
-    buffer: &'a mut B,
-    codecs: Codecs<'a>,
-    /// Where the streams of the next packets may be, in turn.
-    places: [Place; AHEAD],
-    /// Packets written, or tried.
-    tried: usize,
-}
-
-impl<'a, B: Buffer> EntryWriter<'a, B> {
-    /// For at most as many packets as there are `hashes`, by flow and by pair, of which these are; all have these bits of DSCP and ECN.
-    #[inline(always)]
-    pub(in crate::pool) fn new(
-        entries: &'a mut LearnedEntries,
-        buffer: &'a mut B,
-        codecs: Codecs<'a>,
-        (hashes, tos): (&[(u32, u32)], u8),
-    ) -> EntryWriter<'a, B> {
-        let mut places = [Place::NONE; AHEAD];
-        for (place, (flow, _)) in places.iter_mut().zip(hashes) {
-            *place = codecs.compressor.place_of(*flow, tos);
-        }
-        EntryWriter { entries, buffer, codecs, places, tried: 0 }
-    }
-}
-
-impl<B: Buffer> EntryWriter<'_, B> {
-    /// Packets in the pool.
-    #[inline(always)]
-    pub(in crate::pool) fn rows(&self) -> u8 {
-        self.entries.rows()
-    }
-
-    /// Whether a packet of `length` bytes may fit; [`write_plain`](EntryWriter::write_plain) has the last word.
-    #[inline(always)]
-    pub(in crate::pool) fn fits(&self, length: usize) -> bool {
-        self.entries.fits(length)
-    }
-
-    /// What room is left.
-    #[inline(always)]
-    pub(in crate::pool) fn room(&self) -> Room {
-        self.entries.room()
-    }
-
-    /// Writes a packet that may fit behind those that are there, its TTL, which is above 1, decremented. None, and it is not
-    /// there, where it does not fit.
-    #[inline(always)]
-    pub(in crate::pool) fn write_plain(&mut self, packet: &[u8]) -> Option<()> {
-        let place = *self.places.get(self.tried)?;
-        self.tried += 1;
-        let Codecs { compressor, space, now, .. } = &mut self.codecs;
-        let encoded = compressor.encode_forwarded(packet, place, space, *now);
-        let at = self.buffer.len();
-        self.entries.append_entry(self.buffer, packet, &encoded)?;
-        if let Some(whole_at) = encoded.whole_at() {
-            ipv4::decrement_ttl(self.buffer.bytes_mut().get_mut(at + whole_at..)?);
-        }
-        self.entries.undo = Some(compressor.sent(&encoded));
-        Some(())
     }
 }

@@ -10,6 +10,7 @@
 )]
 
 mod data_only;
+mod entry_writer;
 mod learned;
 mod native;
 mod outer_header;
@@ -17,7 +18,7 @@ mod predetermined;
 mod provisioned;
 mod simplemux;
 
-pub(super) use learned::EntryWriter;
+pub(super) use entry_writer::{EntryWriter, Written};
 pub(super) use native::{NativeRows, wrap};
 pub(super) use outer_header::{OuterHeader, length as outer_length};
 

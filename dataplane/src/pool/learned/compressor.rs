@@ -19,7 +19,8 @@ use crate::arch::{RateLimit, Tick, TickRate, TickSpan, prefetch_read};
 use crate::packet::ipv4::PROTOCOL_UDP;
 use crate::pool::FlowSeed;
 use crate::pool::flow_hash::hashes_ipv4;
-use crate::pool::header_template::{Apart, RTP_LEN, Template, Varying};
+use crate::pool::header_template::{Apart, IPV4_UDP, Template, Varying};
+use crate::pool::rtp::{RTP_LEN, Rtp};
 use crate::pool::wire::entry::{Announcement, Prefix};
 
 /// A stream gives way to a new one after it was silent for so long.
@@ -249,6 +250,43 @@ impl Compressor {
         }
     }
 
+    /// Whose ids the packets to `space` go by that are [predicted](Compressor::predicted), if that is known already.
+    #[inline(always)]
+    pub fn space_of(&self, space: &IdSpace) -> Option<SpaceIndex> {
+        self.ids.last(space)
+    }
+
+    /// What an IPv4 packet, which is [plain](crate::packet::ipv4::Plain) and whose TTL is still to be decremented, travels with
+    /// in place of its headers, and what is left of it, where it is of RTP and just what its stream's context predicts. None says
+    /// nothing: the packet is to be [encoded](Compressor::encode_forwarded) then. Who sends it tells so by
+    /// [`Compressor::sent_predicted`].
+    #[inline(always)]
+    pub fn predicted<'p>(
+        &mut self,
+        packet: &'p [u8],
+        place: Place,
+        space: SpaceIndex,
+        now: Tick,
+    ) -> Option<(Prefix, &'p [u8])> {
+        let (start, body) = packet.split_first_chunk::<{ IPV4_UDP + RTP_LEN }>()?;
+        let words = start.as_chunks::<8>().0.first_chunk::<5>()?.map(u64::from_le_bytes);
+        let stream = self.streams.get_mut(place.slot as usize)?;
+        if !stream.has(words, u16::try_from(packet.len()).ok()?, body, space) {
+            return None;
+        }
+        let [a, _, _, d, e] = words;
+        let ip_id = ((a >> 32) as u16).swap_bytes();
+        let prefix = stream.next_as_predicted(ip_id, &Rtp::of_words(d, e), &self.times, now)?;
+        Some((prefix, body))
+    }
+
+    /// So many packets that were [predicted](Compressor::predicted) do travel so: one at least.
+    #[inline(always)]
+    pub fn sent_predicted(&mut self, packets: u8) -> Undo {
+        self.counters.compressed += u64::from(packets);
+        Undo { form: Form::Compressed }
+    }
+
     /// Where the stream of a packet with this hash by flow, and these bits of DSCP and ECN, may be: that is brought closer.
     #[inline(always)]
     pub fn place_of(&self, flow: u32, tos: u8) -> Place {
@@ -286,7 +324,8 @@ impl Compressor {
         };
         if let Some(stream) = self.streams.get_mut(place.slot as usize)
             && stream.is(words, space)
-            && let Some(prefix) = stream.next_as_predicted(ip_id, payload, &self.times, now)
+            && let Some((rtp, _)) = Rtp::read(payload)
+            && let Some(prefix) = stream.next_as_predicted(ip_id, &rtp, &self.times, now)
         {
             return Encoded::compressed(prefix, Apart::<N>::LEN, true);
         }

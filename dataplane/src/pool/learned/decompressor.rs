@@ -16,7 +16,8 @@ use crate::arch::{Tick, TickSpan};
 use crate::packet::Total;
 use crate::packet::copy::copy;
 use crate::packet::ipv4::Plain;
-use crate::pool::header_template::{IPV4_UDP, RTP_LEN, Rtp, Template, TemplateSums, add_payload};
+use crate::pool::header_template::{IPV4_UDP, Template, TemplateSums, add_payload};
+use crate::pool::rtp::{RTP_LEN, Rtp};
 use crate::pool::wire::entry::{Announcement, CompressedEntry, Entry, Profile};
 
 /// Why an entry gives no packet.

@@ -37,7 +37,7 @@ struct Space {
 
 /// Where a space is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct SpaceIndex(u32);
+pub struct SpaceIndex(u32);
 
 impl SpaceIndex {
     /// Of none.
@@ -73,10 +73,13 @@ impl IdSpaces {
     /// Where a space is: from now on, if there was none. None where there is no room for one more.
     #[inline(always)]
     pub(super) fn open(&mut self, whose: &IdSpace, now: Tick) -> Option<SpaceIndex> {
-        match &self.last {
-            Some((last, index)) if last == whose => Some(*index),
-            _ => self.open_other(*whose, now),
-        }
+        self.last(whose).or_else(|| self.open_other(*whose, now))
+    }
+
+    /// Where this space is, if it is the one that was asked for last.
+    #[inline(always)]
+    pub(super) fn last(&self, whose: &IdSpace) -> Option<SpaceIndex> {
+        self.last.as_ref().filter(|(last, _)| last == whose).map(|(_, index)| *index)
     }
 
     #[inline(never)]

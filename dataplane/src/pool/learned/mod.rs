@@ -16,6 +16,7 @@ mod unknown_contexts;
 
 pub use compressor::{Compressor, CompressorCounters, CompressorLimits, Encoded, Place, Undo};
 pub use decompressor::{Decompressor, Opened, OriginContexts, Refused};
+pub use id_spaces::SpaceIndex;
 pub use unknown_contexts::{Origin, UnknownContexts, instance_towards};
 
 use std::net::IpAddr;

@@ -4,7 +4,7 @@
     deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable)
 )]
 
-use crate::pool::header_template::Rtp;
+use crate::pool::rtp::Rtp;
 use crate::pool::wire::entry::{Change, IpId, Profile, RtpChange, RtpStart, Timestamp};
 
 /// What an announcement fixes beside the template.

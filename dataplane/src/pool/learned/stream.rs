@@ -12,7 +12,8 @@ use super::ContextTimes;
 use super::id_spaces::SpaceIndex;
 use super::reference::Reference;
 use crate::arch::{Tick, TickSpan};
-use crate::pool::header_template::{Rtp, Template};
+use crate::pool::header_template::Template;
+use crate::pool::rtp::Rtp;
 use crate::pool::wire::entry::{Prefix, Profile};
 
 /// Bytes that an announcement costs beyond a compressed packet: about a header.
@@ -50,6 +51,9 @@ pub(super) struct Stream {
     /// Packets at the end that continued each other's RTP headers.
     run: u8,
     doubt: u8,
+    /// Whether the latest packet is what was announced predicts, and nothing else was learned of the stream since: of a packet
+    /// that is predicted likewise, and follows it, there is nothing to learn.
+    is_settled: bool,
 }
 
 const _: () = assert!(size_of::<Stream>() == 128);
@@ -114,6 +118,7 @@ impl Stream {
         id_counts: false,
         run: 0,
         doubt: 0,
+        is_settled: false,
     };
 
     /// A stream of which this is the first packet.
@@ -125,6 +130,13 @@ impl Stream {
     #[inline(always)]
     pub(super) fn is<const N: usize>(&self, words: &[u64; N], space: SpaceIndex) -> bool {
         self.space == space && self.template.has(words)
+    }
+
+    /// Whether a packet is its own that starts with these words, whose length is this, and that [is](Template::is_of) of its
+    /// template.
+    #[inline(always)]
+    pub(super) fn has(&self, words: [u64; 5], length: u16, behind: &[u8], space: SpaceIndex) -> bool {
+        self.space == space && self.template.is_of(words, length, behind)
     }
 
     /// Whose ids it goes by.
@@ -148,6 +160,7 @@ impl Stream {
     #[inline]
     pub(super) fn announce(&mut self, announced: Announced) {
         self.announced = Some(announced);
+        self.settle();
     }
 
     /// The announcement has not left after all.
@@ -168,16 +181,15 @@ impl Stream {
     pub(super) fn next_as_predicted(
         &mut self,
         ip_id: u16,
-        payload: &[u8],
+        rtp: &Rtp,
         times: &ContextTimes,
         now: Tick,
     ) -> Option<Prefix> {
-        let (rtp, _) = Rtp::read(payload)?;
         let announced = self.announced.as_mut()?;
         if announced.is_due(times.refresh, now) {
             return None;
         }
-        let (difference, marker) = announced.reference.predicts(ip_id, &rtp)?;
+        let (difference, marker) = announced.reference.predicts(ip_id, rtp)?;
         // What was announced looked like RTP; so does this, but with a marker perhaps.
         if marker && !rtp.is_likely() {
             return None;
@@ -191,8 +203,38 @@ impl Stream {
         let prefix = Prefix::predicted(announced.context, difference, marker);
         self.used = now;
         self.doubt = self.doubt.saturating_sub(1);
-        self.learn(ip_id, Some(rtp));
+        self.learn_predicted(ip_id, rtp);
         Some(prefix)
+    }
+
+    /// [Learns](Stream::learn) of a packet that is what was announced predicts.
+    #[inline(always)]
+    fn learn_predicted(&mut self, ip_id: u16, rtp: &Rtp) {
+        if let Some(last) = &mut self.last_rtp
+            && self.is_settled
+        {
+            let step = rtp.sequence.wrapping_sub(last.sequence);
+            if step.wrapping_sub(1) < MAX_STEP {
+                (last.sequence, last.timestamp) = (rtp.sequence, rtp.timestamp);
+                self.last_ip_id = ip_id;
+                self.run = self.run.saturating_add(1);
+                return;
+            }
+            if is_overtaken(step) {
+                return;
+            }
+        }
+        self.learn(ip_id, Some(*rtp));
+        self.settle();
+    }
+
+    /// Finds out whether there is something to learn of packets that follow and are predicted.
+    #[inline(never)]
+    fn settle(&mut self) {
+        let (Some(Announced { reference, .. }), Some(last)) = (&self.announced, &self.last_rtp) else { return };
+        let Profile::Rtp { stride, id_counts } = reference.profile else { return };
+        self.is_settled = reference.predicts(self.last_ip_id, last).is_some()
+            && (self.stride, self.next_stride, self.id_counts) == (Some(stride), stride, id_counts);
     }
 
     /// How its next packet is to travel.
@@ -269,13 +311,14 @@ impl Stream {
     }
 
     /// Takes note of how this packet goes on from the one before. One that was overtaken tells nothing.
-    #[inline(always)]
+    #[inline(never)]
     fn learn(&mut self, ip_id: u16, rtp: Option<Rtp>) {
+        self.is_settled = false;
         if let (Some(last), Some(rtp)) = (self.last_rtp, rtp)
             && last.source == rtp.source
         {
             let step = rtp.sequence.wrapping_sub(last.sequence);
-            if step == 0 || step > u16::MAX - MAX_STEP {
+            if is_overtaken(step) {
                 return;
             }
             if step <= MAX_STEP {
@@ -321,6 +364,12 @@ impl Stream {
         }
         self.next_stride = stride;
     }
+}
+
+/// Whether a packet whose sequence number is so much higher came late, or twice.
+#[inline(always)]
+fn is_overtaken(step: u16) -> bool {
+    step == 0 || step > u16::MAX - MAX_STEP
 }
 
 #[inline(always)]

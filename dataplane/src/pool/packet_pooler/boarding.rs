@@ -4,7 +4,7 @@
 use arrayvec::ArrayVec;
 
 use super::super::flow_order::FlowOrder;
-use super::super::layout::{EntryWriter, Room};
+use super::super::layout::{EntryWriter, Room, Written};
 use super::super::open_pools::{Generations, PoolReference, Slot};
 use super::super::pair_order::PairOrder;
 use super::super::pool_buffer::PoolBuffer;
@@ -17,6 +17,8 @@ use crate::packet::Buffer;
 
 /// Pools that are brought closer at once: a burst.
 const BROUGHT: usize = 32;
+/// Where so many packets of a run are not what is predicted of their streams, it is not expected of the others either.
+const FEW_UNFORESEEN: usize = 2;
 /// So many open pools are in the cache anyway.
 const FEW: usize = 128;
 
@@ -250,8 +252,8 @@ impl<B: Buffer> PacketPooler<B> {
         let Some(pool) = self.pools.get_mut(slot.index()) else { return (0, None) };
         let (reference, most) = (pool.reference(), pool.rows_to_fill());
         let order = Order { flows: &mut self.flows, pairs: &mut self.pairs, open: self.open.generations(), reference };
-        let Some(mut entries) = pool.entry_writer((hashes, tos), &mut self.encoders, now) else { return (0, None) };
-        let (aboard, left_behind, room) = order.fill::<FRONT, M, T>(&mut entries, most, packets, hashes, out);
+        let Some(entries) = pool.entry_writer(&mut self.encoders, now) else { return (0, None) };
+        let (aboard, left_behind, room) = order.fill::<FRONT, M, T>(entries, most, packets, (hashes, tos), out);
         self.counters.staged += aboard as u64;
         self.counters.absorbed += aboard as u64;
         self.leave_full(slot, room, now, out);
@@ -445,40 +447,73 @@ struct Order<'a> {
 }
 
 impl Order<'_> {
-    /// Has packets board while they take no decision. Returns how many, the one that did not, and what room is left.
+    /// Has packets board, until there are `most`, while they take no decision. Returns how many did, the one that did not, and what room is
+    /// left.
     #[inline(always)]
     fn fill<const FRONT: usize, M, T>(
         self,
-        pool: &mut EntryWriter<'_, M::Buffer>,
+        mut pool: EntryWriter<'_, M::Buffer>,
         most: u8,
         packets: &mut impl Iterator<Item = (M::Buffer, T)>,
-        hashes: &[(u32, u32)],
+        (hashes, tos): (&[(u32, u32)], u8),
         out: &mut M,
     ) -> (usize, Option<(M::Buffer, T)>, Room)
     where
         M: PoolSink,
     {
-        let (mut aboard, mut left_behind, mut room) = (0, None, Room::Left);
-        for &(flow, pair) in hashes {
-            let Some((packet, with)) = packets.next() else { break };
-            // A flow with packets in another pool, and one that displaces another: that takes a decision.
+        let seats = usize::from(pool.seats(most));
+        let hashes = hashes.get(..seats).unwrap_or(hashes);
+        let places = pool.places(hashes, tos);
+        let mut waiting = hashes.iter().zip(&places);
+        let (mut aboard, mut unforeseen) = (0, 0);
+        loop {
+            let mut other = None;
+            let mut is_over = true;
+            if unforeseen < FEW_UNFORESEEN
+                && let Some(mut run) = pool.run()
+            {
+                for (&(flow, pair), &place) in waiting.by_ref() {
+                    let Some((packet, with)) = packets.next() else { break };
+                    // A flow with packets in another pool, and one that displaces another: that takes a decision.
+                    let enters = self.flows.enter(flow, self.reference, self.open);
+                    let bytes = packet.bytes().get(FRONT..).unwrap_or_default();
+                    match if enters { run.write(bytes, place) } else { Written::NoRoom } {
+                        Written::Yes => {}
+                        written => {
+                            is_over = written == Written::NoRoom;
+                            other = Some(((packet, with), (pair, place)));
+                            break;
+                        }
+                    }
+                    self.pairs.enter(pair, self.reference, self.open);
+                    aboard += 1;
+                    out.free(packet);
+                    if run.is_full() {
+                        break;
+                    }
+                }
+                let end = run.end();
+                pool.take_up(end);
+            } else {
+                other = waiting.next().and_then(|(&(flow, pair), &place)| {
+                    let packet = packets.next()?;
+                    is_over = !self.flows.enter(flow, self.reference, self.open);
+                    Some((packet, (pair, place)))
+                });
+            }
+            let Some(((packet, with), (pair, place))) = other else { return (aboard, None, pool.room()) };
             let bytes = packet.bytes().get(FRONT..).unwrap_or_default();
-            let seated = pool.fits(bytes.len())
-                && pool.rows() < most
-                && self.flows.enter(flow, self.reference, self.open)
-                && pool.write_plain(bytes).is_some();
-            if !seated {
-                left_behind = Some((packet, with));
-                break;
+            if is_over || pool.write(bytes, place).is_none() {
+                return (aboard, Some((packet, with)), Room::Left);
             }
             self.pairs.enter(pair, self.reference, self.open);
             aboard += 1;
+            unforeseen += 1;
             out.free(packet);
-            room = pool.room();
+            let room = pool.room();
             if room != Room::Left {
-                break;
+                return (aboard, None, room);
             }
         }
-        (aboard, left_behind, room)
     }
 }

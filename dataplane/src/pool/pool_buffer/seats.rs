@@ -202,14 +202,13 @@ impl<B: Buffer> PoolBuffer<B> {
     #[inline(always)]
     pub(in crate::pool) fn entry_writer<'a>(
         &'a mut self,
-        (hashes, tos): (&[(u32, u32)], u8),
         encoders: &'a mut Encoders,
         now: Tick,
     ) -> Option<EntryWriter<'a, B>> {
         let codecs = self.codecs(encoders, now);
         match (&mut self.layout, &mut self.buffer) {
             (Layout::Learned(entries), Some(buffer)) if self.is_shared => {
-                Some(EntryWriter::new(entries, buffer, codecs, (hashes, tos)))
+                Some(EntryWriter::new(entries, buffer, codecs))
             }
             _ => None,
         }

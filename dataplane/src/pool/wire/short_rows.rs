@@ -248,11 +248,23 @@ impl ShortRows {
     /// Adds one more entry like the last, by which the index grows by nothing, as [`ShortRows::growth`] said.
     #[inline(always)]
     pub fn push_again(&mut self) {
-        self.rows = self.rows.saturating_add(1);
-        self.run = self.run.saturating_add(1);
+        self.push_more(1);
     }
 
-    /// The same for one that makes the index longer.
+    /// Adds so many of them.
+    #[inline(always)]
+    pub fn push_more(&mut self, entries: u8) {
+        self.rows = self.rows.saturating_add(entries);
+        self.run = self.run.saturating_add(entries);
+    }
+
+    /// The length of the entries by which the index grows by nothing; 0 where there is none.
+    #[inline(always)]
+    pub fn length_again(&self) -> usize {
+        if self.is_repeated() { self.last.into() } else { 0 }
+    }
+
+    /// Adds an entry that makes the index longer.
     #[inline(never)]
     fn push_row(&mut self, length: usize, growth: usize, index: &mut [u8]) -> Option<()> {
         self.finish(index)?;
