@@ -309,6 +309,19 @@ mod tests {
 
     proptest! {
         #[test]
+        fn a_total_is_valid_where_its_sum_is(words in prop::collection::vec(word(), 0..9), last in 1u64.., seal: bool) {
+            let mut total = Total::of(last);
+            words.iter().for_each(|word| total.add(*word));
+            if seal {
+                total.add(total.sum().checksum().swap_bytes().into());
+            }
+            prop_assert_eq!(total.is_valid(), total.sum().is_valid());
+            prop_assert!(!seal || total.is_valid());
+        }
+    }
+
+    proptest! {
+        #[test]
         fn the_sum_is_the_one_of_the_definition(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             prop_assert_eq!(Sum::of(&bytes), Sum(reference(&bytes)));
             prop_assert_eq!(Sum::of_long(&bytes), Sum(reference(&bytes)));

@@ -5,14 +5,17 @@
     deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable)
 )]
 
+use std::slice::Iter;
+
 use arrayvec::ArrayVec;
 
-use super::super::learned::{Compressor, Place, SpaceIndex};
+use super::super::learned::{Compressor, PREDICTED, Place, SpaceIndex};
+use super::super::wire::entry::PredictedPrefix;
 use super::super::wire::short_rows::ShortRows;
 use super::learned::LearnedEntries;
 use super::{Codecs, Room};
 use crate::arch::Tick;
-use crate::packet::{Buffer, ipv4};
+use crate::packet::{Buffer, BufferSource, ipv4};
 
 /// Packets that are looked for at once: a burst.
 const AHEAD: usize = 32;
@@ -27,47 +30,33 @@ pub(in crate::pool) struct EntryWriter<'a, B> {
     codecs: Codecs<'a>,
 }
 
-/// Packets that are predicted, as they are written: nothing of them is in the pool before its [end](Run::end) is
-/// [taken up](EntryWriter::take_up).
-pub(in crate::pool) struct Run<'a> {
-    compressor: &'a mut Compressor,
-    space: SpaceIndex,
-    now: Tick,
+/// Packets that are predicted and have a seat, and what goes in front of each.
+struct Run<B> {
+    packets: ArrayVec<B, AHEAD>,
+    prefixes: ArrayVec<PredictedPrefix, AHEAD>,
+}
+
+/// The room for entries of packets that are predicted.
+struct Seats<'a> {
     rows: ShortRows,
     /// Where the rows are.
     index: &'a mut [u8],
-    /// What is left for entries, and for rows that grow.
-    free: &'a mut [u8],
+    /// Bytes that are left for entries, and for rows that grow.
+    free: usize,
     /// The length of an entry that makes the rows no longer; 0: there is none.
     again: usize,
     shortest: usize,
-    bytes_in: usize,
-    /// Bytes of entries.
-    written: usize,
-    /// Packets in all.
-    packets: u8,
-    /// Those of them that the rows count.
-    counted: u8,
+    /// Entries that the rows do not count yet.
+    uncounted: u8,
 }
 
-/// What a run came to.
-pub(in crate::pool) struct RunEnd {
-    rows: ShortRows,
-    shortest: usize,
-    bytes_in: usize,
-    written: usize,
-    packets: u8,
-}
-
-/// What became of a packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::pool) enum Written {
-    /// It is written.
-    Yes,
-    /// It is not: there is no room.
-    NoRoom,
-    /// It is not: it is not as predicted.
-    Unforeseen,
+/// One that is not written with those before it.
+pub(in crate::pool) struct Other<P> {
+    pub(in crate::pool) packet: P,
+    /// Where its stream may be.
+    pub(in crate::pool) place: Place,
+    /// Whether it may be [written](EntryWriter::write) by itself: there is room, as far as is known.
+    pub(in crate::pool) may_fit: bool,
 }
 
 impl<'a, B: Buffer> EntryWriter<'a, B> {
@@ -87,10 +76,11 @@ impl<'a, B: Buffer> EntryWriter<'a, B> {
         hashes.iter().take(AHEAD).map(|(flow, _)| self.codecs.compressor.place_of(*flow, tos)).collect()
     }
 
-    /// How many packets more there may be before there are `most`.
+    /// How many packets more there may be before there are `most`, or no room for one more like the shortest.
     #[inline(always)]
-    pub(in crate::pool) fn seats(&self, most: u8) -> u8 {
-        most.min(self.entries.max_rows()).saturating_sub(self.entries.rows())
+    pub(in crate::pool) fn seats(&self, most: u8) -> usize {
+        let most = most.min(self.entries.max_rows()).saturating_sub(self.entries.rows());
+        self.entries.rooms().min(most.into())
     }
 
     /// What room is left.
@@ -99,36 +89,42 @@ impl<'a, B: Buffer> EntryWriter<'a, B> {
         self.entries.room()
     }
 
-    /// Begins to write packets that are predicted. None where that is not known of any, or the buffer is too small for what
-    /// may come.
+    /// Has packets board while they are as predicted, each behind `FRONT` bytes that are not its own. They are
+    /// [plain](ipv4::Plain), their TTL is still to be decremented, and there are [seats](EntryWriter::seats) for as many as
+    /// there are `places`. Returns how many did, and the one that did not.
     #[inline(always)]
-    pub(in crate::pool) fn run(&mut self) -> Option<Run<'_>> {
-        let space = self.codecs.compressor.space_of(&self.codecs.space)?;
-        let (index, free) = self.entries.claim(self.buffer)?;
+    pub(in crate::pool) fn write_run<const FRONT: usize, T, M>(
+        &mut self,
+        places: &mut Iter<'_, Place>,
+        packets: &mut impl Iterator<Item = (B, T)>,
+        memory: &mut M,
+    ) -> (usize, Option<Other<(B, T)>>)
+    where
+        M: BufferSource<Buffer = B>,
+    {
+        let Codecs { compressor, space, now, .. } = &mut self.codecs;
+        // One after the other: what is claimed is to be given back.
+        let claimed = match compressor.space_of(space) {
+            Some(space) => self.entries.claim(self.buffer).map(|claimed| (space, claimed)),
+            None => None,
+        };
+        let Some((space, (index, free))) = claimed else {
+            return (0, Other::next(places, packets));
+        };
         let (rows, shortest) = self.entries.written();
-        Some(Run {
-            compressor: self.codecs.compressor,
-            space,
-            now: self.codecs.now,
-            rows,
-            index,
-            free,
-            again: rows.length_again(),
-            shortest,
-            bytes_in: 0,
-            written: 0,
-            packets: 0,
-            counted: 0,
-        })
-    }
-
-    /// Has what a run wrote be in the pool.
-    #[inline(always)]
-    pub(in crate::pool) fn take_up(&mut self, run: RunEnd) {
-        let undo = (run.packets > 0).then(|| self.codecs.compressor.sent_predicted(run.packets));
-        self.entries.take_up(run.rows, (run.written, run.bytes_in, run.shortest), undo);
-        let end = self.entries.end();
-        self.buffer.truncate(end);
+        let again = rows.length_again();
+        let mut seats = Seats { rows, index, free: free.len(), again, shortest, uncounted: 0 };
+        let mut run = Run { packets: ArrayVec::new(), prefixes: ArrayVec::new() };
+        let other = run.take_seats::<FRONT, T>(&mut seats, compressor, (space, *now), places, packets);
+        seats.rows.push_more(seats.uncounted);
+        let (rows, shortest) = (seats.rows, seats.shortest);
+        let (written, bytes_in) = run.write::<FRONT>(free);
+        let count = run.packets.len();
+        memory.free_all(&mut run.packets);
+        let undo = (count > 0).then(|| compressor.sent_predicted(count));
+        self.entries.take_up(rows, (written, bytes_in, shortest), undo);
+        self.buffer.truncate(self.entries.end());
+        (count, other)
     }
 
     /// Writes a sound packet behind those that are there, its TTL, which is above 1, decremented. None, and it is not there, where it
@@ -150,61 +146,87 @@ impl<'a, B: Buffer> EntryWriter<'a, B> {
     }
 }
 
-impl<'a> Run<'a> {
-    /// Writes a packet that is [plain](ipv4::Plain), its TTL decremented, if it is as predicted. There is a
-    /// [seat](EntryWriter::seats) for it.
+impl<P> Other<P> {
+    /// The next one, where there is a place for it: else it stays the next one.
     #[inline(always)]
-    pub(in crate::pool) fn write(&mut self, packet: &[u8], place: Place) -> Written {
-        let Some((prefix, body)) = self.compressor.predicted(packet, place, self.space, self.now) else {
-            return Written::Unforeseen;
-        };
-        let length = prefix.len() + body.len();
-        let free = std::mem::take(&mut self.free);
-        let free = if length == self.again { Some(free) } else { self.begin_row(length, free) };
-        let Some((entry, free)) = free.and_then(|free| free.split_at_mut_checked(length)) else {
-            return Written::NoRoom;
-        };
-        self.free = free;
-        prefix.write(body, entry);
-        self.bytes_in += packet.len();
-        self.written += length;
-        self.packets += 1;
-        Written::Yes
-    }
-
-    /// Whether there is no room for one more like the shortest.
-    #[inline(always)]
-    pub(in crate::pool) fn is_full(&self) -> bool {
-        self.free.len() < self.shortest
-    }
-
-    /// What was written.
-    #[inline(always)]
-    pub(in crate::pool) fn end(mut self) -> RunEnd {
-        self.rows.push_more(self.packets - self.counted);
-        let Run { rows, shortest, bytes_in, written, packets, .. } = self;
-        RunEnd { rows, shortest, bytes_in, written, packets }
-    }
-
-    /// Counts an entry of another length than the last ones in the rows, which may grow for that. Returns what is `free` then. None,
-    /// and nothing more can be written, where the entry does not fit.
-    #[inline(always)]
-    fn begin_row(&mut self, length: usize, free: &'a mut [u8]) -> Option<&'a mut [u8]> {
-        let growth = push_row(&mut self.rows, self.index, self.packets - self.counted, length, free.len());
-        self.counted = self.packets + u8::from(growth.is_some());
-        let left = free.len() - growth?;
-        self.again = self.rows.length_again();
-        self.shortest = self.shortest.min(length);
-        free.get_mut(..left)
+    pub(in crate::pool) fn next(
+        places: &mut Iter<'_, Place>,
+        packets: &mut impl Iterator<Item = P>,
+    ) -> Option<Other<P>> {
+        let place = *places.next()?;
+        Some(Other { packet: packets.next()?, place, may_fit: true })
     }
 }
 
-/// Adds an entry of this length to the index, which counts all before it but so many like the last. Returns by how many bytes it grew, at most
-/// what is `free` behind the entry. None, and nothing of account changes but that those are counted, where there is no room.
-#[inline(never)]
-fn push_row(rows: &mut ShortRows, index: &mut [u8], uncounted: u8, length: usize, free: usize) -> Option<usize> {
-    rows.push_more(uncounted);
-    let growth = rows.growth(length).filter(|growth| growth + length <= free)?;
-    rows.push(length, index)?;
-    Some(growth)
+impl<B: Buffer> Run<B> {
+    /// Takes packets up while they are as predicted and there is a seat. Returns the one that is not taken up.
+    #[inline(never)]
+    fn take_seats<const FRONT: usize, T>(
+        &mut self,
+        seats: &mut Seats<'_>,
+        compressor: &mut Compressor,
+        (space, now): (SpaceIndex, Tick),
+        places: &mut Iter<'_, Place>,
+        packets: &mut impl Iterator<Item = (B, T)>,
+    ) -> Option<Other<(B, T)>> {
+        for &place in places.by_ref() {
+            let (packet, with) = packets.next()?;
+            let bytes = packet.bytes().get(FRONT..).unwrap_or_default();
+            let Some((prefix, body)) = compressor.predicted(bytes, place, space, now) else {
+                return Some(Other { packet: (packet, with), place, may_fit: true });
+            };
+            let length = prefix.length() + body.len();
+            if !seats.take(length) {
+                return Some(Other { packet: (packet, with), place, may_fit: false });
+            }
+            // There is room for as many as there are places.
+            let _ = self.packets.try_push(packet);
+            let _ = self.prefixes.try_push(prefix);
+            if seats.free < seats.shortest {
+                break;
+            }
+        }
+        None
+    }
+
+    /// Writes their entries, for which there is room. Returns how many bytes these have, and how many the packets had.
+    #[inline(never)]
+    fn write<const FRONT: usize>(&self, mut free: &mut [u8]) -> (usize, usize) {
+        let (mut written, mut bytes_in) = (0, 0);
+        for (packet, prefix) in self.packets.iter().zip(&self.prefixes) {
+            let body = packet.bytes().get(FRONT + PREDICTED..).unwrap_or_default();
+            let length = prefix.length() + body.len();
+            let Some((entry, behind)) = free.split_at_mut_checked(length) else { break };
+            prefix.write(body, entry);
+            (written, bytes_in) = (written + length, bytes_in + PREDICTED + body.len());
+            free = behind;
+        }
+        (written, bytes_in)
+    }
+}
+
+impl Seats<'_> {
+    /// Takes room for an entry, and for its row. False, and nothing of account changes, where there is none.
+    #[inline(always)]
+    fn take(&mut self, length: usize) -> bool {
+        if length == self.again
+            && let Some(left) = self.free.checked_sub(length)
+        {
+            self.free = left;
+            self.uncounted += 1;
+            return true;
+        }
+        self.begin_row(length).is_some()
+    }
+
+    /// The same for one of another length than the last ones, or where there is no room.
+    #[inline(never)]
+    fn begin_row(&mut self, length: usize) -> Option<()> {
+        self.rows.push_more(std::mem::take(&mut self.uncounted));
+        let left = self.free.checked_sub(self.rows.growth(length)? + length)?;
+        self.rows.push(length, self.index)?;
+        (self.free, self.again) = (left, self.rows.length_again());
+        self.shortest = self.shortest.min(length);
+        Some(())
+    }
 }

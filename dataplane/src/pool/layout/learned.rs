@@ -152,6 +152,13 @@ impl LearnedEntries {
         Some(())
     }
 
+    /// For how many entries like the shortest there may be room.
+    #[inline(always)]
+    pub(super) fn rooms(&self) -> usize {
+        let left = usize::from(self.limit).saturating_sub(self.length());
+        left.checked_div(self.shortest.into()).unwrap_or(usize::MAX)
+    }
+
     /// Has `buffer`, in which these entries are, grow by all that can join. Returns where the rows are and where the next entry goes. None,
     /// and nothing changes, where the buffer is too small, or more can join than can be counted.
     #[inline(always)]

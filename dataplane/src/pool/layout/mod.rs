@@ -18,7 +18,7 @@ mod predetermined;
 mod provisioned;
 mod simplemux;
 
-pub(super) use entry_writer::{EntryWriter, Written};
+pub(super) use entry_writer::{EntryWriter, Other};
 pub(super) use native::{NativeRows, wrap};
 pub(super) use outer_header::{OuterHeader, length as outer_length};
 

@@ -21,7 +21,7 @@ use crate::pool::FlowSeed;
 use crate::pool::flow_hash::hashes_ipv4;
 use crate::pool::header_template::{Apart, IPV4_UDP, Template, Varying};
 use crate::pool::rtp::{RTP_LEN, Rtp};
-use crate::pool::wire::entry::{Announcement, Prefix};
+use crate::pool::wire::entry::{Announcement, PredictedPrefix, Prefix};
 
 /// A stream gives way to a new one after it was silent for so long.
 const IDLE: Duration = Duration::from_secs(1);
@@ -122,6 +122,9 @@ enum Form {
     },
     Compressed,
 }
+
+/// The headers that packets which are [predicted](Compressor::predicted) go without, in bytes.
+pub const PREDICTED: usize = IPV4_UDP + RTP_LEN;
 
 /// The streams a worker sends, and what the far ends know of each.
 pub struct Compressor {
@@ -267,8 +270,8 @@ impl Compressor {
         place: Place,
         space: SpaceIndex,
         now: Tick,
-    ) -> Option<(Prefix, &'p [u8])> {
-        let (start, body) = packet.split_first_chunk::<{ IPV4_UDP + RTP_LEN }>()?;
+    ) -> Option<(PredictedPrefix, &'p [u8])> {
+        let (start, body) = packet.split_first_chunk::<PREDICTED>()?;
         let words = start.as_chunks::<8>().0.first_chunk::<5>()?.map(u64::from_le_bytes);
         let stream = self.streams.get_mut(place.slot as usize)?;
         if !stream.has(words, u16::try_from(packet.len()).ok()?, body, space) {
@@ -282,8 +285,8 @@ impl Compressor {
 
     /// So many packets that were [predicted](Compressor::predicted) do travel so: one at least.
     #[inline(always)]
-    pub fn sent_predicted(&mut self, packets: u8) -> Undo {
-        self.counters.compressed += u64::from(packets);
+    pub fn sent_predicted(&mut self, packets: usize) -> Undo {
+        self.counters.compressed += packets as u64;
         Undo { form: Form::Compressed }
     }
 
@@ -327,7 +330,7 @@ impl Compressor {
             && let Some((rtp, _)) = Rtp::read(payload)
             && let Some(prefix) = stream.next_as_predicted(ip_id, &rtp, &self.times, now)
         {
-            return Encoded::compressed(prefix, Apart::<N>::LEN, true);
+            return Encoded::compressed(prefix.into(), Apart::<N>::LEN, true);
         }
         self.encode_other(place, Template::from(*words), space, (ip_id, payload), now).unwrap_or(Encoded::WHOLE)
     }

@@ -14,7 +14,7 @@ mod stream;
 mod tags;
 mod unknown_contexts;
 
-pub use compressor::{Compressor, CompressorCounters, CompressorLimits, Encoded, Place, Undo};
+pub use compressor::{Compressor, CompressorCounters, CompressorLimits, Encoded, PREDICTED, Place, Undo};
 pub use decompressor::{Decompressor, Opened, OriginContexts, Refused};
 pub use id_spaces::SpaceIndex;
 pub use unknown_contexts::{Origin, UnknownContexts, instance_towards};

@@ -14,7 +14,7 @@ use super::reference::Reference;
 use crate::arch::{Tick, TickSpan};
 use crate::pool::header_template::Template;
 use crate::pool::rtp::Rtp;
-use crate::pool::wire::entry::{Prefix, Profile};
+use crate::pool::wire::entry::{PredictedPrefix, Prefix, Profile};
 
 /// Bytes that an announcement costs beyond a compressed packet: about a header.
 const ANNOUNCEMENT_COST: u16 = 40;
@@ -184,7 +184,7 @@ impl Stream {
         rtp: &Rtp,
         times: &ContextTimes,
         now: Tick,
-    ) -> Option<Prefix> {
+    ) -> Option<PredictedPrefix> {
         let announced = self.announced.as_mut()?;
         if announced.is_due(times.refresh, now) {
             return None;
@@ -200,7 +200,7 @@ impl Stream {
             let is_near = |last: &Rtp| rtp.sequence.wrapping_sub(last.sequence) <= u8::MAX.into();
             announced.owe(self.last_rtp.as_ref().is_some_and(is_near).into());
         }
-        let prefix = Prefix::predicted(announced.context, difference, marker);
+        let prefix = PredictedPrefix::new(announced.context, difference, marker);
         self.used = now;
         self.doubt = self.doubt.saturating_sub(1);
         self.learn_predicted(ip_id, rtp);

@@ -4,7 +4,7 @@
 use arrayvec::ArrayVec;
 
 use super::super::flow_order::FlowOrder;
-use super::super::layout::{EntryWriter, Room, Written};
+use super::super::layout::{EntryWriter, Other, Room};
 use super::super::open_pools::{Generations, PoolReference, Slot};
 use super::super::pair_order::PairOrder;
 use super::super::pool_buffer::PoolBuffer;
@@ -451,7 +451,7 @@ impl Order<'_> {
     /// left.
     #[inline(always)]
     fn fill<const FRONT: usize, M, T>(
-        self,
+        mut self,
         mut pool: EntryWriter<'_, M::Buffer>,
         most: u8,
         packets: &mut impl Iterator<Item = (M::Buffer, T)>,
@@ -461,52 +461,25 @@ impl Order<'_> {
     where
         M: PoolSink,
     {
-        let seats = usize::from(pool.seats(most));
-        let hashes = hashes.get(..seats).unwrap_or(hashes);
-        let places = pool.places(hashes, tos);
-        let mut waiting = hashes.iter().zip(&places);
+        let hashes = hashes.get(..pool.seats(most)).unwrap_or(hashes);
+        let places = pool.places(self.enter(hashes), tos);
+        let mut places = places.iter();
         let (mut aboard, mut unforeseen) = (0, 0);
         loop {
-            let mut other = None;
-            let mut is_over = true;
-            if unforeseen < FEW_UNFORESEEN
-                && let Some(mut run) = pool.run()
-            {
-                for (&(flow, pair), &place) in waiting.by_ref() {
-                    let Some((packet, with)) = packets.next() else { break };
-                    // A flow with packets in another pool, and one that displaces another: that takes a decision.
-                    let enters = self.flows.enter(flow, self.reference, self.open);
-                    let bytes = packet.bytes().get(FRONT..).unwrap_or_default();
-                    match if enters { run.write(bytes, place) } else { Written::NoRoom } {
-                        Written::Yes => {}
-                        written => {
-                            is_over = written == Written::NoRoom;
-                            other = Some(((packet, with), (pair, place)));
-                            break;
-                        }
-                    }
-                    self.pairs.enter(pair, self.reference, self.open);
-                    aboard += 1;
-                    out.free(packet);
-                    if run.is_full() {
-                        break;
-                    }
-                }
-                let end = run.end();
-                pool.take_up(end);
+            let other = if unforeseen < FEW_UNFORESEEN {
+                let (run, other) = pool.write_run::<FRONT, T, M>(&mut places, packets, out);
+                aboard += run;
+                other
             } else {
-                other = waiting.next().and_then(|(&(flow, pair), &place)| {
-                    let packet = packets.next()?;
-                    is_over = !self.flows.enter(flow, self.reference, self.open);
-                    Some((packet, (pair, place)))
-                });
-            }
-            let Some(((packet, with), (pair, place))) = other else { return (aboard, None, pool.room()) };
+                Other::next(&mut places, packets)
+            };
+            let Some(Other { packet: (packet, with), place, may_fit }) = other else {
+                return (aboard, None, pool.room());
+            };
             let bytes = packet.bytes().get(FRONT..).unwrap_or_default();
-            if is_over || pool.write(bytes, place).is_none() {
+            if !may_fit || pool.write(bytes, place).is_none() {
                 return (aboard, Some((packet, with)), Room::Left);
             }
-            self.pairs.enter(pair, self.reference, self.open);
             aboard += 1;
             unforeseen += 1;
             out.free(packet);
@@ -515,5 +488,19 @@ impl Order<'_> {
                 return (aboard, None, room);
             }
         }
+    }
+
+    /// Notes that packets with these hashes are in the pool, before they are: where one is not after all, that has the pool leave
+    /// earlier than it would have to. Returns those of the first ones. The one behind them is of a flow with packets in
+    /// another pool, or one that displaces another: that takes a decision.
+    #[inline(always)]
+    fn enter<'h>(&mut self, hashes: &'h [(u32, u32)]) -> &'h [(u32, u32)] {
+        for (at, &(flow, pair)) in hashes.iter().enumerate() {
+            if !self.flows.enter(flow, self.reference, self.open) {
+                return hashes.get(..at).unwrap_or_default();
+            }
+            self.pairs.enter(pair, self.reference, self.open);
+        }
+        hashes
     }
 }

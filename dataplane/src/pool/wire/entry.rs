@@ -21,6 +21,14 @@ pub struct Prefix {
     len: u8,
 }
 
+/// What stands in front of a packet of which all is predicted but how much higher the sequence number is, and the marker: a
+/// little-endian word that ends with its length.
+#[derive(Clone, Copy, Debug)]
+pub struct PredictedPrefix(u64);
+
+/// Where the length is.
+const LEN_SHIFT: u32 = 56;
+
 const ANNOUNCEMENT: u8 = 0x10;
 const RTP_ANNOUNCEMENT: u8 = 0x18;
 const COUNTING_ANNOUNCEMENT: u8 = 0x1c;
@@ -191,19 +199,6 @@ impl Prefix {
     /// Of a whole packet.
     pub const NONE: Prefix = Prefix { words: [0; 2], len: 0 };
 
-    /// Of a packet of which all is predicted but how much higher the sequence number is, and the marker.
-    #[inline(always)]
-    pub fn predicted(context: u16, difference: u16, marker: bool) -> Prefix {
-        let [id0, id1] = context.to_be_bytes();
-        let marker = if marker { MARKER } else { 0 };
-        let (first, difference, len) = match u8::try_from(difference) {
-            Ok(difference) => (COMPRESSED, [difference, 0], 4),
-            Err(_) => (WIDE, difference.to_be_bytes(), 5),
-        };
-        let [d0, d1] = difference;
-        Prefix { words: [u64::from_le_bytes([first | marker, id0, id1, d0, d1, 0, 0, 0]), 0], len }
-    }
-
     /// Its length in bytes.
     #[inline(always)]
     pub fn len(&self) -> usize {
@@ -236,6 +231,45 @@ impl Prefix {
             out.iter_mut().zip(self.bytes()).for_each(|(out, byte)| *out = byte);
         }
         out.get_mut(self.len()..).is_some_and(|behind| copy(body, behind))
+    }
+}
+
+impl PredictedPrefix {
+    /// In front of a packet whose sequence number is so much higher, and that has this marker.
+    #[inline(always)]
+    pub fn new(context: u16, difference: u16, marker: bool) -> PredictedPrefix {
+        let (flags, difference, len) = match u8::try_from(difference) {
+            Ok(difference) => (COMPRESSED, u64::from(difference), 4),
+            Err(_) => (WIDE, u64::from(difference.swap_bytes()), 5),
+        };
+        let flags = flags | if marker { MARKER } else { 0 };
+        let context = u64::from(context.swap_bytes());
+        PredictedPrefix(u64::from(flags) | context << 8 | difference << 24 | len << LEN_SHIFT)
+    }
+
+    /// Its length in bytes.
+    #[inline(always)]
+    pub fn length(self) -> usize {
+        (self.0 >> LEN_SHIFT) as usize
+    }
+
+    /// Writes it and `body` behind it to `out`. False where that is not exactly as long.
+    #[inline(always)]
+    pub fn write(self, body: &[u8], out: &mut [u8]) -> bool {
+        if let Some(start) = out.first_chunk_mut() {
+            // Likewise; the length as well, as these eight bytes are more than there are prefixes of.
+            *start = self.0.to_le_bytes();
+        } else {
+            out.iter_mut().zip(self.0.to_le_bytes()).for_each(|(out, byte)| *out = byte);
+        }
+        out.get_mut(self.length()..).is_some_and(|behind| copy(body, behind))
+    }
+}
+
+impl From<PredictedPrefix> for Prefix {
+    #[inline(always)]
+    fn from(prefix: PredictedPrefix) -> Prefix {
+        Prefix { words: [prefix.0 & !(0xff << LEN_SHIFT), 0], len: prefix.length() as u8 }
     }
 }
 
@@ -547,8 +581,11 @@ mod tests {
                 && change.ip_id == IpId::Predicted
             {
                 prop_assert_eq!(entry.predicted(), Some((difference, marker, &payload[..])));
-                let predicted = Prefix::predicted(context, difference, marker);
-                prop_assert!(predicted.bytes().eq(prefix.bytes()));
+                let predicted = PredictedPrefix::new(context, difference, marker);
+                prop_assert!(Prefix::from(predicted).bytes().eq(prefix.bytes()));
+                let mut entry = vec![0xee; predicted.length() + payload.len()];
+                prop_assert!(predicted.write(&payload, &mut entry));
+                prop_assert_eq!(&entry, &bytes);
             } else if change.rtp.is_some() {
                 prop_assert_eq!(entry.predicted(), None);
             }

@@ -415,6 +415,22 @@ pub(crate) mod tests {
         }
 
         #[test]
+        fn many_of_a_length_are_added_as_one_by_one(length in 3usize..300, before in 1u8..5, more in 0u8..250) {
+            let mut rows = ShortRows::default();
+            let mut index = [0; 2 * MAX_ROWS];
+            (0..before).for_each(|_| rows.push(length, &mut index).unwrap());
+            let (mut together, again) = (rows, rows.length_again());
+            prop_assert_eq!(again == length, rows.growth(length) == Some(0));
+            if again == length {
+                together.push_more(more);
+                (0..more).for_each(|_| rows.push(length, &mut index).unwrap());
+                prop_assert_eq!(together, rows);
+            } else {
+                prop_assert_eq!(again, 0);
+            }
+        }
+
+        #[test]
         fn what_is_accepted_covers_its_data(
             payload in mutated(prop::collection::vec(prop_oneof![3usize..40, 230usize..320], 1..9)
                 .prop_map(|lengths| short(&lengths.into_iter().map(entry).collect::<Vec<_>>()))),

@@ -400,3 +400,26 @@ fn a_predicted_packet_of_a_plain_stream_takes_the_short_way_out_and_no_other_doe
     let surprising = |number| Header::USUAL.packet(500, &voice(Header::USUAL, number)[28..]);
     assert_eq!(takes_it(&[of(Header::USUAL), vec![surprising(7)]].concat())[4..], [false], "another IP id");
 }
+
+#[test]
+fn all_packets_of_a_voice_stream_are_predicted_once_it_is_announced() {
+    let mut compressor = compressor(64);
+    let mut predicted = Vec::new();
+    for number in 0..300 {
+        let now = Tick(u64::from(number) * 10 * MS);
+        let packet = voice(Header::USUAL, number);
+        let place = compressor.place_of(7, Header::USUAL.tos);
+        let space = compressor.space_of(&SPACE);
+        match space.and_then(|space| compressor.predicted(&packet, place, space, now)) {
+            Some((prefix, body)) => predicted.push((prefix.length(), body.len())),
+            None => {
+                let encoded = compressor.encode_forwarded(&packet, place, &SPACE, now);
+                compressor.sent(&encoded);
+            }
+        }
+    }
+    // All but the first, the announcement, and another one when it is so far away that it costs a byte.
+    assert_eq!(predicted.len(), 297);
+    let long = predicted.iter().filter(|&&lengths| lengths == (5, 20)).count();
+    assert_eq!((long, predicted.iter().filter(|&&lengths| lengths == (4, 20)).count()), (40, 257));
+}

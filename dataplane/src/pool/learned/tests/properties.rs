@@ -99,6 +99,15 @@ fn next(stream: &(Header, Habit, IpId), number: u32, length: u8, noise: u32) -> 
     header.packet(ip_id, &payload)
 }
 
+/// What is sent for a packet that is forwarded, and does leave.
+fn forwarded(compressor: &mut Compressor, packet: &[u8], place: Place, now: Tick) -> Vec<u8> {
+    let encoded = compressor.encode_forwarded(packet, place, &SPACE, now);
+    compressor.sent(&encoded);
+    let mut entry = vec![0; encoded.len(packet.len())];
+    encoded.write(packet, &mut entry).expect("room for it");
+    entry
+}
+
 /// Both ends, and the pooled packets between them.
 struct World {
     now: Tick,
@@ -274,6 +283,58 @@ proptest! {
             }
         }
         prop_assert!(missing.len() as u64 <= 1 + round_trip, "{missing:?}");
+    }
+
+    #[test]
+    fn what_is_predicted_travels_as_when_it_is_encoded(
+        streams in streams(),
+        steps in prop::collection::vec(
+            (
+                any::<prop::sample::Index>(), prop_oneof![8 => Just(1i32), 1 => -3..3, 1 => -400..400], 0u8..40, any::<u32>(),
+                prop::option::weighted(0.05, (any::<prop::sample::Index>(), 1u8..)), 0u64..40,
+            ),
+            1..300,
+        ),
+    ) {
+        let (mut usual, mut quick) = (compressor(64), compressor(64));
+        let mut numbers = vec![200_000u32; streams.len()];
+        let (mut now, mut predicted) = (Tick(0), 0);
+        for (stream, by, length, noise, damage, ms) in steps {
+            now = now + TickSpan(ms * MS);
+            let at = stream.index(streams.len());
+            numbers[at] = numbers[at].wrapping_add_signed(by);
+            let header = Header { is_ipv6: false, ..streams[at].0 };
+            let mut packet = next(&(header, streams[at].1, streams[at].2), numbers[at], length, noise);
+            if let Some((place, bits)) = damage {
+                let place = place.index(packet.len());
+                packet[place] ^= bits;
+            }
+            if Plain::recognise(&packet, u32::MAX).is_none_or(|plain| usize::from(plain.total_len) > packet.len()) {
+                continue;
+            }
+            let place = usual.place_of(u32::from(header.host) << 16 | u32::from(header.port), header.tos);
+            let expected = forwarded(&mut usual, &packet, place, now);
+            let short = quick.space_of(&SPACE).and_then(|space| {
+                let (prefix, body) = quick.predicted(&packet, place, space, now)?;
+                let mut entry = vec![0; prefix.length() + body.len()];
+                prefix.write(body, &mut entry).then_some(entry)
+            });
+            let found = match short {
+                Some(entry) => {
+                    quick.sent_predicted(1);
+                    predicted += 1;
+                    entry
+                }
+                None => {
+                    let place = quick.place_of(u32::from(header.host) << 16 | u32::from(header.port), header.tos);
+                    forwarded(&mut quick, &packet, place, now)
+                }
+            };
+            prop_assert_eq!(found, expected);
+            prop_assert_eq!(quick.counters(), usual.counters());
+        }
+        let compressed = quick.counters().compressed;
+        prop_assert!(predicted <= compressed, "{} of {}", predicted, compressed);
     }
 
     #[test]
