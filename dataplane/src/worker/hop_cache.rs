@@ -2,8 +2,9 @@
 //!
 //! From a leaf of the routes to the bytes of an Ethernet header it is five dependent loads: entry, port, gateway, neighbour,
 //! position of the queue. Most packets go where others went before, so each worker keeps what it found for the leaves it met,
-//! as long as the control thread publishes nothing; and of leaves that are a link, for the hosts there. Only what is no one's special case is remembered: a packet whose leaf is not
-//! here takes the long way, which decides everything and loses nothing but time.
+//! as long as the control thread publishes nothing; and of leaves that are a link, for the IPv4 hosts there. Only what is no one's
+//! special case is remembered: a packet whose leaf is not here takes the long way, which decides everything and loses nothing
+//! but time.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;

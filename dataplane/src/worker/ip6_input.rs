@@ -264,7 +264,8 @@ impl<N: Nic> Stages<N> {
         }
         match entry.adjacency {
             Adjacency::Connected { .. } | Adjacency::Via { .. } => {
-                if self.hops.is_ours(&entry) || !self.is_owned_elsewhere(&entry, moment) {
+                let is_known = self.hops.is_of(self.hops.at6(leaf), leaf);
+                if !is_known && (self.hops.is_ours(&entry) || !self.is_owned_elsewhere(&entry, moment)) {
                     self.hops.learn6(leaf, entry, moment, |port| self.out.position(port));
                 }
                 self.forward6(packet, entry, moment);

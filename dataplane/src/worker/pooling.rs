@@ -111,7 +111,7 @@ impl Order {
     }
 }
 
-/// What a look at a [plain](crate::packet::ipv4::Plain) packet says about it.
+/// What a look at a plain packet, of either family, says about it.
 pub(super) enum Look<'a> {
     /// It may board a pool, with those that come next and ask the same.
     Boards(Queue<'a>),

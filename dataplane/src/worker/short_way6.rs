@@ -132,9 +132,10 @@ impl<N: Nic> Stages<N> {
                     {
                         forwarded += 1;
                         self.out.counters.add(Counter::PoolTooLarge, u64::from(too_large));
+                        // The way takes it: that was looked at.
                         match write(&mut frame, hop) {
                             Some(()) => self.out.queue_at(frame, usize::from(hop.at)),
-                            None => self.out.drop(frame, Drop::NoBuffer),
+                            None => self.out.drop(frame, Drop::FragmentationNeeded),
                         }
                         continue;
                     }

@@ -441,9 +441,9 @@ impl<'a> WhoWaits<'a> {
     }
 }
 
-/// Writes packets, each behind `FRONT` bytes that are not its own, to a buffer, behind the rows in it and from `data_at` on;
-/// all are of one family; before them the first one, which has a row with another TTL and may have its own still to be decremented. The buffer then
-/// ends with the last one. None where they do not fit.
+/// Writes packets, all of one family and each behind `FRONT` bytes that are not its own, to a buffer, behind the rows in it and from
+/// `data_at` on; before them the first one, which has a row with another TTL and may have its own still to be decremented. The
+/// buffer then ends with the last one. None where they do not fit.
 #[inline(never)]
 fn write_run<const FRONT: usize, B: Buffer>(
     (rows, is_ipv6): (&NativeRows, bool),

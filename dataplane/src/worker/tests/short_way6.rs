@@ -332,6 +332,33 @@ fn streams_that_board_in_bursts_come_in_order_with_their_hop_limits_counted_down
     assert_eq!(counters.get(Counter::PoolStaged), expected.len() as u64);
 }
 
+/// Catches: the first packet of a pool that opens again, whose hop limit is still to be decremented, taken for one of IPv4.
+#[test]
+fn who_opens_a_pool_again_leaves_alone_or_with_others_counted_down_once() {
+    let mut bench = warm();
+    let mut tag = 0;
+    // The first pool opens by a decision. What comes behind the first packet: nobody, one, a run.
+    for joining in [0, 0, 0, 1, 1, 3, 8, 0] {
+        let mut expected = Vec::new();
+        for count in [1, joining] {
+            for _ in 0..count {
+                tag += 1;
+                let sent = udp6(WEST_HOST6, POOLED_HOST6, (9, 10), 60, tag);
+                bench.west_sends(&sent);
+                expected.push(after_hops6(&sent, 1));
+            }
+            bench.worker.iterate(bench.now);
+        }
+        bench.wait(Duration::from_millis(6));
+        bench.run();
+        let left = bench.east_gets();
+        assert_eq!(left.len(), 1, "one pool, or one packet");
+        assert_eq!(if joining == 0 { left } else { inside(&left) }, expected, "behind the first: {joining}");
+    }
+    let counters = bench.end();
+    assert_eq!(counters.get(Counter::PoolStaged), u64::from(tag));
+}
+
 #[test]
 fn what_cannot_board_goes_in_its_place_between_those_that_do() {
     let mut bench = warm();
