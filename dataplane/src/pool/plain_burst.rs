@@ -218,6 +218,13 @@ pub(super) struct Fields<L> {
 }
 
 impl<L: Lanes> Fields<L> {
+    /// A bit for each packet whose flow they tell: it is no fragment, and so long that ports are its own.
+    #[inline(always)]
+    pub fn tell_flow(&self, form: impl Form<Lanes = L>) -> u32 {
+        let is_short = self.asked.length.at_most(form.splat(START as u32 - 1));
+        self.fragment.is(form.splat(0)).bits() & !is_short.bits()
+    }
+
     #[inline(always)]
     pub fn read(form: impl Form<Lanes = L>, starts: &[&[u8; START]; LANES], keys: FlowKeys) -> Fields<L> {
         let [first, second, third, source, destination, ports] = form.load_columns(starts);

@@ -37,8 +37,8 @@ pub(super) struct KnownBurst {
 pub(super) struct Flows {
     /// Their hashes.
     pub hashes: [u32; BURST],
-    /// A bit for each packet that is a fragment, whose flow is not known.
-    pub fragments: u32,
+    /// A bit for each packet whose flow is not known from its first bytes: a fragment, or one that ends before ports do.
+    pub unknown: u32,
 }
 
 impl KnownBurst {
@@ -140,7 +140,7 @@ impl<N: Nic> Stages<N> {
     #[inline(always)]
     fn have_flow_leave_before(&mut self, frame: &Mbuf, position: usize, burst: &KnownBurst, moment: &Moment<'_>) {
         let may_overtake = burst.flows.as_ref().is_none_or(|flows| {
-            flows.fragments >> position & 1 == 1 || self.pooler.may_overtake(flows.hashes[position % BURST])
+            flows.unknown >> position & 1 == 1 || self.pooler.may_overtake(flows.hashes[position % BURST])
         });
         if may_overtake {
             self.have_leave_before(frame.bytes().get(HEADER_LEN..).unwrap_or_default(), moment);

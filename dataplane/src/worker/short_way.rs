@@ -146,15 +146,15 @@ impl<N: Nic> Stages<N> {
                 *packet = bytes;
             }
         }
-        let (hashes, fragments) = self.vectors.run(look);
-        Flows { hashes, fragments }
+        let (hashes, unknown) = self.vectors.run(look);
+        Flows { hashes, unknown }
     }
 
     /// Whether packets that wait may have to leave before some of those that were written.
     #[inline(always)]
     pub(super) fn may_overtake(&self, KnownBurst { flows, written, .. }: &KnownBurst) -> bool {
         let Some(flows) = flows else { return false };
-        flows.fragments & written.packets != 0
+        flows.unknown & written.packets != 0
             || positions_of(written.packets).any(|position| self.pooler.may_overtake(flows.hashes[position % BURST]))
     }
 

@@ -226,7 +226,11 @@ impl NativeRows {
         let row = buffer.bytes_mut().get_mut(row_at..)?.first_chunk_mut::<ROW_LEN>()?;
         let entry = Row { start: self.data_length, length: row_length, ttl, row_type };
         entry.write(row);
-        write(buffer.append(length)?)?;
+        let end = buffer.len();
+        if write(buffer.append(length)?).is_none() {
+            buffer.truncate(end);
+            return None;
+        }
         self.data_length = data_length;
         self.rows = rows;
         Some(())

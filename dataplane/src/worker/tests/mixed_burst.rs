@@ -255,3 +255,22 @@ fn what_a_port_has_no_room_for_is_dropped_by_name_and_the_rest_leaves_in_order()
         bench.end();
     }
 }
+
+/// Catches: what a link adds behind a packet that ends before ports do, taken for its ports.
+#[test]
+fn a_packet_that_ends_before_its_ports_does_not_overtake_its_flow() {
+    for payload in 0..=4 {
+        let data = &[0xab, 0xcd, 0xef, 0x11][..payload];
+        let of = |id| changed(&packet(header(WEST_HOST, FAR_HOST, 17, payload), data), |header| header.id = id);
+        let mut bench = bench(true);
+        bench.west_sends(&of(1));
+        go_on(&mut bench);
+        // The next one goes by a way without a path.
+        bench.routes.insert("203.0.113.7/32".parse().expect("prefix"), VIA_EAST).expect("room");
+        bench.west_sends(&of(2));
+        go_on(&mut bench);
+        let ids: Vec<u8> = bench.east_gets().iter().map(|packet| packet[5]).collect();
+        assert_eq!(ids, [1, 2], "{payload} bytes behind the header");
+        bench.end();
+    }
+}
