@@ -103,17 +103,35 @@ impl FlowOrder {
     #[inline(always)]
     #[must_use]
     pub(super) fn enter(&mut self, hash: u32, pool: PoolReference, open: &Generations) -> bool {
+        self.enter_before(hash, pool, open).is_some()
+    }
+
+    /// The same of a flow with a packet that may not join after all. Returns whether the pool had none of it, so that it is to
+    /// [leave](FlowOrder::leave) then.
+    #[inline(always)]
+    #[must_use]
+    pub(super) fn enter_before(&mut self, hash: u32, pool: PoolReference, open: &Generations) -> Option<bool> {
         let at = self.set_of(hash);
-        let Some(set) = self.sets.get_mut(at) else { return false };
+        let set = self.sets.get_mut(at)?;
         // Where it was put first, unless that way was taken.
         let home = hash as usize % WAYS;
-        let way = if set.hashes[home] == hash { Some(home) } else { set.other_way(hash, open) };
-        let Some(way) = way else { return false };
-        if open.is_another(set.pools[way % WAYS], pool) {
-            return false;
+        let way = if set.hashes[home] == hash { Some(home) } else { set.other_way(hash, open) }? % WAYS;
+        let before = (set.hashes[way], set.pools[way]);
+        if open.is_another(before.1, pool) {
+            return None;
         }
-        (set.hashes[way % WAYS], set.pools[way % WAYS]) = (hash, pool);
-        true
+        (set.hashes[way], set.pools[way]) = (hash, pool);
+        Some(before != (hash, pool))
+    }
+
+    /// Forgets that a pool has packets of a flow.
+    #[cold]
+    pub(super) fn leave(&mut self, hash: u32, pool: PoolReference) {
+        let at = self.set_of(hash);
+        if let Some(Set { hashes, pools }) = self.sets.get_mut(at) {
+            let known = pools.iter_mut().zip(hashes);
+            known.filter(|known| (*known.0, *known.1) == (pool, hash)).for_each(|known| *known.0 = PoolReference::NONE);
+        }
     }
 
     /// Whether an open pool other than `own` has, or could have, packets of the flow.

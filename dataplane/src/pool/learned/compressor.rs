@@ -155,11 +155,6 @@ pub struct Place {
     flow: u32,
 }
 
-impl Place {
-    /// Of no packet.
-    pub const NONE: Place = Place { slot: 0, flow: 0 };
-}
-
 impl Encoded {
     /// The packet as it is.
     const WHOLE: Encoded = Encoded { prefix: Prefix::NONE, skip: 0, is_announcement: false };

@@ -462,7 +462,8 @@ impl Order<'_> {
         M: PoolSink,
     {
         let hashes = hashes.get(..pool.seats(most)).unwrap_or(hashes);
-        let places = pool.places(self.enter(hashes), tos);
+        let (hashes, new) = self.enter(hashes);
+        let places = pool.places(hashes, tos);
         let mut places = places.iter();
         let (mut aboard, mut unforeseen) = (0, 0);
         loop {
@@ -478,6 +479,7 @@ impl Order<'_> {
             };
             let bytes = packet.bytes().get(FRONT..).unwrap_or_default();
             if !may_fit || pool.write(bytes, place).is_none() {
+                self.leave(hashes, new, aboard);
                 return (aboard, Some((packet, with)), Room::Left);
             }
             aboard += 1;
@@ -490,17 +492,30 @@ impl Order<'_> {
         }
     }
 
-    /// Notes that packets with these hashes are in the pool, before they are: where one is not after all, that has the pool leave
-    /// earlier than it would have to. Returns those of the first ones. The one behind them is of a flow with packets in
-    /// another pool, or one that displaces another: that takes a decision.
+    /// Notes that packets with these hashes are in the pool, before they are. Returns those of the first ones, and a bit for each
+    /// whose flow had none there. The one behind them is of a flow with packets in another pool, or one that displaces another: that
+    /// takes a decision.
     #[inline(always)]
-    fn enter<'h>(&mut self, hashes: &'h [(u32, u32)]) -> &'h [(u32, u32)] {
+    fn enter<'h>(&mut self, hashes: &'h [(u32, u32)]) -> (&'h [(u32, u32)], u32) {
+        let mut new = 0;
         for (at, &(flow, pair)) in hashes.iter().enumerate() {
-            if !self.flows.enter(flow, self.reference, self.open) {
-                return hashes.get(..at).unwrap_or_default();
-            }
+            let Some(is_new) = self.flows.enter_before(flow, self.reference, self.open) else {
+                return (hashes.get(..at).unwrap_or_default(), new);
+            };
+            new |= u32::from(is_new).wrapping_shl(at as u32);
             self.pairs.enter(pair, self.reference, self.open);
         }
-        hashes
+        (hashes, new)
+    }
+
+    /// Forgets the flows that only those are of that are not `aboard`: what passes would have the pool leave for them. Pairs stay:
+    /// fragments are few.
+    #[inline(never)]
+    fn leave(&mut self, hashes: &[(u32, u32)], new: u32, aboard: usize) {
+        for (at, (flow, _)) in hashes.iter().enumerate().skip(aboard) {
+            if new.wrapping_shr(at as u32) & 1 == 1 {
+                self.flows.leave(*flow, self.reference);
+            }
+        }
     }
 }

@@ -198,7 +198,7 @@ impl<B: Buffer> PoolBuffer<B> {
     }
 
     /// Writes several IPv4 packets to it, where they are to go without the headers that the far end has learned, and there is a
-    /// buffer for all. `hashes` are those of the packets.
+    /// buffer for all.
     #[inline(always)]
     pub(in crate::pool) fn entry_writer<'a>(
         &'a mut self,

@@ -262,6 +262,24 @@ fn steady(mtu: u16, representation: Representation) -> (usize, u64) {
     (run.long_way, run.pooler.counters().pooled_packets)
 }
 
+/// Catches: a flow that is noted for a pool which its packet is too large for.
+#[test]
+fn a_packet_too_large_for_a_pool_does_not_have_it_leave() {
+    for representation in [Representation::Whole, Representation::Learned] {
+        let rule = Rule { representation, ..rule(5 * MS, 255) };
+        let mut run = Run::new(limits(64, 4096, 2144, 1), rule, 1500);
+        for _ in 0..8 {
+            run.take(&Step::Burst(vec![(0, 1, 20), (4, 1, 20)]));
+        }
+        run.take(&Step::Burst(vec![(0, 1, 20), (4, 1, 20), (8, 1, 1440), (0, 1, 20), (4, 1, 20)]));
+        assert_eq!(run.pooler.counters().flushed_for(FlushReason::Order).pooled, 0, "{representation:?}");
+        // Of those that have boarded nothing is forgotten.
+        run.take(&Step::Pass(0));
+        assert_eq!(run.pooler.counters().flushed_for(FlushReason::Order).pooled, 1, "{representation:?}");
+        run.take(&Step::Flush);
+    }
+}
+
 #[test]
 fn jumbo_pools_take_their_second_packet_the_short_way() {
     for mtu in [600u16, 1500, 1750, 1800, 4000, 9000] {

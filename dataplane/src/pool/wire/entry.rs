@@ -257,7 +257,7 @@ impl PredictedPrefix {
     #[inline(always)]
     pub fn write(self, body: &[u8], out: &mut [u8]) -> bool {
         if let Some(start) = out.first_chunk_mut() {
-            // Likewise; the length as well, as these eight bytes are more than there are prefixes of.
+            // The body takes the place of what is behind the prefix; no prefix is so long that its length, the last byte, stays.
             *start = self.0.to_le_bytes();
         } else {
             out.iter_mut().zip(self.0.to_le_bytes()).for_each(|(out, byte)| *out = byte);

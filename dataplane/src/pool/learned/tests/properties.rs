@@ -298,7 +298,7 @@ proptest! {
     ) {
         let (mut usual, mut quick) = (compressor(64), compressor(64));
         let mut numbers = vec![200_000u32; streams.len()];
-        let (mut now, mut predicted) = (Tick(0), 0);
+        let mut now = Tick(0);
         for (stream, by, length, noise, damage, ms) in steps {
             now = now + TickSpan(ms * MS);
             let at = stream.index(streams.len());
@@ -309,7 +309,7 @@ proptest! {
                 let place = place.index(packet.len());
                 packet[place] ^= bits;
             }
-            if Plain::recognise(&packet, u32::MAX).is_none_or(|plain| usize::from(plain.total_len) > packet.len()) {
+            if Plain::recognise(&packet, u32::MAX).is_none() {
                 continue;
             }
             let place = usual.place_of(u32::from(header.host) << 16 | u32::from(header.port), header.tos);
@@ -322,7 +322,6 @@ proptest! {
             let found = match short {
                 Some(entry) => {
                     quick.sent_predicted(1);
-                    predicted += 1;
                     entry
                 }
                 None => {
@@ -333,8 +332,6 @@ proptest! {
             prop_assert_eq!(found, expected);
             prop_assert_eq!(quick.counters(), usual.counters());
         }
-        let compressed = quick.counters().compressed;
-        prop_assert!(predicted <= compressed, "{} of {}", predicted, compressed);
     }
 
     #[test]
